@@ -1,0 +1,228 @@
+//! Attention: shapes, patterns, documents, offsets, merging, gradients.
+
+use super::{Random, cast, close, label, same_bits_on_any_threads};
+use crate::attention::{Mask, Pattern, Shape, cpu, reference};
+use crate::simd::Isa;
+
+/// Inputs of one call.
+struct Case {
+    shape: Shape,
+    scale: f32,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    dout: Vec<f32>,
+}
+
+impl Case {
+    fn new(seed: u64, queries: usize, keys: usize, heads: usize, kv_heads: usize, head_dim: usize) -> Case {
+        let shape = Shape { queries, keys, heads, kv_heads, head_dim };
+        let mut random = Random::new(seed);
+        let (query, key) = (queries * heads * head_dim, keys * kv_heads * head_dim);
+        Case {
+            shape,
+            scale: (head_dim as f32).powf(-0.5),
+            q: random.normal(query),
+            k: random.normal(key),
+            v: random.normal(key),
+            dout: random.normal(query),
+        }
+    }
+
+    fn forward(&self, isa: Isa, mask: &Mask) -> (Vec<f32>, Vec<f32>) {
+        // Filled with NaN: every value must be written.
+        let mut out = vec![f32::NAN; self.q.len()];
+        let mut lse = vec![f32::NAN; self.shape.queries * self.shape.heads];
+        cpu::forward(isa, &self.shape, mask, self.scale, &self.q, &self.k, &self.v, &mut out, &mut lse);
+        (out, lse)
+    }
+
+    fn backward(&self, isa: Isa, mask: &Mask, out: &[f32], lse: &[f32]) -> [Vec<f32>; 3] {
+        let (mut dq, mut dk, mut dv) =
+            (vec![f32::NAN; self.q.len()], vec![f32::NAN; self.k.len()], vec![f32::NAN; self.v.len()]);
+        cpu::backward(
+            isa, &self.shape, mask, self.scale, &self.q, &self.k, &self.v, out, lse, &self.dout, &mut dq, &mut dk,
+            &mut dv,
+        );
+        [dq, dk, dv]
+    }
+
+    fn check(&self, isa: Isa, mask: &Mask) {
+        let what = |part: &str| label(isa, &format!("{part} of {:?} under {:?}", self.shape, mask));
+        let (out, lse) = self.forward(isa, mask);
+        let inputs = [&self.q, &self.k, &self.v, &self.dout];
+        let exact: [Vec<f64>; 4] = inputs.map(|v| cast(v));
+        let [q, k, v, dout] = [&exact[0][..], &exact[1], &exact[2], &exact[3]];
+        let scale = f64::from(self.scale);
+        let (out_exact, lse_exact) = reference::forward(&self.shape, mask, scale, [q, k, v]);
+        let (out_plain, lse_plain) = reference::forward(&self.shape, mask, self.scale, [&self.q, &self.k, &self.v]);
+        close(&what("out"), &out, &out_plain, &out_exact, 2.0);
+        close(&what("lse"), &lse, &lse_plain, &lse_exact, 2.0);
+        let fast = self.backward(isa, mask, &out, &lse);
+        let exact = reference::backward(&self.shape, mask, scale, [q, k, v, dout]);
+        let plain = reference::backward(&self.shape, mask, self.scale, [&self.q, &self.k, &self.v, &self.dout]);
+        for (i, name) in ["dq", "dk", "dv"].into_iter().enumerate() {
+            close(&what(name), &fast[i], &plain[i], &exact[i], 3.0);
+        }
+    }
+}
+
+const PATTERNS: [Pattern; 6] = [
+    Pattern::Full,
+    Pattern::Window { window: 1, sink: 0 },
+    Pattern::Window { window: 7, sink: 2 },
+    Pattern::Window { window: 64, sink: 4 },
+    Pattern::Window { window: 65, sink: 70 },
+    Pattern::Window { window: 0, sink: 3 },
+];
+
+fn square(pattern: Pattern, starts: &[usize]) -> Mask<'_> {
+    Mask { pattern, query_row: 0, key_row: 0, starts }
+}
+
+/// Lengths around every block border, head dimensions that fill no register, one head, many heads, shared heads.
+pub(crate) fn shapes(isa: Isa) {
+    for (t, heads, kv_heads, head_dim) in [
+        (1, 1, 1, 1),
+        (1, 4, 2, 32),
+        (2, 1, 1, 16),
+        (5, 3, 1, 24),
+        (16, 2, 2, 64),
+        (17, 2, 1, 128),
+        (63, 1, 1, 80),
+        (64, 2, 2, 32),
+        (65, 3, 3, 7),
+        (127, 4, 1, 16),
+        (130, 2, 2, 33),
+        (193, 6, 2, 64),
+    ] {
+        let case = Case::new(t as u64, t, t, heads, kv_heads, head_dim);
+        case.check(isa, &square(Pattern::Full, &vec![0; t]));
+    }
+}
+
+/// Every pattern over several blocks.
+pub(crate) fn patterns(isa: Isa) {
+    let case = Case::new(11, 300, 300, 2, 1, 32);
+    for pattern in PATTERNS {
+        case.check(isa, &square(pattern, &[0; 300]));
+    }
+}
+
+/// Document borders inside, on and around blocks; documents of one token.
+pub(crate) fn documents(isa: Isa) {
+    let t = 210;
+    let case = Case::new(12, t, t, 2, 2, 16);
+    for borders in [&[1, 2, 3, 70][..], &[64, 128], &[63, 65, 130, 131, 209], &[100]] {
+        let starts = starts(t, borders);
+        for pattern in PATTERNS {
+            case.check(isa, &square(pattern, &starts));
+        }
+    }
+}
+
+fn starts(t: usize, borders: &[usize]) -> Vec<usize> {
+    (0..t).map(|i| borders.iter().copied().filter(|&b| b <= i).max().unwrap_or(0)).collect()
+}
+
+/// Queries and keys as pieces of a longer sequence: decoding, prefill in chunks, keys of another piece, none visible.
+pub(crate) fn offsets(isa: Isa) {
+    for (queries, keys, query_row, key_row, start) in [
+        (1, 100, 99, 0, 0),
+        (1, 300, 299, 0, 120),
+        (3, 300, 297, 0, 0),
+        (70, 200, 130, 0, 10),
+        (70, 90, 130, 60, 50),
+        (40, 70, 200, 0, 0),
+        (33, 40, 0, 100, 0),
+        (20, 30, 90, 80, 100),
+        (5, 1, 3, 4, 0),
+        (4, 0, 3, 0, 0),
+    ] {
+        let case = Case::new(13, queries, keys, 4, 2, 32);
+        for pattern in PATTERNS {
+            // Rows before the start of a document belong to an earlier one, which starts at 0.
+            let start_of = |i: usize| if query_row + i >= start { start } else { 0 };
+            let starts: Vec<usize> = (0..queries).map(start_of).collect();
+            case.check(isa, &Mask { pattern, query_row, key_row, starts: &starts });
+        }
+    }
+}
+
+/// Attention over two halves of the keys, merged through the log-sum-exps, is attention over all.
+pub(crate) fn pieces_merge(isa: Isa) {
+    let (t, heads, d) = (150, 2, 32);
+    let whole = Case::new(14, t, t, heads, heads, d);
+    let starts = starts(t, &[20]);
+    let (out, lse) = whole.forward(isa, &square(Pattern::Full, &starts));
+    let half = |from: usize, to: usize| {
+        let rows = from * heads * d..to * heads * d;
+        let piece = Case {
+            shape: Shape { keys: to - from, ..whole.shape },
+            scale: whole.scale,
+            q: whole.q.clone(),
+            k: whole.k[rows.clone()].to_vec(),
+            v: whole.v[rows].to_vec(),
+            dout: Vec::new(),
+        };
+        piece.forward(isa, &Mask { pattern: Pattern::Full, query_row: 0, key_row: from, starts: &starts })
+    };
+    let ((out_a, lse_a), (out_b, lse_b)) = (half(0, 77), half(77, t));
+    for (row, &total) in lse.iter().enumerate() {
+        let (a, b) = ((lse_a[row] - total).exp(), (lse_b[row] - total).exp());
+        assert!((a + b - 1.0).abs() < 1e-5, "row {row}: shares {a} and {b}");
+        for c in row * d..(row + 1) * d {
+            let merged = a * out_a[c] + b * out_b[c];
+            assert!((merged - out[c]).abs() < 1e-5, "row {row}: {merged} instead of {}", out[c]);
+        }
+    }
+}
+
+/// Long enough for several rounds of the backward pass's schedule.
+pub(crate) fn long(isa: Isa) {
+    let case = Case::new(15, 1100, 1100, 2, 1, 16);
+    case.check(isa, &square(Pattern::Full, &[0; 1100]));
+    case.check(isa, &square(Pattern::Window { window: 100, sink: 4 }, &starts(1100, &[700])));
+}
+
+/// The number of threads changes no bit.
+pub(crate) fn threads(isa: Isa) {
+    let case = Case::new(16, 700, 700, 6, 3, 32);
+    let starts = starts(700, &[130, 400]);
+    for pattern in [Pattern::Full, Pattern::Window { window: 64, sink: 4 }] {
+        same_bits_on_any_threads(&label(isa, "attention"), || {
+            let mask = square(pattern, &starts);
+            let (out, lse) = case.forward(isa, &mask);
+            let gradients = case.backward(isa, &mask, &out, &lse);
+            [out, lse].into_iter().chain(gradients).flatten().collect()
+        });
+    }
+}
+
+/// The reference's gradients against central differences of its own forward pass, in `f64`.
+#[test]
+fn reference_gradients_are_those_of_its_forward() {
+    let case = Case::new(17, 9, 9, 2, 1, 4);
+    let starts = starts(9, &[4]);
+    let mask = square(Pattern::Window { window: 3, sink: 1 }, &starts);
+    let mut inputs: [Vec<f64>; 3] = [cast(&case.q), cast(&case.k), cast(&case.v)];
+    let dout: Vec<f64> = cast(&case.dout);
+    let loss = |inputs: &[Vec<f64>; 3]| -> f64 {
+        let (out, _) = reference::forward(&case.shape, &mask, 0.5, [&inputs[0], &inputs[1], &inputs[2]]);
+        out.iter().zip(&dout).map(|(o, d)| o * d).sum()
+    };
+    let gradients =
+        reference::backward(&case.shape, &mask, 0.5, [&inputs[0], &inputs[1], &inputs[2], &dout]);
+    for which in 0..3 {
+        for i in 0..inputs[which].len() {
+            let (value, step) = (inputs[which][i], 1e-5);
+            inputs[which][i] = value + step;
+            let above = loss(&inputs);
+            inputs[which][i] = value - step;
+            let difference = (above - loss(&inputs)) / (2.0 * step);
+            inputs[which][i] = value;
+            let gradient = gradients[which][i];
+            assert!((difference - gradient).abs() < 1e-8, "input {which}[{i}]: {difference} against {gradient}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Numbers computed by PyTorch and bitsandbytes.
+
+use super::label;
+use crate::simd::Isa;
+use crate::{adamw, nf4};
+use safetensors::SafeTensors;
+
+const ADAMW: &[u8] = include_bytes!("../../tests/fixtures/adamw.safetensors");
+const NF4: &[u8] = include_bytes!("../../tests/fixtures/nf4.safetensors");
+
+fn floats(file: &SafeTensors, name: &str) -> Vec<f32> {
+    let data = file.tensor(name).expect("a tensor of the fixture").data().to_vec();
+    data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+}
+
+fn bytes(file: &SafeTensors, name: &str) -> Vec<u8> {
+    file.tensor(name).expect("a tensor of the fixture").data().to_vec()
+}
+
+/// Four steps of `torch.optim.AdamW` with gradients clipped to norm 1, within two roundings per step.
+pub(crate) fn adamw_steps(isa: Isa) {
+    let file = SafeTensors::deserialize(ADAMW).expect("the fixture");
+    let mut param = floats(&file, "param0");
+    let (mut m, mut v) = (vec![0.0; param.len()], vec![0.0; param.len()]);
+    for step in 1..=4u64 {
+        let grad = floats(&file, &format!("grad{}", step - 1));
+        let norm = crate::reduce::sum_of_squares(&grad).sqrt();
+        let expected_norm = f64::from(floats(&file, &format!("norm{}", step - 1))[0]);
+        assert!((norm - expected_norm).abs() < 1e-6 * norm, "norm {norm}, PyTorch {expected_norm}");
+        // clip_grad_norm_: max_norm / (norm + 1e-6), at most 1
+        let grad_scale = (1.0 / (norm + 1e-6)).min(1.0);
+        let hyper =
+            adamw::Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, grad_scale };
+        adamw::cpu::step(isa, &hyper, &mut param, &grad, &mut m, &mut v);
+        for (got, expected) in param.iter().zip(floats(&file, &format!("param{step}"))) {
+            let bound = 2.0 * f32::EPSILON * expected.abs().max(0.02) * step as f32;
+            assert!((got - expected).abs() <= bound, "{}: {got}, PyTorch {expected}", label(isa, "adamw"));
+        }
+    }
+}
+
+/// The same codes as bitsandbytes, scales to the last rounding, and the same weights back.
+pub(crate) fn nf4_codes(isa: Isa) {
+    let file = SafeTensors::deserialize(NF4).expect("the fixture");
+    let x = floats(&file, "x");
+    let quantized = nf4::quantize(&x);
+    assert_eq!(quantized.packed, bytes(&file, "double.packed"));
+    assert_eq!(quantized.absmax, bytes(&file, "double.absmax_u8"));
+    let near = |a: f32, b: f32| (a - b).abs() <= 2.0 * f32::EPSILON * b.abs();
+    assert!(near(quantized.offset, floats(&file, "double.offset")[0]));
+    let scales = floats(&file, "double.state2_absmax");
+    assert!(quantized.absmax_scale.iter().zip(&scales).all(|(&a, &b)| (a - b).abs() <= 1e-6), "{scales:?}");
+    let expected = floats(&file, "double.dequantized");
+    for range in [0..x.len(), 0..1, 63..65, 100..777, 1..2, 5..5] {
+        let mut out = vec![f32::NAN; range.len()];
+        nf4::cpu::dequantize(isa, &quantized, range.start, &mut out);
+        let worst = out.iter().zip(&expected[range]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= 1e-6, "{}: off by {worst}", label(isa, "nf4"));
+    }
+}
+
+/// The code tables are those of bitsandbytes.
+#[test]
+fn nf4_tables() {
+    let file = SafeTensors::deserialize(NF4).expect("the fixture");
+    assert_eq!(nf4::code::NF4[..], floats(&file, "code"));
+    assert_eq!(nf4::code::dynamic()[..], floats(&file, "double.state2_code"));
+}
+
+/// Lengths that fill neither a block nor a byte; the error of a weight is at most half the widest code gap.
+#[test]
+fn nf4_any_length() {
+    for len in [0, 1, 2, 63, 64, 65, 1000, 20_001] {
+        let x = super::Random::new(len as u64).normal(len);
+        let quantized = nf4::quantize(&x);
+        assert_eq!(quantized.bytes(), len.div_ceil(2) + len.div_ceil(64) + 4 * (len.div_ceil(64 * 256) + 1));
+        let mut back = vec![f32::NAN; len];
+        quantized.dequantize_into(0..len, &mut back);
+        for (block, (x, back)) in x.chunks(64).zip(back.chunks(64)).enumerate() {
+            let largest = x.iter().fold(0f32, |max, v| max.max(v.abs()));
+            for (x, back) in x.iter().zip(back) {
+                assert!((x - back).abs() <= 0.2 * largest + 1e-6, "block {block} of {len}: {x} became {back}");
+            }
+        }
+    }
+}

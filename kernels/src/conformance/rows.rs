@@ -1,0 +1,166 @@
+//! Elementwise and row-wise ops.
+
+use super::{Random, cast, close, label, same_bits_on_any_threads};
+use crate::simd::Isa;
+use crate::{adamw, embedding, reduce, rms_norm, rope, swiglu};
+
+/// Rows and widths on both sides of vector and task borders.
+const ROWS: [(usize, usize); 6] = [(1, 1), (1, 130), (3, 16), (65, 33), (129, 64), (200, 128)];
+
+/// Forward and backward, the latter added to what is there.
+pub(crate) fn rms_norm(isa: Isa) {
+    const EPS: f32 = 1e-5;
+    for (rows, hidden) in ROWS {
+        let mut random = Random::new(rows as u64);
+        let (x, weight, dy) = (random.normal(rows * hidden), random.normal(hidden), random.normal(rows * hidden));
+        let (x64, weight64, dy64): (Vec<f64>, Vec<f64>, Vec<f64>) = (cast(&x), cast(&weight), cast(&dy));
+        let what = |part: &str| label(isa, &format!("rms_norm {part} of {rows}×{hidden}"));
+        let mut y = vec![f32::NAN; x.len()];
+        rms_norm::cpu::forward(isa, &x, &weight, EPS, &mut y);
+        let eps = f64::from(EPS);
+        let plain = rms_norm::reference::forward(&x, &weight, eps);
+        close(&what("y"), &y, &plain, &rms_norm::reference::forward(&x64, &weight64, eps), 2.0);
+        let (mut dx, mut dweight) = (vec![1.0; x.len()], vec![1.0; hidden]);
+        rms_norm::cpu::backward(isa, &x, &weight, EPS, &dy, &mut dx, Some(&mut dweight));
+        let (dx_plain, dweight_plain) = rms_norm::reference::backward(&x, &weight, eps, &dy);
+        let (dx_exact, dweight_exact) = rms_norm::reference::backward(&x64, &weight64, eps, &dy64);
+        close(&what("dx"), &dx, &plus_one(&dx_plain), &plus_one_exact(&dx_exact), 3.0);
+        close(&what("dweight"), &dweight, &plus_one(&dweight_plain), &plus_one_exact(&dweight_exact), 3.0);
+        let mut frozen = vec![1.0; x.len()];
+        rms_norm::cpu::backward(isa, &x, &weight, EPS, &dy, &mut frozen, None);
+        assert_eq!(frozen, dx, "{}", what("dx with a frozen weight"));
+    }
+}
+
+fn plus_one(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|v| v + 1.0).collect()
+}
+
+fn plus_one_exact(values: &[f64]) -> Vec<f64> {
+    values.iter().map(|v| v + 1.0).collect()
+}
+
+/// Both directions at positions into the millions; backward undoes forward.
+pub(crate) fn rope(isa: Isa) {
+    for (heads, half, tokens) in [(1, 1, 1), (3, 8, 70), (2, 32, 33), (1, 20, 40)] {
+        let inv_freq: Vec<f64> = (0..half).map(|i| 10000f64.powf(-(i as f64) / half as f64)).collect();
+        let positions: Vec<u32> = (0..tokens).map(|t| (t * t * 2477) as u32).collect();
+        let x = Random::new(3).normal(tokens * heads * half * 2);
+        let tables = rope::Tables::new(&inv_freq, 1.25, &positions);
+        for (direction, sign) in [(rope::Direction::Forward, 1.0), (rope::Direction::Backward, -1.0)] {
+            let (mut fast, mut plain, mut exact) = (x.clone(), x.clone(), cast::<f64>(&x));
+            rope::cpu::apply(isa, &tables, heads, &mut fast, direction);
+            rope::reference::apply(&inv_freq, 1.25, &positions, heads, &mut plain, sign);
+            rope::reference::apply(&inv_freq, 1.25, &positions, heads, &mut exact, sign);
+            close(&label(isa, &format!("rope {direction:?}")), &fast, &plain, &exact, 2.0);
+        }
+    }
+}
+
+/// Ordinary and extreme gates.
+pub(crate) fn swiglu(isa: Isa) {
+    for len in [1, 15, 16, 1000, 20_000] {
+        let mut random = Random::new(len as u64);
+        let (mut gate, up, dout) = (random.normal(len), random.normal(len), random.normal(len));
+        gate.iter_mut().step_by(7).for_each(|g| *g *= 60.0);
+        let (gate64, up64, dout64): (Vec<f64>, Vec<f64>, Vec<f64>) = (cast(&gate), cast(&up), cast(&dout));
+        let what = |part: &str| label(isa, &format!("swiglu {part} of {len}"));
+        let mut out = vec![f32::NAN; len];
+        swiglu::cpu::forward(isa, &gate, &up, &mut out);
+        let plain = swiglu::reference::forward(&gate, &up);
+        close(&what("out"), &out, &plain, &swiglu::reference::forward(&gate64, &up64), 2.0);
+        let (dgate_plain, dup_plain) = swiglu::reference::backward(&dout, &gate, &up);
+        let (dgate_exact, dup_exact) = swiglu::reference::backward(&dout64, &gate64, &up64);
+        let (mut dgate, mut dup) = (gate.clone(), up.clone());
+        swiglu::cpu::backward(isa, &dout, &mut dgate, &mut dup);
+        close(&what("dgate"), &dgate, &dgate_plain, &dgate_exact, 3.0);
+        close(&what("dup"), &dup, &dup_plain, &dup_exact, 3.0);
+    }
+}
+
+/// Lookup is exact; repeated tokens add up in order.
+pub(crate) fn embedding(isa: Isa) {
+    let _ = isa;
+    for (tokens, vocab, hidden) in [(1, 1, 1), (50, 7, 33), (300, 20, 130)] {
+        let mut random = Random::new(9);
+        let ids: Vec<u32> = (0..tokens).map(|_| random.below(vocab) as u32).collect();
+        let (table, dx) = (random.normal(vocab * hidden), random.normal(tokens * hidden));
+        let mut x = vec![f32::NAN; tokens * hidden];
+        embedding::forward(&ids, &table, &mut x);
+        assert_eq!(x, embedding::reference::forward(&ids, hidden, &table));
+        let (mut fast, mut plain) = (table.clone(), table.clone());
+        embedding::backward(&ids, &dx, &mut fast);
+        embedding::reference::backward(&ids, hidden, &dx, &mut plain);
+        assert_eq!(fast, plain);
+    }
+}
+
+/// Several steps against the naive formula.
+pub(crate) fn adamw(isa: Isa) {
+    for len in [1, 37, 10_000] {
+        let mut random = Random::new(len as u64);
+        let param = random.normal(len);
+        let (mut p, mut m, mut v) = (param.clone(), vec![0f32; len], vec![0f32; len]);
+        let (mut pp, mut pm, mut pv) = (p.clone(), m.clone(), v.clone());
+        let (mut ep, mut em, mut ev): (Vec<f64>, Vec<f64>, Vec<f64>) = (cast(&p), cast(&m), cast(&v));
+        for step in 1..=3 {
+            let hyper = adamw::Hyper {
+                lr: 1e-2,
+                beta1: 0.9,
+                beta2: 0.95,
+                eps: 1e-8,
+                weight_decay: 0.1,
+                step,
+                grad_scale: 0.25,
+            };
+            let grad = random.normal(len);
+            adamw::cpu::step(isa, &hyper, &mut p, &grad, &mut m, &mut v);
+            adamw::reference::step(&hyper, &mut pp, &grad, &mut pm, &mut pv);
+            adamw::reference::step(&hyper, &mut ep, &cast(&grad), &mut em, &mut ev);
+        }
+        close(&label(isa, "adamw param"), &p, &pp, &ep, 2.0);
+        close(&label(isa, "adamw m"), &m, &pm, &em, 2.0);
+        close(&label(isa, "adamw v"), &v, &pv, &ev, 2.0);
+    }
+}
+
+/// Close to the exact sum at any length.
+pub(crate) fn sum_of_squares(isa: Isa) {
+    for len in [0, 1, 17, 100_000] {
+        let values = Random::new(1).normal(len);
+        let exact: f64 = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+        let got = reduce::sum_of_squares(&values);
+        assert!((got - exact).abs() <= exact * 1e-12, "{}: {got} against {exact}", label(isa, "sum of squares"));
+    }
+}
+
+/// The polynomial exponential: at most 2 ulp off where the result is normal, exact at the ends.
+pub(crate) fn exponential(isa: Isa) {
+    let inputs: Vec<f32> = (0..400_000).map(|i| -87.3 + 176.0 * i as f32 / 400_000.0).collect();
+    let mut outputs = inputs.clone();
+    crate::simd::math::exp_slice(isa, &mut outputs);
+    for (&x, &y) in inputs.iter().zip(&outputs) {
+        let exact = f64::from(x).exp();
+        let ulp = f64::from(exact as f32).max(f64::from(f32::MIN_POSITIVE)) * 2f64.powi(-23);
+        assert!((f64::from(y) - exact).abs() <= 2.0 * ulp, "exp({x}) gave {y}, not {exact}");
+    }
+    let mut ends = [0.0, -0.0, f32::NEG_INFINITY, -1000.0, 88.0, f32::NAN];
+    crate::simd::math::exp_slice(isa, &mut ends);
+    assert_eq!(ends[..4], [1.0, 1.0, 0.0, 0.0]);
+    assert!(ends[4].is_finite() && ends[5].is_nan(), "{ends:?}");
+}
+
+/// The number of threads changes no bit.
+pub(crate) fn threads(isa: Isa) {
+    let (rows, hidden) = (1000, 96);
+    let mut random = Random::new(2);
+    let (x, weight, dy) = (random.normal(rows * hidden), random.normal(hidden), random.normal(rows * hidden));
+    let ids: Vec<u32> = (0..rows).map(|_| random.below(30) as u32).collect();
+    same_bits_on_any_threads(&label(isa, "row ops"), || {
+        let (mut dx, mut dweight, mut table) = (dy.clone(), weight.clone(), vec![0.0; 30 * hidden]);
+        rms_norm::cpu::backward(isa, &x, &weight, 1e-5, &dy, &mut dx, Some(&mut dweight));
+        embedding::backward(&ids, &dx, &mut table);
+        let sum = reduce::sum_of_squares(&dx);
+        [dx, dweight, table, vec![sum as f32, (sum - f64::from(sum as f32)) as f32]].concat()
+    });
+}

@@ -1,0 +1,262 @@
+//! What an engine needs from a machine: buffers and the ops on them.
+//!
+//! An engine is written once over [`Device`]. [`Cpu`] stores f32 and calls the ops of this crate; an accelerator keeps
+//! its own storage type and accumulates in f32. Shapes are those of the ops' own folders; a buffer may be longer than
+//! what an op touches, so that one allocation serves every length up to its own.
+
+use std::fmt;
+
+use crate::linear::Write;
+use crate::{adamw, attention};
+
+mod cpu;
+
+pub use cpu::{Cpu, CpuBatch, CpuBuffer, CpuQuantized};
+
+/// Why a device could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// An allocation that the machine (or the memory limit of the recipe) does not allow.
+    OutOfMemory {
+        /// Bytes asked for.
+        requested: u64,
+        /// Bytes in use before.
+        live: u64,
+        /// Bytes allowed; `u64::MAX` without a limit.
+        limit: u64,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+        let Self::OutOfMemory { requested, live, limit } = self;
+        write!(out, "out of memory: {:.2} GiB more than the {:.2} GiB in use", gib(*requested), gib(*live))?;
+        if *limit != u64::MAX {
+            write!(out, ", and the limit is {:.2} GiB", gib(*limit))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Result of a device operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A matrix as the device stores it.
+#[derive(Debug)]
+pub enum Weight<D: Device> {
+    /// In the device's storage type.
+    Dense(D::Buffer),
+    /// In NF4 with double quantisation; read-only.
+    Quantized(D::Quantized),
+}
+
+/// The rows of one forward pass, on the host. All slices have T elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// Token ids.
+    pub tokens: &'a [u32],
+    /// Rotary positions.
+    pub positions: &'a [u32],
+    /// First row of each row's document, counted from the first key row.
+    pub starts: &'a [usize],
+    /// Token to predict at each row; −100 is ignored. May be empty where no loss is asked for.
+    pub targets: &'a [i32],
+    /// Rotary frequencies, head_dim ÷ 2 of them.
+    pub inv_freq: &'a [f64],
+    /// Multiplied into cos and sin.
+    pub attention_factor: f64,
+}
+
+/// One attention call: its shape, what is visible, and the scale of the logits.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention {
+    /// Queries, keys, heads and head size.
+    pub shape: attention::Shape,
+    /// Which keys a query sees.
+    pub pattern: attention::Pattern,
+    /// Row of the first query, counted like the documents' starts.
+    pub query_row: usize,
+    /// Row of the first key.
+    pub key_row: usize,
+    /// Factor of q·k, usually 1 ÷ √head_dim.
+    pub scale: f32,
+}
+
+/// Where `linear` goes: y (+)= scale · x wᵀ with x `[rows, inputs]`, w `[outputs, inputs]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    /// Rows, inputs, outputs.
+    pub dims: crate::linear::Dims,
+    /// Factor of the product.
+    pub scale: f32,
+    /// Overwrite or add.
+    pub write: Write,
+}
+
+/// The fused output head and loss over T rows: logits = x wᵀ, in chunks of rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// T.
+    pub rows: usize,
+    /// C.
+    pub hidden: usize,
+    /// V.
+    pub vocab: usize,
+    /// Rows per chunk: the only logits that exist at once are `[chunk, V]`.
+    pub chunk: usize,
+    /// Factor of all gradients: 1 ÷ targets of the whole step for a token mean.
+    pub grad_scale: f32,
+}
+
+/// What the head found at each row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// −ln p(target), 0 where the target is ignored.
+    pub nll: Vec<f32>,
+    /// The most likely token.
+    pub predictions: Vec<u32>,
+}
+
+/// A machine that runs the ops.
+pub trait Device: Sized {
+    /// Numbers in the device's storage type.
+    type Buffer: fmt::Debug;
+    /// An NF4 matrix.
+    type Quantized: fmt::Debug;
+    /// [`Rows`] made ready: rotary tables, ids, borders.
+    type Batch;
+
+    /// A zeroed buffer of `len` numbers.
+    fn zeros(&self, len: usize) -> Result<Self::Buffer>;
+    /// A buffer holding `data`.
+    fn upload(&self, data: &[f32]) -> Result<Self::Buffer>;
+    /// The buffer's first `len` numbers.
+    fn download(&self, from: &Self::Buffer, len: usize) -> Vec<f32>;
+    /// Overwrites the beginning of a buffer.
+    fn write(&self, data: &[f32], to: &mut Self::Buffer);
+    /// Sets the first `len` numbers to zero.
+    fn clear(&self, buffer: &mut Self::Buffer, len: usize);
+    /// Copies the first `len` numbers.
+    fn copy(&self, from: &Self::Buffer, to: &mut Self::Buffer, len: usize);
+    /// Copies `len` numbers starting at `from_offset` to `to_offset`.
+    fn copy_range(&self, from: &Self::Buffer, from_offset: usize, to: &mut Self::Buffer, to_offset: usize, len: usize);
+    /// Moves `len` numbers within a buffer; the two places may overlap.
+    fn move_within(&self, buffer: &mut Self::Buffer, from_offset: usize, to_offset: usize, len: usize);
+    /// Quantises a matrix to NF4.
+    fn quantize(&self, data: &[f32]) -> Result<Self::Quantized>;
+    /// The matrix that an NF4 buffer stands for.
+    fn dequantize(&self, from: &Self::Quantized) -> Vec<f32>;
+    /// Prepares the rows of a pass.
+    fn batch(&self, rows: &Rows<'_>) -> Result<Self::Batch>;
+    /// Bytes in buffers now, and the most there ever were.
+    fn memory(&self) -> (u64, u64);
+
+    /// x `[T, C]` = the table's rows at the batch's tokens.
+    fn embed(&self, batch: &Self::Batch, table: &Weight<Self>, hidden: usize, x: &mut Self::Buffer);
+    /// dtable += rows of dx at their tokens.
+    fn embed_backward(&self, batch: &Self::Batch, dx: &Self::Buffer, hidden: usize, dtable: &mut Self::Buffer);
+    /// y = x ÷ rms(x) · weight over rows of `hidden`.
+    fn rms_norm(&self, rows: usize, x: &Self::Buffer, weight: &Weight<Self>, eps: f32, y: &mut Self::Buffer);
+    /// dx += and dweight +=.
+    fn rms_norm_backward(
+        &self,
+        rows: usize,
+        x: &Self::Buffer,
+        weight: &Weight<Self>,
+        eps: f32,
+        dy: &Self::Buffer,
+        dx: &mut Self::Buffer,
+        dweight: Option<&mut Self::Buffer>,
+    );
+    /// y (+)= scale · x wᵀ.
+    fn linear(&self, job: Linear, x: &Self::Buffer, w: &Weight<Self>, y: &mut Self::Buffer);
+    /// dx (+)= scale · dy w.
+    fn linear_backward_input(&self, job: Linear, dy: &Self::Buffer, w: &Weight<Self>, dx: &mut Self::Buffer);
+    /// dw (+)= scale · dyᵀ x.
+    fn linear_backward_weight(&self, job: Linear, dy: &Self::Buffer, x: &Self::Buffer, dw: &mut Self::Buffer);
+    /// Rotates `[T, heads, D]` in place to the batch's positions, or back.
+    fn rope(&self, batch: &Self::Batch, heads: usize, x: &mut Self::Buffer, direction: crate::rope::Direction);
+    /// Attention and its log-sum-exp.
+    #[allow(clippy::too_many_arguments, reason = "q, k, v, out and lse are the op's mathematics")]
+    fn attention(
+        &self,
+        batch: &Self::Batch,
+        job: &Attention,
+        q: &Self::Buffer,
+        k: &Self::Buffer,
+        v: &Self::Buffer,
+        out: &mut Self::Buffer,
+        lse: &mut Self::Buffer,
+    );
+    /// Overwrites dq, dk and dv.
+    fn attention_backward(&self, batch: &Self::Batch, job: &Attention, saved: Saved<'_, Self>, grads: Grads<'_, Self>);
+    /// Joins two attentions of the same queries over different keys into the first, by their log-sum-exp.
+    fn merge(&self, job: &Attention, into: Partial<'_, Self>, other: (&Self::Buffer, &Self::Buffer));
+    /// out = silu(gate) · up.
+    fn swiglu(&self, len: usize, gate: &Self::Buffer, up: &Self::Buffer, out: &mut Self::Buffer);
+    /// Overwrites gate and up with their gradients.
+    fn swiglu_backward(&self, len: usize, dout: &Self::Buffer, gate: &mut Self::Buffer, up: &mut Self::Buffer);
+    /// Loss and predictions of every row; with `grads`, dx is overwritten and dw (where given) added to.
+    fn head(
+        &self,
+        batch: &Self::Batch,
+        job: Head,
+        x: &Self::Buffer,
+        w: &Weight<Self>,
+        grads: Option<HeadGrads<'_, Self>>,
+    ) -> Result<Scores>;
+    /// One AdamW step.
+    fn adamw(
+        &self,
+        hyper: &adamw::Hyper,
+        param: &mut Self::Buffer,
+        grad: &Self::Buffer,
+        m: &mut Self::Buffer,
+        v: &mut Self::Buffer,
+    );
+    /// Σ x², in f64.
+    fn sum_of_squares(&self, x: &Self::Buffer) -> f64;
+}
+
+/// An attention output `[T, H, D]` and its log-sum-exp `[T, H]`.
+pub type Partial<'a, D> = (&'a mut <D as Device>::Buffer, &'a mut <D as Device>::Buffer);
+
+/// What attention's forward pass left for its backward pass.
+#[derive(Debug)]
+pub struct Saved<'a, D: Device> {
+    /// Rotated queries.
+    pub q: &'a D::Buffer,
+    /// Rotated keys.
+    pub k: &'a D::Buffer,
+    /// Values.
+    pub v: &'a D::Buffer,
+    /// The output.
+    pub out: &'a D::Buffer,
+    /// The log-sum-exp of each row and head.
+    pub lse: &'a D::Buffer,
+    /// The output's gradient.
+    pub dout: &'a D::Buffer,
+}
+
+/// Where attention's backward pass writes.
+#[derive(Debug)]
+pub struct Grads<'a, D: Device> {
+    /// Gradient of the rotated queries.
+    pub dq: &'a mut D::Buffer,
+    /// Gradient of the rotated keys.
+    pub dk: &'a mut D::Buffer,
+    /// Gradient of the values.
+    pub dv: &'a mut D::Buffer,
+}
+
+/// Where the head writes its gradients.
+#[derive(Debug)]
+pub struct HeadGrads<'a, D: Device> {
+    /// Gradient of the rows, overwritten.
+    pub dx: &'a mut D::Buffer,
+    /// Gradient of the matrix, added to; absent when the matrix is frozen.
+    pub dw: Option<&'a mut D::Buffer>,
+}

@@ -1,0 +1,395 @@
+//! The CPU as a device: f32 buffers that are counted, and the ops of this crate.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Attention, Device, Error, Grads, Head, HeadGrads, Linear, Partial, Result, Rows, Saved, Scores, Weight};
+use crate::nf4::Nf4;
+use crate::{adamw, attention, cross_entropy, embedding, linear, nf4, reduce, rms_norm, rope, swiglu};
+
+/// Live and peak bytes of a device's buffers.
+#[derive(Debug)]
+struct Meter {
+    live: AtomicU64,
+    peak: AtomicU64,
+    limit: u64,
+}
+
+impl Meter {
+    fn take(&self, bytes: u64) -> Result<()> {
+        let live = self.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if live > self.limit {
+            self.give(bytes);
+            return Err(Error::OutOfMemory { requested: bytes, live: live - bytes, limit: self.limit });
+        }
+        self.peak.fetch_max(live, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn give(&self, bytes: u64) {
+        self.live.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The CPU: every thread of the rayon pool, f32 throughout.
+#[derive(Clone, Debug)]
+pub struct Cpu {
+    meter: Arc<Meter>,
+    /// Where an NF4 matrix is unpacked for the product that needs it.
+    unpacked: Arc<Mutex<Vec<f32>>>,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cpu {
+    /// A CPU with as much memory as the system gives.
+    pub fn new() -> Self {
+        Self::with_limit(u64::MAX)
+    }
+
+    /// A CPU whose buffers may not hold more than `limit` bytes at once.
+    pub fn with_limit(limit: u64) -> Self {
+        let meter = Meter { live: AtomicU64::new(0), peak: AtomicU64::new(0), limit };
+        Self { meter: Arc::new(meter), unpacked: Arc::default() }
+    }
+
+    fn buffer(&self, data: Vec<f32>) -> Result<CpuBuffer> {
+        let counted = Counted::new(&self.meter, 4 * data.len() as u64)?;
+        Ok(CpuBuffer { data, _counted: counted })
+    }
+
+    /// Runs `job` on the matrix as f32, unpacking it first where it is quantised.
+    fn with_dense<T>(&self, weight: &Weight<Self>, len: usize, job: impl FnOnce(&[f32]) -> T) -> T {
+        match weight {
+            Weight::Dense(buffer) => job(&buffer.data[..len]),
+            Weight::Quantized(matrix) => {
+                let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+                if unpacked.len() < len {
+                    let grown = 4 * (len - unpacked.len()) as u64;
+                    let live = self.meter.live.fetch_add(grown, Ordering::Relaxed) + grown;
+                    self.meter.peak.fetch_max(live, Ordering::Relaxed);
+                    unpacked.resize(len, 0.0);
+                }
+                matrix.nf4.dequantize_into(0..len, &mut unpacked[..len]);
+                job(&unpacked[..len])
+            }
+        }
+    }
+}
+
+/// A claim on the meter, given back when dropped.
+#[derive(Debug)]
+struct Counted {
+    meter: Arc<Meter>,
+    bytes: u64,
+}
+
+impl Counted {
+    fn new(meter: &Arc<Meter>, bytes: u64) -> Result<Self> {
+        meter.take(bytes)?;
+        Ok(Self { meter: Arc::clone(meter), bytes })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.meter.give(self.bytes);
+    }
+}
+
+/// f32 numbers that the device counts.
+#[derive(Debug)]
+pub struct CpuBuffer {
+    data: Vec<f32>,
+    _counted: Counted,
+}
+
+/// An NF4 matrix that the device counts.
+#[derive(Debug)]
+pub struct CpuQuantized {
+    nf4: Nf4,
+    _counted: Counted,
+}
+
+/// [`Rows`] on the CPU.
+#[derive(Debug)]
+pub struct CpuBatch {
+    tokens: Vec<u32>,
+    starts: Vec<usize>,
+    targets: Vec<i32>,
+    head_dim: usize,
+    tables: rope::Tables,
+}
+
+impl Device for Cpu {
+    type Buffer = CpuBuffer;
+    type Quantized = CpuQuantized;
+    type Batch = CpuBatch;
+
+    fn zeros(&self, len: usize) -> Result<CpuBuffer> {
+        let mut data = Vec::new();
+        let (requested, live) = (4 * len as u64, self.memory().0);
+        let refused = |_| Error::OutOfMemory { requested, live, limit: u64::MAX };
+        data.try_reserve_exact(len).map_err(refused)?;
+        data.resize(len, 0.0);
+        self.buffer(data)
+    }
+
+    fn upload(&self, data: &[f32]) -> Result<CpuBuffer> {
+        let mut buffer = self.zeros(data.len())?;
+        buffer.data.copy_from_slice(data);
+        Ok(buffer)
+    }
+
+    fn download(&self, from: &CpuBuffer, len: usize) -> Vec<f32> {
+        from.data[..len].to_vec()
+    }
+
+    fn write(&self, data: &[f32], to: &mut CpuBuffer) {
+        to.data[..data.len()].copy_from_slice(data);
+    }
+
+    fn clear(&self, buffer: &mut CpuBuffer, len: usize) {
+        buffer.data[..len].fill(0.0);
+    }
+
+    fn copy(&self, from: &CpuBuffer, to: &mut CpuBuffer, len: usize) {
+        to.data[..len].copy_from_slice(&from.data[..len]);
+    }
+
+    fn copy_range(&self, from: &CpuBuffer, from_offset: usize, to: &mut CpuBuffer, to_offset: usize, len: usize) {
+        to.data[to_offset..to_offset + len].copy_from_slice(&from.data[from_offset..from_offset + len]);
+    }
+
+    fn move_within(&self, buffer: &mut CpuBuffer, from_offset: usize, to_offset: usize, len: usize) {
+        buffer.data.copy_within(from_offset..from_offset + len, to_offset);
+    }
+
+    fn quantize(&self, data: &[f32]) -> Result<CpuQuantized> {
+        let nf4 = nf4::quantize(data);
+        let counted = Counted::new(&self.meter, nf4.bytes() as u64)?;
+        Ok(CpuQuantized { nf4, _counted: counted })
+    }
+
+    fn dequantize(&self, from: &CpuQuantized) -> Vec<f32> {
+        let mut data = vec![0.0; from.nf4.len];
+        from.nf4.dequantize_into(0..from.nf4.len, &mut data);
+        data
+    }
+
+    fn batch(&self, rows: &Rows<'_>) -> Result<CpuBatch> {
+        Ok(CpuBatch {
+            tokens: rows.tokens.to_vec(),
+            starts: rows.starts.to_vec(),
+            targets: rows.targets.to_vec(),
+            head_dim: 2 * rows.inv_freq.len(),
+            tables: rope::Tables::new(rows.inv_freq, rows.attention_factor, rows.positions),
+        })
+    }
+
+    fn memory(&self) -> (u64, u64) {
+        (self.meter.live.load(Ordering::Relaxed), self.meter.peak.load(Ordering::Relaxed))
+    }
+
+    fn embed(&self, batch: &CpuBatch, table: &Weight<Self>, hidden: usize, x: &mut CpuBuffer) {
+        let Weight::Dense(table) = table else { return self.embed_quantized(batch, table, hidden, x) };
+        embedding::forward(&batch.tokens, &table.data, &mut x.data[..batch.tokens.len() * hidden]);
+    }
+
+    fn embed_backward(&self, batch: &CpuBatch, dx: &CpuBuffer, hidden: usize, dtable: &mut CpuBuffer) {
+        embedding::backward(&batch.tokens, &dx.data[..batch.tokens.len() * hidden], &mut dtable.data);
+    }
+
+    fn rms_norm(&self, rows: usize, x: &CpuBuffer, weight: &Weight<Self>, eps: f32, y: &mut CpuBuffer) {
+        let hidden = self.len_of(weight);
+        let len = rows * hidden;
+        self.with_dense(weight, hidden, |w| rms_norm::forward(&x.data[..len], w, eps, &mut y.data[..len]));
+    }
+
+    fn rms_norm_backward(
+        &self,
+        rows: usize,
+        x: &CpuBuffer,
+        weight: &Weight<Self>,
+        eps: f32,
+        dy: &CpuBuffer,
+        dx: &mut CpuBuffer,
+        dweight: Option<&mut CpuBuffer>,
+    ) {
+        let hidden = self.len_of(weight);
+        let len = rows * hidden;
+        let dweight = dweight.map(|buffer| &mut buffer.data[..]);
+        self.with_dense(weight, hidden, |w| {
+            rms_norm::backward(&x.data[..len], w, eps, &dy.data[..len], &mut dx.data[..len], dweight);
+        });
+    }
+
+    fn linear(&self, job: Linear, x: &CpuBuffer, w: &Weight<Self>, y: &mut CpuBuffer) {
+        let linear::Dims { rows, inputs, outputs } = job.dims;
+        let (x, y) = (&x.data[..rows * inputs], &mut y.data[..rows * outputs]);
+        self.with_dense(w, inputs * outputs, |w| linear::forward(job.dims, x, w, y, job.scale, job.write));
+    }
+
+    fn linear_backward_input(&self, job: Linear, dy: &CpuBuffer, w: &Weight<Self>, dx: &mut CpuBuffer) {
+        let linear::Dims { rows, inputs, outputs } = job.dims;
+        let (dy, dx) = (&dy.data[..rows * outputs], &mut dx.data[..rows * inputs]);
+        self.with_dense(w, inputs * outputs, |w| linear::backward_input(job.dims, dy, w, dx, job.scale, job.write));
+    }
+
+    fn linear_backward_weight(&self, job: Linear, dy: &CpuBuffer, x: &CpuBuffer, dw: &mut CpuBuffer) {
+        let linear::Dims { rows, inputs, outputs } = job.dims;
+        let (dy, x) = (&dy.data[..rows * outputs], &x.data[..rows * inputs]);
+        linear::backward_weight(job.dims, dy, x, &mut dw.data[..inputs * outputs], job.scale, job.write);
+    }
+
+    fn rope(&self, batch: &CpuBatch, heads: usize, x: &mut CpuBuffer, direction: rope::Direction) {
+        let len = batch.tokens.len() * heads * batch.head_dim;
+        rope::apply(&batch.tables, heads, &mut x.data[..len], direction);
+    }
+
+    fn attention(
+        &self,
+        batch: &CpuBatch,
+        job: &Attention,
+        q: &CpuBuffer,
+        k: &CpuBuffer,
+        v: &CpuBuffer,
+        out: &mut CpuBuffer,
+        lse: &mut CpuBuffer,
+    ) {
+        let len = Lengths::of(&job.shape);
+        attention::forward(
+            &job.shape,
+            &mask(batch, job),
+            job.scale,
+            &q.data[..len.queries],
+            &k.data[..len.keys],
+            &v.data[..len.keys],
+            &mut out.data[..len.queries],
+            &mut lse.data[..len.rows],
+        );
+    }
+
+    fn attention_backward(&self, batch: &CpuBatch, job: &Attention, saved: Saved<'_, Self>, grads: Grads<'_, Self>) {
+        let len = Lengths::of(&job.shape);
+        attention::backward(
+            &job.shape,
+            &mask(batch, job),
+            job.scale,
+            &saved.q.data[..len.queries],
+            &saved.k.data[..len.keys],
+            &saved.v.data[..len.keys],
+            &saved.out.data[..len.queries],
+            &saved.lse.data[..len.rows],
+            &saved.dout.data[..len.queries],
+            &mut grads.dq.data[..len.queries],
+            &mut grads.dk.data[..len.keys],
+            &mut grads.dv.data[..len.keys],
+        );
+    }
+
+    fn merge(&self, job: &Attention, into: Partial<'_, Self>, other: (&CpuBuffer, &CpuBuffer)) {
+        let len = Lengths::of(&job.shape);
+        let (out, lse) = into;
+        attention::merge(
+            job.shape.head_dim,
+            (&mut out.data[..len.queries], &mut lse.data[..len.rows]),
+            (&other.0.data[..len.queries], &other.1.data[..len.rows]),
+        );
+    }
+
+    fn swiglu(&self, len: usize, gate: &CpuBuffer, up: &CpuBuffer, out: &mut CpuBuffer) {
+        swiglu::forward(&gate.data[..len], &up.data[..len], &mut out.data[..len]);
+    }
+
+    fn swiglu_backward(&self, len: usize, dout: &CpuBuffer, gate: &mut CpuBuffer, up: &mut CpuBuffer) {
+        swiglu::backward(&dout.data[..len], &mut gate.data[..len], &mut up.data[..len]);
+    }
+
+    fn head(
+        &self,
+        batch: &CpuBatch,
+        job: Head,
+        x: &CpuBuffer,
+        w: &Weight<Self>,
+        grads: Option<HeadGrads<'_, Self>>,
+    ) -> Result<Scores> {
+        let mut scores = Scores { nll: vec![0.0; job.rows], predictions: vec![0; job.rows] };
+        let (dx, dw) = match grads {
+            Some(HeadGrads { dx, dw }) => {
+                (Some(&mut dx.data[..job.rows * job.hidden]), dw.map(|dw| &mut dw.data[..job.vocab * job.hidden]))
+            }
+            None => (None, None),
+        };
+        let logits = Counted::new(&self.meter, 4 * (job.chunk.min(job.rows) * job.vocab) as u64)?;
+        self.with_dense(w, job.vocab * job.hidden, |w| {
+            let Head { hidden, vocab, chunk, grad_scale, rows } = job;
+            let (x, targets) = (&x.data[..rows * hidden], &batch.targets[..]);
+            let job = cross_entropy::Job { hidden, vocab, x, w, targets, chunk, grad_scale };
+            let (nll, predictions) = (&mut scores.nll[..], Some(&mut scores.predictions[..]));
+            cross_entropy::run(&job, cross_entropy::Output { nll, predictions, dx, dw });
+        });
+        drop(logits);
+        Ok(scores)
+    }
+
+    fn adamw(
+        &self,
+        hyper: &adamw::Hyper,
+        param: &mut CpuBuffer,
+        grad: &CpuBuffer,
+        m: &mut CpuBuffer,
+        v: &mut CpuBuffer,
+    ) {
+        adamw::step(hyper, &mut param.data, &grad.data, &mut m.data, &mut v.data);
+    }
+
+    fn sum_of_squares(&self, x: &CpuBuffer) -> f64 {
+        reduce::sum_of_squares(&x.data)
+    }
+}
+
+impl Cpu {
+    fn len_of(&self, weight: &Weight<Self>) -> usize {
+        match weight {
+            Weight::Dense(buffer) => buffer.data.len(),
+            Weight::Quantized(matrix) => matrix.nf4.len,
+        }
+    }
+
+    fn embed_quantized(&self, batch: &CpuBatch, table: &Weight<Self>, hidden: usize, x: &mut CpuBuffer) {
+        self.with_dense(table, self.len_of(table), |table| {
+            embedding::forward(&batch.tokens, table, &mut x.data[..batch.tokens.len() * hidden]);
+        });
+    }
+}
+
+/// Element counts of one attention call.
+struct Lengths {
+    queries: usize,
+    keys: usize,
+    rows: usize,
+}
+
+impl Lengths {
+    fn of(shape: &attention::Shape) -> Self {
+        Self {
+            queries: shape.queries * shape.heads * shape.head_dim,
+            keys: shape.keys * shape.kv_heads * shape.head_dim,
+            rows: shape.queries * shape.heads,
+        }
+    }
+}
+
+fn mask<'a>(batch: &'a CpuBatch, job: &Attention) -> attention::Mask<'a> {
+    attention::Mask {
+        pattern: job.pattern,
+        query_row: job.query_row,
+        key_row: job.key_row,
+        starts: &batch.starts[..job.shape.queries],
+    }
+}

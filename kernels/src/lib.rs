@@ -1,0 +1,32 @@
+//! Numeric kernels on `f32` slices, row-major: attention, linear layers, loss, norm, rope, optimiser, 4-bit weights.
+//!
+//! Every op is a folder: `mod.rs` holds the contract and its checks, `reference.rs` a naive version in `f64`
+//! that is never optimised, `cpu.rs` the fast one. Shapes in comments: `T` tokens, `H` query heads, `G` key/value
+//! heads, `D` head dimension, `C` hidden size, `F` feed-forward size, `V` vocabulary.
+//!
+//! Results do not depend on the number of rayon threads: work is cut into chunks whose borders depend on shapes
+//! only, and partial sums are added in a fixed order. They do depend on the instruction set ([`simd::Isa`]).
+//!
+//! A slice of the wrong length is a mistake of the caller and panics with the expected and the given length.
+
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod device;
+pub mod embedding;
+pub mod linear;
+pub mod nf4;
+pub mod reduce;
+pub mod rms_norm;
+pub mod rope;
+pub mod simd;
+pub mod swiglu;
+
+#[cfg(test)]
+mod conformance;
+
+/// Panics unless a buffer has the length its shape asks for.
+#[track_caller]
+pub(crate) fn expect_len(name: &str, len: usize, expected: usize) {
+    assert!(len == expected, "kernels: `{name}` holds {len} values, its shape needs {expected}");
+}

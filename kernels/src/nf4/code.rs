@@ -1,0 +1,44 @@
+//! The two tables of values: NF4 for weights, the signed 8-bit dynamic map for scales.
+
+use std::sync::OnceLock;
+
+/// The 16 NF4 values, quantiles of a normal distribution (QLoRA, appendix E).
+#[allow(clippy::excessive_precision, reason = "the published digits")]
+pub(crate) const NF4: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+
+/// The 256 values of the dynamic map (Dettmers 2015): seven decades, the larger the finer, both signs, 0 and 1.
+pub(crate) fn dynamic() -> &'static [f32; 256] {
+    static MAP: OnceLock<[f32; 256]> = OnceLock::new();
+    MAP.get_or_init(|| {
+        let mut values = vec![0.0, 1.0];
+        for decade in 0..7 {
+            let (steps, power) = (1 << decade, 10f64.powi(decade - 6));
+            let border = |i: i32| (0.1 + 0.9 * f64::from(i) / f64::from(steps)) as f32;
+            for i in 0..steps {
+                let mean = f64::from((border(i) + border(i + 1)) / 2.0) * power;
+                values.extend([mean as f32, -mean as f32]);
+            }
+        }
+        values.sort_by(f32::total_cmp);
+        let mut map = [0.0; 256];
+        map.copy_from_slice(&values);
+        map
+    })
+}

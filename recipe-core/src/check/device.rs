@@ -1,0 +1,138 @@
+//! The rule about `device:`.
+
+use super::{Case, Finding, Level, Rule, tokens};
+use crate::fault::Field;
+use crate::layers::layer_map;
+use crate::memory::readable_bytes;
+use crate::plan::{AdaptPlan, Device, Pattern, Plan, StagePlan};
+use crate::recipe::{Place, Target};
+
+pub(super) const RULES: &[Rule] = &[Rule { name: "does_not_fit", level: Level::Guard, find: does_not_fit }];
+
+/// A change to a plan, as a person would write it; none where it changes nothing.
+type Change = (String, Plan);
+
+/// What a step needs must be there; the help names the cheapest change that makes it fit, found by trying.
+fn does_not_fit(case: &Case) -> Vec<Finding> {
+    let (plan, memory) = (case.plan, case.plan.memory());
+    let available = plan.device.memory();
+    if memory.total <= available {
+        return vec![];
+    }
+    let (needed, there) = (readable_bytes(memory.total), readable_bytes(available));
+    let message = format!("needs {needed}, {} has {there}: {memory}", plan.device);
+    let fitting = changes(plan).into_iter().find(|(_, changed)| changed.memory().total <= available);
+    let help = match fitting {
+        Some((words, changed)) => format!("{words}: {} fits", readable_bytes(changed.memory().total)),
+        None => format!("no small change fits; write `device: {}`", larger(plan.device, memory.total)),
+    };
+    vec![Finding::new(Field::new("device"), message, help)]
+}
+
+/// Changes from the cheapest to the dearest: time first, then what learns, then how long it trains.
+fn changes(plan: &Plan) -> Vec<Change> {
+    if plan.stages.is_empty() {
+        return sparse(plan).into_iter().chain(shorter_targets(plan)).collect();
+    }
+    let recompute = recompute(plan);
+    let adapters = adapters(plan);
+    let both = recompute.iter().flat_map(|first| adapters_after(first)).collect();
+    let mut list: Vec<Change> = [recompute, adapters, both].into_iter().flatten().collect();
+    list.extend(shorter_stages(plan));
+    // The last resort: everything at once.
+    let smallest = list.iter().filter(|(words, _)| !words.contains("length")).min_by_key(|(_, plan)| plan.memory().total).cloned();
+    list.extend(smallest.iter().flat_map(|(words, plan)| joined(words, shorter_stages(plan))));
+    list
+}
+
+fn joined(words: &str, changes: Vec<Change>) -> Vec<Change> {
+    let join = |(more, plan)| (format!("{words} and {more}"), plan);
+    changes.into_iter().map(join).collect()
+}
+
+/// Recomputing a layer costs a third of its time.
+fn recompute(plan: &Plan) -> Vec<Change> {
+    if plan.stages.iter().all(|stage| stage.recompute) {
+        return vec![];
+    }
+    let stages = plan.stages.iter().map(|stage| StagePlan { recompute: true, ..stage.clone() }).collect();
+    vec![("write `recompute = every`".to_owned(), Plan { stages, ..plan.clone() })]
+}
+
+fn adapters_after((words, plan): &Change) -> Vec<Change> {
+    joined(words, adapters(plan))
+}
+
+/// Fewer weights that learn, or smaller ones that do not.
+fn adapters(plan: &Plan) -> Vec<Change> {
+    let adapted = |words: &str, adapt| (words.to_owned(), Plan { adapt, ..plan.clone() });
+    match &plan.adapt {
+        AdaptPlan::Full => vec![
+            adapted("write `adapt: lora(rank = 32)`", lora(false)),
+            adapted("write `adapt: qlora(rank = 32)`", lora(true)),
+        ],
+        AdaptPlan::Lora { rank, alpha, targets, embed, norm, quantized } => {
+            let (rank, alpha, targets) = (*rank, *alpha, targets.clone());
+            let with = |embed, quantized| AdaptPlan::Lora { rank, alpha, targets: targets.clone(), embed, norm: *norm, quantized };
+            let mut list = vec![];
+            if !quantized {
+                list.push(adapted("write `qlora` in place of `lora`", with(*embed, true)));
+            }
+            if *embed {
+                list.push(adapted("remove `embed` from `train`", with(false, *quantized)));
+            }
+            if *embed && !quantized {
+                list.push(adapted("write `qlora` in place of `lora` and remove `embed` from `train`", with(false, true)));
+            }
+            list
+        }
+    }
+}
+
+fn lora(quantized: bool) -> AdaptPlan {
+    let targets = vec![Target::Q, Target::K, Target::V, Target::O].into();
+    AdaptPlan::Lora { rank: 32, alpha: 64.0, targets, embed: false, norm: false, quantized }
+}
+
+/// Halves of the longest sequence, down to the native window.
+fn shorter_stages(plan: &Plan) -> Vec<Change> {
+    let longest = plan.stages.iter().map(|stage| stage.length).max().unwrap_or(0);
+    let change = |length: usize| {
+        let cut = |stage: &StagePlan| StagePlan { length: stage.length.min(length), ..stage.clone() };
+        let stages = plan.stages.iter().map(cut).collect();
+        (format!("write `length = {}`", tokens(length)), Plan { stages, ..plan.clone() })
+    };
+    halves(longest, plan.model.context).map(change).collect()
+}
+
+/// LongGen's layout (arXiv 2410.01485) for a model that only reads.
+fn sparse(plan: &Plan) -> Option<Change> {
+    let pattern = Pattern::Window { window: 4096, sink: 4 };
+    let all_full = plan.layers.iter().all(|pattern| *pattern == Pattern::Full);
+    if !all_full || plan.target <= 4096 {
+        return None;
+    }
+    let count = plan.layers.len();
+    let layers = layer_map(count, (count / 3).max(1), Place::Middle, pattern);
+    let words = "write `attention: hybrid(full = 1/3, window = 4096, sink = 4)`".to_owned();
+    Some((words, Plan { layers: layers.into(), ..plan.clone() }))
+}
+
+fn shorter_targets(plan: &Plan) -> Vec<Change> {
+    let change = |target| (format!("write a target of {}", tokens(target)), Plan { target, ..plan.clone() });
+    halves(plan.target, plan.model.context).map(change).collect()
+}
+
+/// `length` ÷ 2, ÷ 4, … while that is `least` or more.
+fn halves(length: usize, least: usize) -> impl Iterator<Item = usize> {
+    (1..usize::BITS).map(move |shift| length >> shift).take_while(move |half| *half >= least.max(1))
+}
+
+/// A device of the same kind that holds `bytes`.
+fn larger(device: Device, bytes: u64) -> Device {
+    const GB: u64 = 1_000_000_000;
+    match device {
+        Device::Cpu { .. } => Device::Cpu { memory: bytes.div_ceil(1 << 30).saturating_mul(1 << 30) },
+        Device::Cuda { .. } => Device::Cuda { memory: bytes.div_ceil(GB).saturating_mul(GB) },
+    }
+}

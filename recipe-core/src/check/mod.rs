@@ -1,0 +1,112 @@
+//! The rules. Each is a small function that says in English what it forbids and why; the lists below are all there are.
+//!
+//! A rule reads the recipe as written and its settled draft, and returns what it found. All rules run on every recipe.
+
+mod adapt;
+mod allow;
+mod attention;
+mod context;
+mod data;
+mod device;
+mod eval;
+mod model;
+mod rope;
+mod size;
+mod train;
+
+use crate::fault::{Fault, Field, Note};
+use crate::plan::Plan;
+use crate::recipe::Recipe;
+
+/// The rule whose permission also makes the left side of `->` count as the native window.
+pub(crate) const NATIVE_CONTEXT: &str = "native_context";
+
+/// What a rule reads.
+pub(crate) struct Case<'a> {
+    /// As written.
+    pub(crate) recipe: &'a Recipe,
+    /// As settled, not yet believed.
+    pub(crate) plan: &'a Plan,
+}
+
+/// What a rule found, and where.
+pub(crate) struct Finding {
+    field: Field,
+    message: String,
+    help: String,
+}
+
+impl Finding {
+    pub(crate) fn new(field: Field, message: String, help: impl Into<String>) -> Self {
+        Self { field, message, help: help.into() }
+    }
+}
+
+/// How serious a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// A fault that nothing can permit: the arithmetic has no meaning.
+    Law,
+    /// A fault that `allow` turns into a note.
+    Guard,
+    /// A note.
+    Advice,
+}
+
+/// One rule.
+pub(crate) struct Rule {
+    pub(crate) name: &'static str,
+    pub(crate) level: Level,
+    pub(crate) find: fn(&Case) -> Vec<Finding>,
+}
+
+/// Every rule, in the order of a recipe's keys.
+pub(crate) fn rules() -> impl Iterator<Item = &'static Rule> {
+    let lists = [
+        size::RULES,
+        model::RULES,
+        context::RULES,
+        rope::RULES,
+        attention::RULES,
+        adapt::RULES,
+        data::RULES,
+        train::RULES,
+        eval::RULES,
+        device::RULES,
+        allow::RULES,
+    ];
+    lists.into_iter().flatten()
+}
+
+/// Runs every rule: the notes of a recipe that can work, or all faults of one that cannot.
+pub(crate) fn check(recipe: &Recipe, plan: &Plan) -> Result<Vec<Note>, Vec<Fault>> {
+    let case = Case { recipe, plan };
+    let (mut faults, mut notes) = (Vec::new(), Vec::new());
+    for rule in rules() {
+        let allowed = recipe.allow.iter().any(|name| name == rule.name);
+        let note = rule.level == Level::Advice || (rule.level == Level::Guard && allowed);
+        for Finding { field, message, help } in (rule.find)(&case) {
+            if note {
+                notes.push(Note { rule: rule.name.into(), message: format!("{message}; {help}").into() });
+            } else {
+                faults.push(Fault { rule: rule.name, field, message, help });
+            }
+        }
+    }
+    if faults.is_empty() { Ok(notes) } else { Err(faults) }
+}
+
+/// A length as a recipe writes it: 131072 is `128K`.
+fn tokens(length: usize) -> String {
+    match length {
+        0 => "0".to_owned(),
+        n if n % (1 << 20) == 0 => format!("{}M", n >> 20),
+        n if n % (1 << 10) == 0 => format!("{}K", n >> 10),
+        n => n.to_string(),
+    }
+}
+
+/// A share as a recipe writes it: 0.9 is `90%`.
+fn percent(share: f64) -> String {
+    format!("{}%", (share * 1e4).round() / 1e2)
+}

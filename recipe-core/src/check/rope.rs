@@ -1,0 +1,222 @@
+//! Rules about `rope:`.
+
+use super::{Case, Finding, Level, Rule};
+use crate::fault::Field;
+use crate::plan::Scaling;
+use crate::recipe::Rope;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule { name: "rope_scale_range", level: Level::Law, find: rope_scale_range },
+    Rule { name: "rope_theta_range", level: Level::Law, find: rope_theta_range },
+    Rule { name: "scale_below_target", level: Level::Guard, find: scale_below_target },
+    Rule { name: "scale_above_target", level: Level::Advice, find: scale_above_target },
+    Rule { name: "ntk_scale_short", level: Level::Advice, find: ntk_scale_short },
+    Rule { name: "llama3_scale_short", level: Level::Advice, find: llama3_scale_short },
+    Rule { name: "theta_lowered", level: Level::Advice, find: theta_lowered },
+    Rule { name: "yarn_betas", level: Level::Law, find: yarn_betas },
+    Rule { name: "attention_factor_range", level: Level::Law, find: attention_factor_range },
+    Rule { name: "llama3_factors", level: Level::Law, find: llama3_factors },
+    Rule { name: "rope_unchanged", level: Level::Advice, find: rope_unchanged },
+    Rule { name: "native_scaling_replaced", level: Level::Advice, find: native_scaling_replaced },
+    Rule { name: "dynamic_ntk_training", level: Level::Advice, find: dynamic_ntk_training },
+];
+
+/// Ratios that differ by less than this are equal: a person writes 2.93 for 12000 ÷ 4096.
+const RATIO_TOLERANCE: f64 = 1e-3;
+
+fn field(key: &str) -> Field {
+    Field::new("rope").key(key)
+}
+
+fn written(case: &Case) -> Rope {
+    case.recipe.rope.unwrap_or(Rope::None)
+}
+
+/// The word and the scale of a law that has one.
+fn scale(rope: Rope) -> Option<(&'static str, f64)> {
+    match rope {
+        Rope::None | Rope::Theta { .. } => None,
+        Rope::Interpolate { scale } => Some(("interpolate", scale)),
+        Rope::Ntk { scale } => Some(("ntk", scale)),
+        Rope::DynamicNtk { scale } => Some(("dynamic_ntk", scale)),
+        Rope::Yarn { scale, .. } => Some(("yarn", scale)),
+        Rope::Llama3 { scale, .. } => Some(("llama3", scale)),
+    }
+}
+
+/// A scale that can be compared: its word, itself, and target ÷ native.
+fn comparable(case: &Case) -> Option<(&'static str, f64, f64)> {
+    let (word, scale) = scale(written(case)).filter(|(_, scale)| *scale >= 1.0 && scale.is_finite())?;
+    let (native, target) = (case.plan.model.context, case.plan.target);
+    (native > 0 && target > 0).then(|| (word, scale, target as f64 / native as f64))
+}
+
+/// A ratio as a person writes it: 32, or 2.93 rounded up so that it suffices.
+fn tidy(ratio: f64) -> f64 {
+    if ratio == ratio.round() { ratio } else { (ratio * 100.0).ceil() / 100.0 }
+}
+
+/// A scale stretches positions; below 1 it would squeeze them together, and a scale that is no number is a slip.
+fn rope_scale_range(case: &Case) -> Vec<Finding> {
+    match scale(written(case)) {
+        Some((word, scale)) if !(scale >= 1.0 && scale.is_finite()) => {
+            let ratio = case.plan.target as f64 / case.plan.model.context.max(1) as f64;
+            let message = format!("scale {scale} is below 1 or not a number");
+            vec![Finding::new(field("scale"), message, format!("write {word}({})", tidy(ratio.max(1.0))))]
+        }
+        _ => vec![],
+    }
+}
+
+/// The settled base must be a number above 1, or the frequencies do not fall.
+fn rope_theta_range(case: &Case) -> Vec<Finding> {
+    let theta = case.plan.rope.theta;
+    if theta > 1.0 && theta.is_finite() {
+        return vec![];
+    }
+    match written(case) {
+        Rope::Theta { .. } => {
+            let message = format!("theta {theta} is not above 1");
+            let help = format!("write a base above the model's {}", case.recipe.model.rope_theta);
+            vec![Finding::new(field("theta"), message, help)]
+        }
+        Rope::Ntk { scale } if scale.is_finite() => {
+            let message = format!("ntk({scale}) gives a base of {theta}");
+            vec![Finding::new(field("scale"), message, "write a smaller scale, on heads of at least 4 dimensions")]
+        }
+        _ => vec![],
+    }
+}
+
+/// `interpolate` and `yarn` divide angles by their scale: below target ÷ native the last positions turn further than
+/// the model has ever seen (arXiv 2306.15595), which is what these laws exist to prevent.
+fn scale_below_target(case: &Case) -> Vec<Finding> {
+    match comparable(case) {
+        Some((word @ ("interpolate" | "yarn"), scale, ratio)) if scale < ratio * (1.0 - RATIO_TOLERANCE) => {
+            let (native, target) = (case.plan.model.context, case.plan.target);
+            let message = format!("scale {scale} does not take {native} to {target}, which is a factor of {}", tidy(ratio));
+            vec![Finding::new(field("scale"), message, format!("write {word}({})", tidy(ratio)))]
+        }
+        _ => vec![],
+    }
+}
+
+/// More interpolation than needed costs short-range resolution (methods of arXiv 2306.15595 lose with the scale).
+fn scale_above_target(case: &Case) -> Vec<Finding> {
+    match comparable(case) {
+        Some((word @ ("interpolate" | "yarn"), scale, ratio)) if scale > ratio.max(1.0) * (1.0 + RATIO_TOLERANCE) => {
+            let message = format!("scale {scale} is larger than target ÷ native, {}", tidy(ratio));
+            let help = format!("{word}({}) keeps more of the short-range ability", tidy(ratio.max(1.0)));
+            vec![Finding::new(field("scale"), message, help)]
+        }
+        _ => vec![],
+    }
+}
+
+/// A static NTK base divides only the lowest frequency by the whole scale; the middle ones leave the trained range
+/// before the target is reached, so published recipes choose a scale well above target ÷ native.
+fn ntk_scale_short(case: &Case) -> Vec<Finding> {
+    match comparable(case) {
+        Some(("ntk", scale, ratio)) if ratio > 1.0 && scale <= ratio => {
+            let message = format!("ntk({scale}) reaches less than {scale} times the native context, {} is wanted", tidy(ratio));
+            vec![Finding::new(field("scale"), message, format!("ntk({}) leaves a margin", tidy(2.0 * ratio)))]
+        }
+        _ => vec![],
+    }
+}
+
+/// Llama 3.1 itself was released with 8 for a factor of 16, after long training; untrained it falls short.
+fn llama3_scale_short(case: &Case) -> Vec<Finding> {
+    match comparable(case) {
+        Some(("llama3", scale, ratio)) if scale < ratio * (1.0 - RATIO_TOLERANCE) => {
+            let message = format!("llama3({scale}) is below target ÷ native, {}", tidy(ratio));
+            vec![Finding::new(field("scale"), message, format!("llama3({}) covers it without training", tidy(ratio)))]
+        }
+        _ => vec![],
+    }
+}
+
+/// A lower base makes every angle larger: the opposite of an extension.
+fn theta_lowered(case: &Case) -> Vec<Finding> {
+    let native = case.recipe.model.rope_theta;
+    match written(case) {
+        Rope::Theta { theta } if theta > 1.0 && theta < native => {
+            let message = format!("theta {theta} is below the model's own {native}");
+            vec![Finding::new(field("theta"), message, "a longer context needs a larger base")]
+        }
+        _ => vec![],
+    }
+}
+
+/// YaRN blends between `beta_slow` and `beta_fast` rotations; the range must have a width.
+fn yarn_betas(case: &Case) -> Vec<Finding> {
+    match case.plan.rope.scaling {
+        Scaling::Yarn { beta_fast: fast, beta_slow: slow, .. } => {
+            if slow > 0.0 && fast > slow && fast.is_finite() {
+                return vec![];
+            }
+            let message = format!("beta_fast {fast} is not above beta_slow {slow}, or one is not positive");
+            vec![Finding::new(field("beta_fast"), message, "write beta_fast = 32, beta_slow = 1")]
+        }
+        _ => vec![],
+    }
+}
+
+/// The attention factor multiplies cos and sin.
+fn attention_factor_range(case: &Case) -> Vec<Finding> {
+    match case.plan.rope.scaling {
+        Scaling::Yarn { attention_factor: factor, .. } if !(factor > 0.0 && factor.is_finite()) => {
+            // An infinite scale has its own fault.
+            if case.plan.rope.scaling_factor().is_none_or(f64::is_finite) {
+                let message = format!("attention_factor {factor} is not a positive number");
+                return vec![Finding::new(field("attention_factor"), message, "leave it out for 0.1 ln(scale) + 1")];
+            }
+            vec![]
+        }
+        _ => vec![],
+    }
+}
+
+/// Llama 3.1's law blends waves between original ÷ high and original ÷ low tokens.
+fn llama3_factors(case: &Case) -> Vec<Finding> {
+    match case.plan.rope.scaling {
+        Scaling::Llama3 { low, high, .. } if !(low > 0.0 && high > low && high.is_finite()) => {
+            let message = format!("high {high} is not above low {low}, or one is not positive");
+            vec![Finding::new(field("high"), message, "write low = 1, high = 4")]
+        }
+        _ => vec![],
+    }
+}
+
+/// An untouched rope beyond the native window is the baseline that every recipe is compared with, and collapses.
+fn rope_unchanged(case: &Case) -> Vec<Finding> {
+    let (native, target) = (case.plan.model.context, case.plan.target);
+    if written(case) != Rope::None || target <= native {
+        return vec![];
+    }
+    let message = format!("rope is unchanged, positions from {native} to {target} were never trained");
+    let help = format!("interpolate({}) is the plain cure", tidy(target as f64 / native.max(1) as f64));
+    vec![Finding::new(Field::new("rope"), message, help)]
+}
+
+/// A rope word starts again from the model's theta; what the model was released with is gone.
+fn native_scaling_replaced(case: &Case) -> Vec<Finding> {
+    let native = &case.recipe.model.rope_scaling;
+    if written(case) == Rope::None || *native == Scaling::Default {
+        return vec![];
+    }
+    let message = format!("this law replaces the {} scaling that the model was released with", native.rope_type());
+    vec![Finding::new(Field::new("rope"), message, "`rope: none` keeps it")]
+}
+
+/// The base follows the length at hand, so stages and batches of different lengths see different frequencies, and cached
+/// keys were turned by older ones (transformers #25104).
+fn dynamic_ntk_training(case: &Case) -> Vec<Finding> {
+    match written(case) {
+        Rope::DynamicNtk { .. } if !case.plan.stages.is_empty() => {
+            let message = "dynamic_ntk changes the frequencies with every sequence length while it trains".to_owned();
+            vec![Finding::new(Field::new("rope"), message, "ntk(…) or theta(…) keep one law for all lengths")]
+        }
+        _ => vec![],
+    }
+}

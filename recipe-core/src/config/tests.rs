@@ -1,0 +1,159 @@
+use super::*;
+use crate::plan::Scaling;
+use crate::presets;
+
+const LLAMA2: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
+    "intermediate_size": 11008, "max_position_embeddings": 4096, "num_attention_heads": 32, "num_hidden_layers": 32,
+    "num_key_value_heads": 32, "rms_norm_eps": 1e-05, "rope_scaling": null, "tie_word_embeddings": false,
+    "torch_dtype": "float16", "vocab_size": 32000, "head_dim": null, "quirk": {"kept": [1, 2]}}"#;
+
+fn with(key: &str, value: Value) -> HfConfig {
+    let mut config = HfConfig::parse(LLAMA2).unwrap();
+    config.set(key, value);
+    config
+}
+
+fn yarn() -> RopePlan {
+    let scaling = Scaling::Yarn {
+        factor: 32.0,
+        original: 4096,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        attention_factor: yarn_factor(),
+        truncate: true,
+    };
+    RopePlan { theta: 10_000.0, scaling, head_dim: 128 }
+}
+
+fn yarn_factor() -> f64 {
+    crate::rope::yarn_attention_factor(32.0)
+}
+
+#[test]
+fn an_old_file_is_read_as_the_preset() {
+    assert_eq!(HfConfig::parse(LLAMA2).unwrap().llama().unwrap(), presets::llama2_7b());
+}
+
+#[test]
+fn every_preset_survives_a_round_trip() {
+    for name in presets::NAMES {
+        let model = presets::named(name).unwrap();
+        let text = HfConfig::of(&model).to_json();
+        assert_eq!(HfConfig::parse(&text).unwrap().llama().unwrap(), model, "{name}");
+    }
+}
+
+#[test]
+fn unknown_keys_stay_in_their_place() {
+    let config = HfConfig::parse(LLAMA2).unwrap().with_rope(&yarn(), 131_072);
+    assert_eq!(config.get("quirk"), Some(&json!({ "kept": [1, 2] })));
+    let keys: Vec<&String> = config.keys.keys().collect();
+    assert_eq!(&keys[..3], ["architectures", "model_type", "hidden_size"]);
+    assert_eq!(HfConfig::parse(&config.to_json()).unwrap(), config);
+}
+
+#[test]
+fn both_spellings_are_written_and_agree() {
+    let config = HfConfig::of(&presets::llama2_7b()).with_rope(&yarn(), 131_072);
+    let words = json!({
+        "rope_type": "yarn", "type": "yarn", "rope_theta": 10000.0, "factor": 32.0,
+        "original_max_position_embeddings": 4096, "beta_fast": 32.0, "beta_slow": 1.0,
+        "attention_factor": yarn_factor(), "truncate": true,
+    });
+    assert_eq!(config.get("rope_scaling"), Some(&words));
+    assert_eq!(config.get("rope_parameters"), Some(&words));
+    assert_eq!(config.get("rope_theta"), Some(&json!(10000.0)));
+    assert_eq!(config.get("max_position_embeddings"), Some(&json!(131_072)));
+    let model = config.llama().unwrap();
+    assert_eq!((model.context, model.rope_scaling), (131_072, yarn().scaling));
+}
+
+#[test]
+fn a_dynamic_law_keeps_the_original_window() {
+    let rope = RopePlan { theta: 1e4, scaling: Scaling::Dynamic { factor: 8.0, original: 4096 }, head_dim: 128 };
+    let config = HfConfig::of(&presets::llama2_7b()).with_rope(&rope, 32_768);
+    assert_eq!(config.get("max_position_embeddings"), Some(&json!(4096)));
+    assert_eq!(config.llama().unwrap().rope_scaling, rope.scaling);
+}
+
+#[test]
+fn each_spelling_alone_is_read() {
+    let linear = Scaling::Linear { factor: 8.0 };
+    let old = with("rope_scaling", json!({ "type": "linear", "factor": 8.0 })).llama().unwrap();
+    assert_eq!((old.rope_theta, old.rope_scaling), (1e4, linear.clone()));
+    let new = with("rope_parameters", json!({ "rope_type": "linear", "factor": 8, "rope_theta": 5e5 })).llama().unwrap();
+    assert_eq!((new.rope_theta, new.rope_scaling), (5e5, linear));
+    let bare = with("rope_parameters", json!({ "rope_theta": 5e5 })).llama().unwrap();
+    assert_eq!((bare.rope_theta, bare.rope_scaling), (5e5, Scaling::Default));
+    assert_eq!(with("rope_theta", json!(2e8)).llama().unwrap().rope_theta, 2e8);
+}
+
+#[test]
+fn of_two_spellings_the_old_one_wins() {
+    let mut config = with("rope_parameters", json!({ "rope_type": "yarn", "factor": 4.0, "rope_theta": 5e5 }));
+    config.set("rope_scaling", json!({ "type": "linear", "factor": 8.0 }));
+    let model = config.llama().unwrap();
+    assert_eq!((model.rope_theta, model.rope_scaling), (5e5, Scaling::Linear { factor: 8.0 }));
+}
+
+#[test]
+fn yarn_is_filled_in_as_transformers_does() {
+    let deepseek = json!({ "rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096,
+        "mscale": 1.0, "mscale_all_dim": 1.0 });
+    let Scaling::Yarn { attention_factor, beta_fast, .. } = with("rope_scaling", deepseek).llama().unwrap().rope_scaling
+    else {
+        panic!("not yarn")
+    };
+    assert_eq!((attention_factor, beta_fast), (1.0, 32.0));
+    let bare = json!({ "rope_type": "yarn", "factor": null, "original_max_position_embeddings": 1024 });
+    let Scaling::Yarn { factor, .. } = with("rope_scaling", bare).llama().unwrap().rope_scaling else {
+        panic!("not yarn")
+    };
+    assert_eq!(factor, 4.0);
+}
+
+#[test]
+fn missing_shapes_follow_hugging_face() {
+    let mut config = with("num_key_value_heads", Value::Null);
+    config.set("hidden_size", json!(2048));
+    let model = config.llama().unwrap();
+    assert_eq!((model.kv_heads, model.head_dim), (32, 64));
+}
+
+#[track_caller]
+fn refused(key: &str, value: Value, words: &str) {
+    let error = with(key, value).llama().unwrap_err().to_string();
+    assert!(error.contains(words), "{error}");
+}
+
+#[test]
+fn errors_name_the_key_what_was_expected_and_what_is_there() {
+    refused("hidden_size", json!("wide"), "`hidden_size`: expected a positive whole number, got \"wide\"");
+    refused("num_hidden_layers", json!(0), "`num_hidden_layers`: expected a positive whole number, got 0");
+    refused("vocab_size", json!(-3), "`vocab_size`");
+    refused("rms_norm_eps", json!([]), "`rms_norm_eps`: expected a number, got []");
+    refused("tie_word_embeddings", json!(1), "`tie_word_embeddings`: expected true or false, got 1");
+    refused("rope_scaling", json!(8.0), "`rope_scaling`: expected an object, got 8.0");
+    refused("rope_scaling", json!({ "factor": 8.0 }), "`rope_scaling.rope_type`: expected a text, got null");
+    refused("rope_scaling", json!({ "type": "linear" }), "`rope_scaling.factor`: expected a number, got null");
+    refused("rope_theta", json!(0.5), "`rope_theta`: expected a number above 1");
+}
+
+#[test]
+fn other_models_are_refused_by_name() {
+    refused("model_type", json!("qwen2"), "`model_type`: only \"llama\" is supported, got \"qwen2\"");
+    refused("attention_bias", json!(true), "`attention_bias`: only false is supported, got true");
+    refused("hidden_act", json!("gelu"), "`hidden_act`");
+    refused("rope_scaling", json!({ "rope_type": "longrope", "factor": 2.0 }), "`rope_type`: only default, linear");
+    refused("rope_scaling", json!({ "rope_type": "default", "partial_rotary_factor": 0.5 }), "`partial_rotary_factor`");
+}
+
+#[test]
+fn what_is_no_configuration_says_so() {
+    let error = |text: &str| HfConfig::parse(text).unwrap_err().to_string();
+    assert!(error("{").contains("line 1 column"), "{}", error("{"));
+    assert_eq!(error("[1]"), "config.json: expected an object, got a list");
+    assert_eq!(HfConfig::parse("{}").unwrap().llama().unwrap_err(), ConfigError::Missing { key: "model_type" });
+    let bare = HfConfig::parse(r#"{"model_type": "llama"}"#).unwrap().llama().unwrap_err();
+    assert_eq!(bare, ConfigError::Missing { key: "hidden_size" });
+}

@@ -1,0 +1,70 @@
+//! How many weights there are of which kind, in closed form: no list is made, and nothing overflows.
+
+use crate::model::Llama;
+use crate::plan::{AdaptPlan, Plan};
+use crate::recipe::Target;
+
+/// Numbers of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// The embedding.
+    pub embedding: u64,
+    /// All projections of all layers, without adapters.
+    pub projections: u64,
+    /// All norms.
+    pub norms: u64,
+    /// `lm_head`; 0 when tied.
+    pub head: u64,
+    /// All adapters.
+    pub adapters: u64,
+    /// Those of the above that learn.
+    pub trainable: u64,
+}
+
+impl Counts {
+    /// Everything but the adapters: what a released model's size is called after.
+    pub fn base(&self) -> u64 {
+        let rest = self.projections.saturating_add(self.norms).saturating_add(self.head);
+        self.embedding.saturating_add(rest)
+    }
+}
+
+impl Plan {
+    /// How many weights there are of which kind.
+    pub fn counts(&self) -> Counts {
+        let (model, adapt) = (&self.model, &self.adapt);
+        let layers = model.layers as u64;
+        let embedding = product(&[model.vocab, model.hidden]);
+        let norms = layers.saturating_mul(2).saturating_add(1).saturating_mul(model.hidden as u64);
+        let head = if model.tied { 0 } else { embedding };
+        let projections = layers.saturating_mul(layer_sum(model, |shape, _| product(&shape)));
+        let adapter = |[rows, columns]: [usize; 2], target| {
+            product(&[rows.saturating_add(columns), adapt.rank(target).unwrap_or(0)])
+        };
+        let adapters = layers.saturating_mul(layer_sum(model, adapter));
+        let mut counts = Counts { embedding, projections, norms, head, adapters, trainable: 0 };
+        counts.trainable = trainable(adapt, &counts);
+        counts
+    }
+}
+
+fn trainable(adapt: &AdaptPlan, counts: &Counts) -> u64 {
+    let parts = [
+        (adapt.trains_embedding(), counts.embedding),
+        (adapt.trains_norms(), counts.norms),
+        (adapt.trains_projections(), counts.projections),
+        (adapt.trains_projections(), counts.head),
+        (true, counts.adapters),
+    ];
+    parts.iter().filter(|(learns, _)| *learns).fold(0, |sum: u64, (_, count)| sum.saturating_add(*count))
+}
+
+/// The sum of `count` over a layer's projections.
+fn layer_sum(model: &Llama, count: impl Fn([usize; 2], Target) -> u64) -> u64 {
+    Target::ALL.into_iter().fold(0, |sum: u64, target| sum.saturating_add(count(target.shape(model), target)))
+}
+
+/// The product of `factors`, at most `u64::MAX`.
+pub(crate) fn product(factors: &[usize]) -> u64 {
+    factors.iter().fold(1, |product: u64, factor| product.saturating_mul(*factor as u64))
+}

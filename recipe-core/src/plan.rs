@@ -1,0 +1,305 @@
+//! The plan: every number settled, no `Option` left.
+//!
+//! The macro writes a `Plan` as a constant, field by field; at run time `Recipe::plan` makes one. Fields are public so
+//! that the constant can be written, and nothing but those two makes one.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Note;
+use crate::model::Llama;
+use crate::recipe::Target;
+
+/// Text that may live in a constant.
+pub type Text = Cow<'static, str>;
+/// A list that may live in a constant.
+pub type List<T> = Cow<'static, [T]>;
+
+/// What a recipe comes to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The recipe's name.
+    pub name: Text,
+    /// The model's shape, as released.
+    pub model: Llama,
+    /// The context window that the recipe reaches, in tokens.
+    pub target: usize,
+    /// The rotary law, settled.
+    pub rope: RopePlan,
+    /// What each layer sees, bottom to top.
+    pub layers: List<Pattern>,
+    /// Tokens per kernel block.
+    pub block: usize,
+    /// Which weights learn.
+    pub adapt: AdaptPlan,
+    /// Where training text comes from; shares sum to 1.
+    pub data: List<SourcePlan>,
+    /// Training, stage after stage.
+    pub stages: List<StagePlan>,
+    /// What is measured.
+    pub eval: List<EvalPlan>,
+    /// Where it runs.
+    pub device: Device,
+    /// What the user should know.
+    pub notes: List<Note>,
+}
+
+/// The rotary embedding, in Hugging Face's terms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RopePlan {
+    /// `rope_theta`, after a base change.
+    pub theta: f64,
+    /// `rope_type` and its parameters.
+    pub scaling: Scaling,
+    /// Rotary dimensions per head.
+    pub head_dim: usize,
+}
+
+/// `rope_type` and its parameters, as transformers computes them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Scaling {
+    /// `default`.
+    Default,
+    /// `linear`.
+    Linear {
+        /// `factor`.
+        factor: f64,
+    },
+    /// `dynamic`: the base follows the current length.
+    Dynamic {
+        /// `factor`.
+        factor: f64,
+        /// The original window; below it nothing changes.
+        original: usize,
+    },
+    /// `yarn`.
+    Yarn {
+        /// `factor`.
+        factor: f64,
+        /// `original_max_position_embeddings`.
+        original: usize,
+        /// `beta_fast`.
+        beta_fast: f64,
+        /// `beta_slow`.
+        beta_slow: f64,
+        /// `attention_factor`, multiplied into cos and sin.
+        attention_factor: f64,
+        /// `truncate`.
+        truncate: bool,
+    },
+    /// `llama3`.
+    Llama3 {
+        /// `factor`.
+        factor: f64,
+        /// `low_freq_factor`.
+        low: f64,
+        /// `high_freq_factor`.
+        high: f64,
+        /// `original_max_position_embeddings`.
+        original: usize,
+    },
+}
+
+/// Which earlier tokens of its own document a query sees. Distances count tokens, not positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pattern {
+    /// All of them.
+    Full,
+    /// The nearest `window` (itself included) and the document's first `sink`.
+    Window {
+        /// Tokens, the query's own included.
+        window: usize,
+        /// First tokens of the document.
+        sink: usize,
+    },
+}
+
+/// Which weights learn, settled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AdaptPlan {
+    /// All of them.
+    Full,
+    /// Low-rank adapters on frozen projections.
+    Lora {
+        /// `r`.
+        rank: usize,
+        /// `lora_alpha`.
+        alpha: f64,
+        /// Adapted projections, in the order q, k, v, o, gate, up, down.
+        targets: List<Target>,
+        /// The embedding (and an untied `lm_head`'s input side stays frozen) learns in full.
+        embed: bool,
+        /// All norms learn in full.
+        norm: bool,
+        /// Frozen projections are stored in NF4.
+        quantized: bool,
+    },
+}
+
+/// One source of text, settled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourcePlan {
+    /// What is read.
+    pub kind: SourceKind,
+    /// Share of the training tokens, in (0, 1].
+    pub share: f64,
+}
+
+/// What a source reads. Globs are relative to the working directory and resolved at run time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SourceKind {
+    /// `text("glob")`: each file is a document.
+    Text {
+        /// The glob.
+        glob: Text,
+    },
+    /// `jsonl("glob", field = "text")`: each line is a document.
+    Jsonl {
+        /// The glob.
+        glob: Text,
+        /// The field that holds the text.
+        field: Text,
+    },
+    /// `passkey`: generated documents that hide keys and ask for them.
+    Passkey,
+}
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Schedule {
+    /// It stays.
+    Constant,
+    /// Half a cosine, down to zero.
+    Cosine,
+    /// A line, down to zero.
+    Linear,
+}
+
+/// One stage of training, settled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StagePlan {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Tokens per sequence.
+    pub length: usize,
+    /// Sequences per optimiser step.
+    pub batch: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Linear warm-up steps.
+    pub warmup: usize,
+    /// What follows the warm-up.
+    pub schedule: Schedule,
+    /// AdamW's first beta.
+    pub beta1: f64,
+    /// AdamW's second beta.
+    pub beta2: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest gradient norm.
+    pub clip: f64,
+    /// Seed of the data order.
+    pub seed: u64,
+    /// A layer's activations are recomputed in its backward pass.
+    pub recompute: bool,
+}
+
+/// One measurement, settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EvalPlan {
+    /// Loss by position at these lengths.
+    Perplexity {
+        /// Tokens.
+        lengths: List<usize>,
+    },
+    /// Recall of hidden keys at these lengths.
+    Passkey {
+        /// Tokens.
+        lengths: List<usize>,
+    },
+}
+
+/// Where it runs and how much memory there is, in bytes; `cpu` alone sets no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Device {
+    /// `cpu(16GiB)`.
+    Cpu {
+        /// Bytes; `u64::MAX` for no limit.
+        memory: u64,
+    },
+    /// `cuda(80GB)`.
+    Cuda {
+        /// Bytes on the card.
+        memory: u64,
+    },
+}
+
+impl RopePlan {
+    /// Hugging Face's `factor`, where the scaling has one.
+    pub fn scaling_factor(&self) -> Option<f64> {
+        match self.scaling {
+            Scaling::Default => None,
+            Scaling::Linear { factor }
+            | Scaling::Dynamic { factor, .. }
+            | Scaling::Yarn { factor, .. }
+            | Scaling::Llama3 { factor, .. } => Some(factor),
+        }
+    }
+}
+
+impl Scaling {
+    /// Hugging Face's `rope_type`.
+    pub fn rope_type(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Linear { .. } => "linear",
+            Self::Dynamic { .. } => "dynamic",
+            Self::Yarn { .. } => "yarn",
+            Self::Llama3 { .. } => "llama3",
+        }
+    }
+}
+
+impl EvalPlan {
+    /// The word that a recipe writes it with.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Perplexity { .. } => "perplexity",
+            Self::Passkey { .. } => "passkey",
+        }
+    }
+
+    /// The lengths that it is measured at, in tokens.
+    pub fn lengths(&self) -> &[usize] {
+        match self {
+            Self::Perplexity { lengths } | Self::Passkey { lengths } => lengths,
+        }
+    }
+}
+
+impl Device {
+    /// Bytes of memory; `u64::MAX` for no limit.
+    pub fn memory(&self) -> u64 {
+        match self {
+            Self::Cpu { memory } | Self::Cuda { memory } => *memory,
+        }
+    }
+}
+
+/// As a recipe writes it: `cuda(80GB)`, `cpu(16GiB)`, `cpu`.
+impl fmt::Display for Device {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self {
+            Self::Cpu { .. } => "cpu",
+            Self::Cuda { .. } => "cuda",
+        };
+        match self.memory() {
+            u64::MAX => write!(out, "{word}"),
+            n if n.is_multiple_of(1 << 30) => write!(out, "{word}({}GiB)", n >> 30),
+            n if n.is_multiple_of(1_000_000_000) => write!(out, "{word}({}GB)", n / 1_000_000_000),
+            n => write!(out, "{word}({:.1}GB)", n as f64 / 1e9),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Released models by name: what `model: llama2_7b` stands for.
+
+use crate::model::Llama;
+use crate::plan::Scaling;
+
+/// Every name that [`named`] knows.
+pub const NAMES: [&str; 9] = [
+    "llama_7b",
+    "llama2_7b",
+    "llama2_13b",
+    "llama2_70b",
+    "llama3_8b",
+    "llama3_70b",
+    "llama31_8b",
+    "smollm2_135m",
+    "tiny",
+];
+
+/// The model called `name`, or nothing.
+pub fn named(name: &str) -> Option<Llama> {
+    let model = match name {
+        "llama_7b" => llama_7b(),
+        "llama2_7b" => llama2_7b(),
+        "llama2_13b" => llama2_13b(),
+        "llama2_70b" => llama2_70b(),
+        "llama3_8b" => llama3_8b(),
+        "llama3_70b" => llama3_70b(),
+        "llama31_8b" => llama31_8b(),
+        "smollm2_135m" => smollm2_135m(),
+        "tiny" => tiny(),
+        _ => return None,
+    };
+    Some(model)
+}
+
+/// LLaMA 7B: 2K, RMSNorm epsilon 1e-6.
+pub fn llama_7b() -> Llama {
+    Llama { context: 2048, norm_eps: 1e-6, ..llama2_7b() }
+}
+
+/// Llama-2 7B: 4K.
+pub fn llama2_7b() -> Llama {
+    Llama {
+        layers: 32,
+        hidden: 4096,
+        heads: 32,
+        kv_heads: 32,
+        head_dim: 128,
+        ffn: 11_008,
+        vocab: 32_000,
+        context: 4096,
+        rope_theta: 10_000.0,
+        rope_scaling: Scaling::Default,
+        norm_eps: 1e-5,
+        tied: false,
+    }
+}
+
+/// Llama-2 13B: 4K.
+pub fn llama2_13b() -> Llama {
+    Llama { layers: 40, hidden: 5120, heads: 40, kv_heads: 40, ffn: 13_824, ..llama2_7b() }
+}
+
+/// Llama-2 70B: 4K, eight key heads.
+pub fn llama2_70b() -> Llama {
+    Llama { layers: 80, hidden: 8192, heads: 64, kv_heads: 8, ffn: 28_672, ..llama2_7b() }
+}
+
+/// Llama-3 8B: 8K.
+pub fn llama3_8b() -> Llama {
+    Llama { kv_heads: 8, ffn: 14_336, vocab: 128_256, context: 8192, rope_theta: 500_000.0, ..llama2_7b() }
+}
+
+/// Llama-3 70B: 8K.
+pub fn llama3_70b() -> Llama {
+    Llama { layers: 80, hidden: 8192, heads: 64, ffn: 28_672, ..llama3_8b() }
+}
+
+/// Llama-3.1 8B: 128K, reached from 8K with the scaling named after it.
+pub fn llama31_8b() -> Llama {
+    let rope_scaling = Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 8192 };
+    Llama { context: 131_072, rope_scaling, ..llama3_8b() }
+}
+
+/// SmolLM2 135M: 8K, tied embeddings.
+pub fn smollm2_135m() -> Llama {
+    Llama {
+        layers: 30,
+        hidden: 576,
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        ffn: 1536,
+        vocab: 49_152,
+        context: 8192,
+        rope_theta: 100_000.0,
+        rope_scaling: Scaling::Default,
+        norm_eps: 1e-5,
+        tied: true,
+    }
+}
+
+/// The embedded base that rehearsals run on: 1.3 M parameters, 256 tokens.
+pub fn tiny() -> Llama {
+    Llama {
+        layers: 6,
+        hidden: 128,
+        heads: 4,
+        kv_heads: 4,
+        head_dim: 32,
+        ffn: 352,
+        vocab: 512,
+        context: 256,
+        rope_theta: 10_000.0,
+        rope_scaling: Scaling::Default,
+        norm_eps: 1e-5,
+        tied: true,
+    }
+}

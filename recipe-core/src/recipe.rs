@@ -1,0 +1,243 @@
+//! What the user wrote, nothing filled in: an `Option` is a word that was left out.
+
+use crate::check::check;
+use crate::fault::Fault;
+use crate::model::Llama;
+use crate::plan::{Device, Plan, Schedule, SourceKind};
+use crate::settle::settle;
+
+/// A recipe as written. [`Recipe::plan`](crate::Recipe::plan) checks it and settles every number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// The type's name.
+    pub name: String,
+    /// `model:`.
+    pub model: Llama,
+    /// `context:`.
+    pub context: Context,
+    /// `rope:`.
+    pub rope: Option<Rope>,
+    /// `attention:`.
+    pub attention: Option<Attention>,
+    /// `adapt:`.
+    pub adapt: Option<Adapt>,
+    /// `data: […]`.
+    pub data: Vec<Source>,
+    /// `train: […]`.
+    pub train: Vec<Stage>,
+    /// `eval: […]`.
+    pub eval: Vec<Eval>,
+    /// `allow: […]`: names of rules whose fault becomes a note.
+    pub allow: Vec<String>,
+    /// `device:`.
+    pub device: Option<Device>,
+}
+
+impl Recipe {
+    /// Settles every number and holds it against every rule.
+    ///
+    /// # Errors
+    /// All faults at once, in the order of the recipe's keys.
+    pub fn plan(&self) -> Result<Plan, Vec<Fault>> {
+        let draft = settle(self);
+        let notes = check(self, &draft)?;
+        Ok(Plan { notes: notes.into(), ..draft })
+    }
+}
+
+/// `context: 4K -> 128K`, or `context: 8K` when the window stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Left of `->`.
+    pub native: Option<usize>,
+    /// Right of `->`, or the only value.
+    pub target: usize,
+}
+
+/// `rope:`: the law of rotary frequencies. Scales are target ÷ native unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rope {
+    /// `none`: as the model was released.
+    None,
+    /// `interpolate(scale)`: Position Interpolation (arXiv 2306.15595).
+    Interpolate {
+        /// Every angle is divided by this.
+        scale: f64,
+    },
+    /// `theta(base)`: adjusted base frequency (arXiv 2309.16039).
+    Theta {
+        /// The new `rope_theta`.
+        theta: f64,
+    },
+    /// `ntk(scale)`: static NTK-aware base change.
+    Ntk {
+        /// The lowest frequency is divided by this.
+        scale: f64,
+    },
+    /// `dynamic_ntk(scale)`: NTK base recomputed from the current length.
+    DynamicNtk {
+        /// Hugging Face's `factor`.
+        scale: f64,
+    },
+    /// `yarn(scale, …)` (arXiv 2309.00071).
+    Yarn {
+        /// Hugging Face's `factor`.
+        scale: f64,
+        /// Rotations above which a pair is kept; 32.
+        beta_fast: Option<f64>,
+        /// Rotations below which a pair is divided; 1.
+        beta_slow: Option<f64>,
+        /// Multiplies cos and sin; 0.1 ln(scale) + 1.
+        attention_factor: Option<f64>,
+        /// Whether the correction range is rounded to whole dimensions; true.
+        truncate: Option<bool>,
+    },
+    /// `llama3(scale, low, high)`: Llama 3.1's scaling.
+    Llama3 {
+        /// Hugging Face's `factor`.
+        scale: f64,
+        /// `low_freq_factor`; 1.
+        low: Option<f64>,
+        /// `high_freq_factor`; 4.
+        high: Option<f64>,
+    },
+}
+
+/// `attention:`: which keys a query sees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Attention {
+    /// `full`.
+    Full,
+    /// `window(window, sink)` in every layer.
+    Window(Sparse),
+    /// `hybrid(full, place, window, sink)`: some layers full, the others sparse (LongGen, arXiv 2410.01485).
+    Hybrid {
+        /// How many layers stay full.
+        full: FullLayers,
+        /// Where they stand; the middle.
+        place: Option<Place>,
+        /// What the others see.
+        sparse: Sparse,
+    },
+}
+
+/// `window = …, sink = …, block = …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sparse {
+    /// Tokens that a query sees, itself included.
+    pub window: usize,
+    /// First tokens of the document that stay visible; 0.
+    pub sink: Option<usize>,
+    /// Tokens per kernel block; 64.
+    pub block: Option<usize>,
+}
+
+/// `full = 1/3` or `full = 12`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FullLayers {
+    /// A share of all layers, rounded to the nearest count.
+    Share(f64),
+    /// A number of layers.
+    Count(usize),
+}
+
+/// `place = …`: where the full layers of a hybrid stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A contiguous run in the middle.
+    Middle,
+    /// The last layers.
+    Top,
+    /// The first layers.
+    Bottom,
+    /// Spread evenly.
+    Interleaved,
+}
+
+/// `adapt:`: which weights learn.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Adapt {
+    /// `full`: all of them.
+    Full,
+    /// `lora(rank, alpha, targets, train)`, and `qlora(…)` on a base in NF4.
+    Lora {
+        /// `r`.
+        rank: usize,
+        /// `lora_alpha`; the product is scaled by alpha ÷ rank. Default: 2 × rank.
+        alpha: Option<f64>,
+        /// Projections that get an adapter; q, k, v, o.
+        targets: Option<Vec<Target>>,
+        /// `train = [embed, norm]`: the embedding learns in full.
+        embed: bool,
+        /// `train = [embed, norm]`: the norms learn in full.
+        norm: bool,
+        /// True for `qlora`.
+        quantized: bool,
+    },
+}
+
+/// A projection that LoRA can adapt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum Target {
+    /// `q_proj`.
+    Q,
+    /// `k_proj`.
+    K,
+    /// `v_proj`.
+    V,
+    /// `o_proj`.
+    O,
+    /// `gate_proj`.
+    Gate,
+    /// `up_proj`.
+    Up,
+    /// `down_proj`.
+    Down,
+}
+
+/// One entry of `data: […]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// What is read.
+    pub kind: SourceKind,
+    /// `* 90%` as 0.9.
+    pub share: Option<f64>,
+}
+
+/// One entry of `train: […]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stage {
+    /// Optimiser steps; exactly one of `steps` and `tokens` is written.
+    pub steps: Option<usize>,
+    /// Tokens to see in all.
+    pub tokens: Option<usize>,
+    /// Tokens per sequence; the target.
+    pub length: Option<usize>,
+    /// Peak learning rate; 2e-5.
+    pub lr: Option<f64>,
+    /// Linear warm-up steps; 20.
+    pub warmup: Option<usize>,
+    /// Sequences per optimiser step; 1.
+    pub batch: Option<usize>,
+    /// What follows the warm-up; constant.
+    pub schedule: Option<Schedule>,
+    /// AdamW's betas; (0.9, 0.95).
+    pub betas: Option<(f64, f64)>,
+    /// Decoupled weight decay; 0.
+    pub weight_decay: Option<f64>,
+    /// Largest gradient norm; 1.
+    pub clip: Option<f64>,
+    /// Seed of data order and initialisation; 0.
+    pub seed: Option<u64>,
+    /// `recompute = every | none`: whether a layer's activations are recomputed in its backward pass; every.
+    pub recompute: Option<bool>,
+}
+
+/// One entry of `eval: […]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Eval {
+    /// `perplexity(4K, 32K)`.
+    Perplexity(Vec<usize>),
+    /// `passkey(4K, 32K)`.
+    Passkey(Vec<usize>),
+}

@@ -1,0 +1,179 @@
+//! Fills in what was left out. Every default of the language is stated here, once.
+//!
+//! Settling never fails and never judges: it makes a draft of any recipe, also of one that cannot work, with arithmetic
+//! that saturates. The rules in `check` read the recipe and its draft side by side; only a draft without faults leaves
+//! this crate as a [`Plan`].
+
+use crate::check::NATIVE_CONTEXT;
+use crate::layers::{full_count, layer_map};
+use crate::model::Llama;
+use crate::plan::{AdaptPlan, Device, EvalPlan, Pattern, Plan, RopePlan, Scaling, Schedule, SourcePlan, StagePlan};
+use crate::recipe::{Adapt, Attention, Eval, Place, Recipe, Rope, Source, Sparse, Stage, Target};
+use crate::rope::{ntk_theta, yarn_attention_factor};
+
+/// Tokens per kernel block.
+const BLOCK: usize = 64;
+/// StreamingLLM's sink tokens are asked for, never assumed.
+const SINK: usize = 0;
+/// LongGen's ablation: the middle is best (arXiv 2410.01485).
+const PLACE: Place = Place::Middle;
+/// YaRN's for Llama (arXiv 2309.00071).
+const BETA_FAST: f64 = 32.0;
+const BETA_SLOW: f64 = 1.0;
+const TRUNCATE: bool = true;
+/// Llama 3.1's `low_freq_factor` and `high_freq_factor`.
+const LOW_FREQUENCY: f64 = 1.0;
+const HIGH_FREQUENCY: f64 = 4.0;
+/// LoRA's alpha is this times the rank.
+const ALPHA_PER_RANK: f64 = 2.0;
+const TARGETS: [Target; 4] = [Target::Q, Target::K, Target::V, Target::O];
+/// Position Interpolation's training (arXiv 2306.15595 §3.1).
+const LR: f64 = 2e-5;
+const WARMUP: usize = 20;
+const BETAS: (f64, f64) = (0.9, 0.95);
+const WEIGHT_DECAY: f64 = 0.0;
+const CLIP: f64 = 1.0;
+const BATCH: usize = 1;
+const SEED: u64 = 0;
+const SCHEDULE: Schedule = Schedule::Constant;
+const RECOMPUTE: bool = true;
+/// The CPU, as much memory as there is.
+const DEVICE: Device = Device::Cpu { memory: u64::MAX };
+
+/// More layers than any model has; a draft's layer map stops there, and a rule refuses what goes beyond.
+pub(crate) const MOST_LAYERS: usize = 65_536;
+
+/// The draft of `recipe`.
+pub(crate) fn settle(recipe: &Recipe) -> Plan {
+    let model = Llama { context: native(recipe), ..recipe.model.clone() };
+    let (layers, block) = attention(recipe, &model);
+    Plan {
+        name: recipe.name.clone().into(),
+        target: recipe.context.target,
+        rope: rope(recipe.rope, &model),
+        layers: layers.into(),
+        block,
+        adapt: adapt(recipe.adapt.as_ref()),
+        data: data(&recipe.data).into(),
+        stages: recipe.train.iter().map(|s| stage(s, recipe.context.target)).collect(),
+        eval: recipe.eval.iter().map(eval).collect(),
+        device: recipe.device.unwrap_or(DEVICE),
+        notes: Vec::new().into(),
+        model,
+    }
+}
+
+/// The model's own window; the left side of `->` instead, where the recipe insists on it.
+fn native(recipe: &Recipe) -> usize {
+    let insists = recipe.allow.iter().any(|rule| rule == NATIVE_CONTEXT);
+    recipe.context.native.filter(|_| insists).unwrap_or(recipe.model.context)
+}
+
+/// A rope word replaces the scaling that the model was released with; `none` keeps it.
+fn rope(rope: Option<Rope>, model: &Llama) -> RopePlan {
+    let original = model.context;
+    let (theta, scaling) = match rope.unwrap_or(Rope::None) {
+        Rope::None => return RopePlan::native(model),
+        Rope::Interpolate { scale } => (model.rope_theta, Scaling::Linear { factor: scale }),
+        Rope::Theta { theta } => (theta, Scaling::Default),
+        Rope::Ntk { scale } => (ntk_theta(model.rope_theta, scale, model.head_dim), Scaling::Default),
+        Rope::DynamicNtk { scale } => (model.rope_theta, Scaling::Dynamic { factor: scale, original }),
+        Rope::Yarn { scale, beta_fast, beta_slow, attention_factor, truncate } => {
+            let yarn = Scaling::Yarn {
+                factor: scale,
+                original,
+                beta_fast: beta_fast.unwrap_or(BETA_FAST),
+                beta_slow: beta_slow.unwrap_or(BETA_SLOW),
+                attention_factor: attention_factor.unwrap_or_else(|| yarn_attention_factor(scale)),
+                truncate: truncate.unwrap_or(TRUNCATE),
+            };
+            (model.rope_theta, yarn)
+        }
+        Rope::Llama3 { scale, low, high } => {
+            let (low, high) = (low.unwrap_or(LOW_FREQUENCY), high.unwrap_or(HIGH_FREQUENCY));
+            (model.rope_theta, Scaling::Llama3 { factor: scale, low, high, original })
+        }
+    };
+    RopePlan { theta, scaling, head_dim: model.head_dim }
+}
+
+/// The layer map and the kernel block.
+fn attention(recipe: &Recipe, model: &Llama) -> (Vec<Pattern>, usize) {
+    let layers = model.layers.min(MOST_LAYERS);
+    match recipe.attention.unwrap_or(Attention::Full) {
+        Attention::Full => (vec![Pattern::Full; layers], BLOCK),
+        Attention::Window(sparse) => (vec![pattern(sparse); layers], sparse.block.unwrap_or(BLOCK)),
+        Attention::Hybrid { full, place, sparse } => {
+            let map = layer_map(layers, full_count(full, layers), place.unwrap_or(PLACE), pattern(sparse));
+            (map, sparse.block.unwrap_or(BLOCK))
+        }
+    }
+}
+
+fn pattern(sparse: Sparse) -> Pattern {
+    Pattern::Window { window: sparse.window, sink: sparse.sink.unwrap_or(SINK) }
+}
+
+fn adapt(adapt: Option<&Adapt>) -> AdaptPlan {
+    let Some(Adapt::Lora { rank, alpha, targets, embed, norm, quantized }) = adapt else {
+        return AdaptPlan::Full;
+    };
+    let mut targets = targets.clone().unwrap_or_else(|| TARGETS.to_vec());
+    targets.sort_unstable();
+    targets.dedup();
+    AdaptPlan::Lora {
+        rank: *rank,
+        alpha: alpha.unwrap_or(ALPHA_PER_RANK * *rank as f64),
+        targets: targets.into(),
+        embed: *embed,
+        norm: *norm,
+        quantized: *quantized,
+    }
+}
+
+/// Sources without a share divide what the others leave; shares are then scaled to sum to 1 exactly.
+fn data(sources: &[Source]) -> Vec<SourcePlan> {
+    let written: f64 = sources.iter().filter_map(|source| source.share).sum();
+    let silent = sources.iter().filter(|source| source.share.is_none()).count();
+    let rest = (1.0 - written) / silent.max(1) as f64;
+    let total = if silent > 0 { 1.0 } else { written };
+    let settled = |source: &Source| SourcePlan {
+        kind: source.kind.clone(),
+        share: source.share.unwrap_or(rest) / total,
+    };
+    sources.iter().map(settled).collect()
+}
+
+fn stage(stage: &Stage, target: usize) -> StagePlan {
+    let length = stage.length.unwrap_or(target);
+    let batch = stage.batch.unwrap_or(BATCH);
+    let steps = stage.steps.unwrap_or_else(|| steps_for(stage.tokens.unwrap_or(0), length, batch));
+    let (beta1, beta2) = stage.betas.unwrap_or(BETAS);
+    StagePlan {
+        steps,
+        length,
+        batch,
+        lr: stage.lr.unwrap_or(LR),
+        // A stage shorter than the usual warm-up is all warm-up.
+        warmup: stage.warmup.unwrap_or(WARMUP.min(steps)),
+        schedule: stage.schedule.unwrap_or(SCHEDULE),
+        beta1,
+        beta2,
+        weight_decay: stage.weight_decay.unwrap_or(WEIGHT_DECAY),
+        clip: stage.clip.unwrap_or(CLIP),
+        seed: stage.seed.unwrap_or(SEED),
+        recompute: stage.recompute.unwrap_or(RECOMPUTE),
+    }
+}
+
+/// The fewest steps that see `tokens` tokens.
+fn steps_for(tokens: usize, length: usize, batch: usize) -> usize {
+    tokens.div_ceil(length.saturating_mul(batch).max(1))
+}
+
+fn eval(eval: &Eval) -> EvalPlan {
+    match eval {
+        Eval::Perplexity(lengths) => EvalPlan::Perplexity { lengths: lengths.clone().into() },
+        Eval::Passkey(lengths) => EvalPlan::Passkey { lengths: lengths.clone().into() },
+    }
+}

@@ -1,0 +1,211 @@
+//! A word and its arguments against the vocabulary.
+
+use std::collections::BTreeMap;
+
+use proc_macro2::TokenStream;
+use recipe_core::{Field, FullLayers};
+
+use crate::ast::{self, Node, Value};
+use crate::kind::{Datum, Kind, World, quoted, unknown};
+use crate::report::{Problem, Problems};
+use crate::spans::Spans;
+use crate::words::{Arg, Word};
+
+/// What lowering writes to while it walks the tree.
+pub(crate) struct Context {
+    pub(crate) world: World,
+    pub(crate) spans: Spans,
+    pub(crate) problems: Problems,
+}
+
+impl Context {
+    pub(crate) fn problem(&mut self, place: &TokenStream, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Problem::new(place.clone(), message, help));
+    }
+
+    /// The word in `value`, looked up under `key`; nothing, with the reason reported, if it is not one of `words`.
+    pub(crate) fn word<'a>(
+        &mut self,
+        key: &str,
+        words: &'static [Word],
+        more: &[&str],
+        value: &'a Value,
+    ) -> Option<(&'static Word, &'a ast::Word)> {
+        let names: Vec<&str> = more.iter().copied().chain(words.iter().map(|word| word.name)).collect();
+        match &value.node {
+            Node::Word(written) => {
+                let name = written.name.to_string();
+                let found = words.iter().find(|word| word.name == name);
+                if found.is_none() {
+                    let place = TokenStream::from(proc_macro2::TokenTree::from(written.name.clone()));
+                    self.problems.push(unknown(&format!("word for `{key}`:"), &name, &names, place));
+                }
+                found.map(|word| (word, written))
+            }
+            Node::Broken => None,
+            _ => {
+                self.problem(&value.tokens, format!("`{key}` takes a word here"), format!("it can be {}", quoted(&names)));
+                None
+            }
+        }
+    }
+
+    /// The arguments of `written`, each read by its kind. What is missing or broken is reported, and a guess stands in.
+    pub(crate) fn bind(&mut self, word: &'static Word, written: &ast::Word, value: &Value, field: &Field) -> Bound {
+        let name = TokenStream::from(proc_macro2::TokenTree::from(written.name.clone()));
+        if written.braces != word.braces && !written.args.is_empty() {
+            self.problem(&name, format!("`{}` takes other brackets", word.name), format!("write `{}`", word.usage()));
+        }
+        let mut bound = Bound { data: BTreeMap::new() };
+        let mut seen: BTreeMap<&'static str, TokenStream> = BTreeMap::new();
+        for (index, given) in written.args.iter().enumerate() {
+            let Some(arg) = self.which(word, given, index) else { continue };
+            if arg.kind == Kind::Lengths {
+                self.add_length(arg, &given.value, field, &mut bound);
+            } else if let Some(first) = seen.get(arg.name) {
+                self.twice("argument", arg.name, first.clone(), label(given));
+            } else {
+                seen.insert(arg.name, label(given));
+                self.read(arg, &given.value, field, &mut bound);
+            }
+        }
+        self.missing(word, value, &name, &mut bound);
+        bound
+    }
+
+    /// The argument of the vocabulary that `given` stands for.
+    fn which(&mut self, word: &'static Word, given: &ast::Arg, index: usize) -> Option<&'static Arg> {
+        let Some(name) = &given.name else {
+            let many = word.args.iter().find(|arg| arg.kind == Kind::Lengths);
+            let positional = word.args.get(index).filter(|_| index < word.positional);
+            let found = many.or(positional);
+            if found.is_none() && !matches!(given.value.node, Node::Broken) {
+                let message = match word.args {
+                    [] => format!("`{}` takes no arguments", word.name),
+                    _ => "this argument needs its name".to_owned(),
+                };
+                self.problem(&given.value.tokens, message, format!("it is written `{}`", word.usage()));
+            }
+            return found;
+        };
+        let text = name.to_string();
+        let found = word.args.iter().find(|arg| arg.name == text);
+        if found.is_none() {
+            let names: Vec<&str> = word.args.iter().map(|arg| arg.name).collect();
+            let place = TokenStream::from(proc_macro2::TokenTree::from(name.clone()));
+            match names.as_slice() {
+                [] => self.problem(&place, format!("`{}` takes no arguments", word.name), ""),
+                _ => self.problems.push(unknown(&format!("argument of `{}`:", word.name), &text, &names, place)),
+            }
+        }
+        found
+    }
+
+    fn read(&mut self, arg: &'static Arg, value: &Value, field: &Field, bound: &mut Bound) {
+        let field = field.key(arg.name);
+        self.spans.note(&field, &value.tokens);
+        if let Node::List(list) = &value.node {
+            for (index, element) in list.iter().enumerate() {
+                self.spans.note(&field.index(index), &element.tokens);
+            }
+        }
+        let datum = arg.kind.read(value).unwrap_or_else(|problems| {
+            problems.into_iter().for_each(|problem| self.problems.push(problem));
+            arg.kind.guess(self.world)
+        });
+        bound.data.insert(arg.name, datum);
+    }
+
+    /// One more of `perplexity(4K, 32K)`.
+    fn add_length(&mut self, arg: &'static Arg, value: &Value, field: &Field, bound: &mut Bound) {
+        let lengths = bound.data.entry(arg.name).or_insert_with(|| Datum::Counts(Vec::new()));
+        let Datum::Counts(lengths) = lengths else { return };
+        let field = field.index(lengths.len());
+        match arg.kind.read(value) {
+            Ok(Datum::Count(length)) => lengths.push(length),
+            Ok(_) => {}
+            Err(problems) => problems.into_iter().for_each(|problem| self.problems.push(problem)),
+        }
+        self.spans.note(&field, &value.tokens);
+    }
+
+    /// Required arguments that were not given.
+    fn missing(&mut self, word: &'static Word, value: &Value, name: &TokenStream, bound: &mut Bound) {
+        let absent = |arg: &&Arg| arg.required && !bound.data.contains_key(arg.name);
+        let absent: Vec<&'static Arg> = word.args.iter().filter(absent).collect();
+        for arg in &absent {
+            bound.data.insert(arg.name, arg.kind.guess(self.world));
+        }
+        let broken = matches!(&value.node, Node::Word(word) if word.args.iter().any(|arg| is_broken(arg)));
+        if absent.is_empty() || broken {
+            return;
+        }
+        let names: Vec<&str> = absent.iter().map(|arg| arg.name).collect();
+        let message = format!("`{}` lacks {}", word.name, quoted(&names).replace(" or ", " and "));
+        self.problem(name, message, format!("it is written `{}`", word.usage()));
+    }
+
+    /// A name given twice: both places are shown.
+    pub(crate) fn twice(&mut self, what: &str, name: &str, first: TokenStream, second: TokenStream) {
+        self.problem(&second, format!("{what} `{name}` is written twice"), "remove one of the two");
+        self.problem(&first, format!("{what} `{name}` is first written here"), "");
+    }
+}
+
+/// Where an unnamed argument could not be read, nobody knows which one it was.
+fn is_broken(arg: &ast::Arg) -> bool {
+    arg.name.is_none() && matches!(arg.value.node, Node::Broken)
+}
+
+/// What a duplicate is shown by: its name, or the value where there is none.
+fn label(given: &ast::Arg) -> TokenStream {
+    match &given.name {
+        Some(name) => proc_macro2::TokenTree::from(name.clone()).into(),
+        None => given.value.tokens.clone(),
+    }
+}
+
+/// A word's arguments by name.
+pub(crate) struct Bound {
+    data: BTreeMap<&'static str, Datum>,
+}
+
+impl Bound {
+    /// The argument, where it was given.
+    pub(crate) fn maybe<T: FromDatum>(&self, name: &str) -> Option<T> {
+        self.data.get(name).cloned().and_then(T::from)
+    }
+
+    /// A required argument: [`Context::bind`] has put a guess where it was missing.
+    pub(crate) fn need<T: FromDatum + Default>(&self, name: &str) -> T {
+        self.maybe(name).unwrap_or_default()
+    }
+}
+
+/// What a kind of value becomes in a recipe.
+pub(crate) trait FromDatum: Sized {
+    fn from(datum: Datum) -> Option<Self>;
+}
+
+macro_rules! from_datum {
+    ($($type:ty: $pattern:pat => $value:expr;)*) => {
+        $(impl FromDatum for $type {
+            fn from(datum: Datum) -> Option<Self> {
+                match datum { $pattern => $value, _ => None }
+            }
+        })*
+    };
+}
+
+from_datum! {
+    f64: Datum::Number(number) => Some(number);
+    usize: Datum::Count(count) => Some(usize::try_from(count).unwrap_or(usize::MAX));
+    u64: Datum::Count(count) => Some(count);
+    String: Datum::Text(text) => Some(text);
+    bool: Datum::Flag(flag) => Some(flag);
+    &'static str: Datum::Word(word) => Some(word);
+    Vec<&'static str>: Datum::Words(words) => Some(words);
+    Vec<usize>: Datum::Counts(counts) => counts.into_iter().map(|count| usize::try_from(count).ok()).collect();
+    (f64, f64): Datum::Pair(first, second) => Some((first, second));
+    FullLayers: Datum::Layers(layers) => Some(layers);
+}

@@ -1,0 +1,239 @@
+//! One function a key: its words to the recipe's types.
+
+use proc_macro2::Ident;
+use recipe_core::{
+    Adapt, Attention, Context as Window, Device, Eval, Field, Place, Rope, Schedule, Source, SourceKind, Sparse, Stage,
+    Target,
+};
+
+use super::missing;
+use crate::ast::{Node, Value};
+use crate::bind::{Bound, Context};
+use crate::kind::{Datum, Kind, World};
+use crate::words;
+
+/// `context: 4K -> 128K`, `context: 8K`.
+pub(super) fn context(context: &mut Context, value: Option<&Value>, name: &Ident) -> Window {
+    let Some(value) = value else {
+        missing(context, "context", name, "write `context: 4K -> 128K`: the model's own window and the new one".to_owned());
+        return Window { native: None, target: length(context, None, "context.target") };
+    };
+    match &value.node {
+        Node::Arrow(native, target) => Window {
+            native: Some(length(context, Some(native), "context.native")),
+            target: length(context, Some(target), "context.target"),
+        },
+        _ => Window { native: None, target: length(context, Some(value), "context.target") },
+    }
+}
+
+fn length(context: &mut Context, value: Option<&Value>, path: &'static str) -> usize {
+    let datum = value.map(|value| {
+        context.spans.note(&Field::new(path), &value.tokens);
+        Kind::Length.read(value)
+    });
+    match datum {
+        Some(Ok(Datum::Count(length))) => return usize::try_from(length).unwrap_or(usize::MAX),
+        Some(Err(problems)) => problems.into_iter().for_each(|problem| context.problems.push(problem)),
+        _ => {}
+    }
+    if context.world == World::Low { 1 } else { 1 << 40 }
+}
+
+pub(super) fn rope(context: &mut Context, value: &Value) -> Rope {
+    let Some((word, written)) = context.word("rope", words::ROPE, &[], value) else {
+        return if context.world == World::Low { Rope::None } else { Rope::Interpolate { scale: 1e6 } };
+    };
+    let bound = context.bind(word, written, value, &Field::new("rope"));
+    let scale = bound.need("scale");
+    match word.name {
+        "interpolate" => Rope::Interpolate { scale },
+        "theta" => Rope::Theta { theta: bound.need("theta") },
+        "ntk" => Rope::Ntk { scale },
+        "dynamic_ntk" => Rope::DynamicNtk { scale },
+        "yarn" => Rope::Yarn {
+            scale,
+            beta_fast: bound.maybe("beta_fast"),
+            beta_slow: bound.maybe("beta_slow"),
+            attention_factor: bound.maybe("attention_factor"),
+            truncate: bound.maybe("truncate"),
+        },
+        "llama3" => Rope::Llama3 { scale, low: bound.maybe("low"), high: bound.maybe("high") },
+        _ => Rope::None,
+    }
+}
+
+pub(super) fn attention(context: &mut Context, value: &Value) -> Attention {
+    let Some((word, written)) = context.word("attention", words::ATTENTION, &[], value) else {
+        let sparse = Sparse { window: 64, sink: None, block: None };
+        return if context.world == World::Low { Attention::Full } else { Attention::Window(sparse) };
+    };
+    let bound = context.bind(word, written, value, &Field::new("attention"));
+    let sparse = Sparse { window: bound.need("window"), sink: bound.maybe("sink"), block: bound.maybe("block") };
+    match word.name {
+        "window" => Attention::Window(sparse),
+        "hybrid" => match bound.maybe("full") {
+            Some(full) => Attention::Hybrid { full, place: bound.maybe("place").map(place), sparse },
+            None => Attention::Window(sparse),
+        },
+        _ => Attention::Full,
+    }
+}
+
+fn place(word: &'static str) -> Place {
+    match word {
+        "top" => Place::Top,
+        "bottom" => Place::Bottom,
+        "interleaved" => Place::Interleaved,
+        _ => Place::Middle,
+    }
+}
+
+pub(super) fn adapt(context: &mut Context, value: &Value) -> Adapt {
+    let Some((word, written)) = context.word("adapt", words::ADAPT, &[], value) else {
+        let lora = Adapt::Lora { rank: 1, alpha: None, targets: None, embed: true, norm: true, quantized: true };
+        return if context.world == World::Low { lora } else { Adapt::Full };
+    };
+    let bound = context.bind(word, written, value, &Field::new("adapt"));
+    if word.name == "full" {
+        return Adapt::Full;
+    }
+    let whole: Vec<&str> = bound.need("train");
+    let targets = bound.maybe::<Vec<&'static str>>("targets");
+    Adapt::Lora {
+        rank: bound.need("rank"),
+        alpha: bound.maybe("alpha"),
+        targets: targets.map(|names| names.into_iter().filter_map(target).collect()),
+        embed: whole.contains(&"embed"),
+        norm: whole.contains(&"norm"),
+        quantized: word.name == "qlora",
+    }
+}
+
+fn target(word: &str) -> Option<Target> {
+    Some(match word {
+        "q" => Target::Q,
+        "k" => Target::K,
+        "v" => Target::V,
+        "o" => Target::O,
+        "gate" => Target::Gate,
+        "up" => Target::Up,
+        "down" => Target::Down,
+        _ => return None,
+    })
+}
+
+/// The elements of `key: […]`; one that cannot be read is left out.
+pub(super) fn list<T>(
+    context: &mut Context,
+    key: &'static str,
+    value: Option<&Value>,
+    lower: fn(&mut Context, &Value, &Field) -> Option<T>,
+) -> Vec<T> {
+    let mut found = Vec::new();
+    let elements = match value.map(|value| (&value.node, &value.tokens)) {
+        None | Some((Node::Broken, _)) => return found,
+        Some((Node::List(elements), _)) => elements,
+        Some((_, tokens)) => {
+            let help = format!("write `{key}: [{tokens}]`");
+            context.problem(tokens, format!("`{key}` takes a list"), help);
+            return found;
+        }
+    };
+    for element in elements {
+        let field = Field::new(key).index(found.len());
+        if let Some(lowered) = lower(context, element, &field) {
+            context.spans.note(&field, &element.tokens);
+            found.push(lowered);
+        }
+    }
+    found
+}
+
+/// `jsonl("corpus/*.jsonl") * 90%`.
+pub(super) fn source(context: &mut Context, value: &Value, field: &Field) -> Option<Source> {
+    let (source, share) = match &value.node {
+        Node::Share(source, share) => (&**source, Some(&**share)),
+        _ => (value, None),
+    };
+    let share = share.map(|share| share_of(context, share, field));
+    let Some((word, written)) = context.word("data", words::DATA, &[], source) else {
+        // Kept, without a share, in one of two worlds: no sum of shares is then the same in both.
+        return (context.world == World::High).then_some(Source { kind: SourceKind::Passkey, share: None });
+    };
+    let bound = context.bind(word, written, source, field);
+    let glob = bound.need::<String>("glob").into();
+    let kind = match word.name {
+        "text" => SourceKind::Text { glob },
+        "jsonl" => {
+            let name = bound.maybe::<String>("field");
+            SourceKind::Jsonl { glob, field: name.map_or("text".into(), Into::into) }
+        }
+        _ => SourceKind::Passkey,
+    };
+    Some(Source { kind, share })
+}
+
+fn share_of(context: &mut Context, value: &Value, field: &Field) -> f64 {
+    context.spans.note(&field.key("share"), &value.tokens);
+    match Kind::Share.read(value) {
+        Ok(Datum::Number(share)) => return share,
+        Ok(_) => {}
+        Err(problems) => problems.into_iter().for_each(|problem| context.problems.push(problem)),
+    }
+    if context.world == World::Low { 0.01 } else { 0.02 }
+}
+
+pub(super) fn stage(context: &mut Context, value: &Value, field: &Field) -> Option<Stage> {
+    let (word, written) = context.word("train", words::TRAIN, &[], value)?;
+    let bound = context.bind(word, written, value, field);
+    Some(Stage {
+        steps: bound.maybe("steps"),
+        tokens: bound.maybe("tokens"),
+        length: bound.maybe("length"),
+        lr: bound.maybe("lr"),
+        warmup: bound.maybe("warmup"),
+        batch: bound.maybe("batch"),
+        schedule: bound.maybe("schedule").map(schedule),
+        betas: bound.maybe("betas"),
+        weight_decay: bound.maybe("weight_decay"),
+        clip: bound.maybe("clip"),
+        seed: bound.maybe("seed"),
+        recompute: bound.maybe("recompute").map(|word: &str| word == "every"),
+    })
+}
+
+fn schedule(word: &'static str) -> Schedule {
+    match word {
+        "cosine" => Schedule::Cosine,
+        "linear" => Schedule::Linear,
+        _ => Schedule::Constant,
+    }
+}
+
+pub(super) fn eval(context: &mut Context, value: &Value, field: &Field) -> Option<Eval> {
+    let (word, written) = context.word("eval", words::EVAL, &[], value)?;
+    let lengths = context.bind(word, written, value, field).need("lengths");
+    Some(if word.name == "passkey" { Eval::Passkey(lengths) } else { Eval::Perplexity(lengths) })
+}
+
+/// A rule's name; recipe-core knows which there are.
+pub(super) fn rule(context: &mut Context, value: &Value, _: &Field) -> Option<String> {
+    match &value.node {
+        Node::Word(word) if word.args.is_empty() => Some(word.name.to_string()),
+        Node::Broken => None,
+        _ => {
+            context.problem(&value.tokens, "`allow` takes names of rules", "a fault says which rule it comes from");
+            None
+        }
+    }
+}
+
+pub(super) fn device(context: &mut Context, value: &Value) -> Device {
+    let Some((word, written)) = context.word("device", words::DEVICE, &[], value) else {
+        return Device::Cpu { memory: if context.world == World::Low { 0 } else { u64::MAX } };
+    };
+    let bound: Bound = context.bind(word, written, value, &Field::new("device"));
+    let memory = bound.maybe("memory").unwrap_or(u64::MAX);
+    if word.name == "cuda" { Device::Cuda { memory } } else { Device::Cpu { memory } }
+}

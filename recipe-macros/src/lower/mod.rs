@@ -1,0 +1,86 @@
+//! [`ast`] → [`recipe_core::Recipe`], and which tokens stand for which [`Field`].
+//!
+//! Nothing is filled in here but what Hugging Face fills in (`llama { … }`, `field = "text"`): a word that was left out
+//! stays `None`. What is wrong is reported, and a guess stands in for it, so that everything else can still be checked.
+
+mod keys;
+mod model;
+
+use std::collections::BTreeMap;
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use recipe_core::{Field, Recipe};
+
+use crate::ast::{self, Node, Value};
+use crate::bind::Context;
+use crate::kind::{World, unknown};
+use crate::report::Problems;
+use crate::spans::Spans;
+use crate::words::KEYS;
+
+/// A recipe that the rules can read.
+pub(crate) struct Lowered {
+    pub(crate) recipe: Recipe,
+    pub(crate) spans: Spans,
+    pub(crate) problems: Problems,
+    /// The config.json that the model came from; rustc must know that it was read.
+    pub(crate) config: Option<String>,
+}
+
+/// Lowers every key; `world` says which guesses stand in for what is broken.
+pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
+    let name = &written.header.name;
+    let spans = Spans::new(place(name));
+    let mut context = Context { world, spans, problems: Problems::default() };
+    let values = keys(&mut context, &written.entries);
+    let get = |key: &str| values.get(key).copied();
+    let (model, config) = model::model(&mut context, get("model"), name);
+    let recipe = Recipe {
+        name: name.to_string(),
+        context: keys::context(&mut context, get("context"), name),
+        rope: get("rope").map(|value| keys::rope(&mut context, value)),
+        attention: get("attention").map(|value| keys::attention(&mut context, value)),
+        adapt: get("adapt").map(|value| keys::adapt(&mut context, value)),
+        data: keys::list(&mut context, "data", get("data"), keys::source),
+        train: keys::list(&mut context, "train", get("train"), keys::stage),
+        eval: keys::list(&mut context, "eval", get("eval"), keys::eval),
+        allow: keys::list(&mut context, "allow", get("allow"), keys::rule),
+        device: get("device").map(|value| keys::device(&mut context, value)),
+        model,
+    };
+    Lowered { recipe, spans: context.spans, problems: context.problems, config }
+}
+
+/// Each known key's first value.
+fn keys<'a>(context: &mut Context, entries: &'a [ast::Entry]) -> BTreeMap<&'static str, &'a Value> {
+    let mut seen: BTreeMap<&'static str, (TokenStream, &'a Value)> = BTreeMap::new();
+    for entry in entries {
+        let name = entry.key.to_string();
+        let Some(key) = KEYS.iter().find(|key| **key == name) else {
+            context.problems.push(unknown("key", &name, KEYS, place(&entry.key)));
+            continue;
+        };
+        if let Some((first, _)) = seen.get(key) {
+            context.twice("key", key, first.clone(), place(&entry.key));
+            continue;
+        }
+        note(context, key, entry);
+        seen.insert(key, (place(&entry.key), &entry.value));
+    }
+    seen.into_iter().map(|(key, (_, value))| (key, value)).collect()
+}
+
+/// A list's own fault goes under its key, any other value's under the value.
+fn note(context: &mut Context, key: &'static str, entry: &ast::Entry) {
+    let tokens = if matches!(entry.value.node, Node::List(_)) { place(&entry.key) } else { entry.value.tokens.clone() };
+    context.spans.note(&Field::new(key), &tokens);
+}
+
+/// A missing key that every recipe needs.
+fn missing(context: &mut Context, key: &str, name: &Ident, help: String) {
+    context.problem(&place(name), format!("the key `{key}` is missing"), help);
+}
+
+fn place(ident: &Ident) -> TokenStream {
+    TokenTree::from(ident.clone()).into()
+}

@@ -1,0 +1,84 @@
+//! `model:`: a preset, `llama { … }` or `hf("path/config.json")`.
+
+use proc_macro2::Ident;
+use recipe_core::{Field, Llama, Scaling, presets};
+
+use super::missing;
+use crate::ast::{Node, Value};
+use crate::bind::{Bound, Context};
+use crate::config;
+use crate::kind::{World, quoted};
+use crate::words;
+
+/// Hugging Face's `LlamaConfig`: `max_position_embeddings`, `rope_theta`, `rms_norm_eps`.
+const CONTEXT: usize = 2048;
+const ROPE_THETA: f64 = 10_000.0;
+const NORM_EPS: f64 = 1e-6;
+
+/// The model, and the file it was read from.
+pub(super) fn model(context: &mut Context, value: Option<&Value>, name: &Ident) -> (Llama, Option<String>) {
+    let Some(value) = value else {
+        let help = format!("write `model: …` with {}, `llama {{ … }}` or `hf(\"config.json\")`", quoted(&presets::NAMES));
+        missing(context, "model", name, help);
+        return (guess(context.world), None);
+    };
+    if let Some(preset) = preset(value) {
+        return (preset, None);
+    }
+    let Some((word, written)) = context.word("model", words::MODEL, &presets::NAMES, value) else {
+        return (guess(context.world), None);
+    };
+    let bound = context.bind(word, written, value, &Field::new("model"));
+    match word.name {
+        "llama" => (llama(&bound), None),
+        _ => hugging_face(context, &bound.need::<String>("path"), value),
+    }
+}
+
+fn preset(value: &Value) -> Option<Llama> {
+    match &value.node {
+        Node::Word(word) if word.args.is_empty() => presets::named(&word.name.to_string()),
+        _ => None,
+    }
+}
+
+fn llama(bound: &Bound) -> Llama {
+    Llama {
+        layers: bound.need("layers"),
+        hidden: bound.need("hidden"),
+        heads: bound.need("heads"),
+        kv_heads: bound.need("kv_heads"),
+        head_dim: bound.need("head_dim"),
+        ffn: bound.need("ffn"),
+        vocab: bound.need("vocab"),
+        context: bound.maybe("context").unwrap_or(CONTEXT),
+        rope_theta: bound.maybe("rope_theta").unwrap_or(ROPE_THETA),
+        rope_scaling: Scaling::Default,
+        norm_eps: bound.maybe("norm_eps").unwrap_or(NORM_EPS),
+        tied: bound.maybe("tied").unwrap_or(false),
+    }
+}
+
+fn hugging_face(context: &mut Context, path: &str, value: &Value) -> (Llama, Option<String>) {
+    let readable = matches!(&value.node, Node::Word(word) if matches!(word.args.first(), Some(arg) if matches!(arg.value.node, Node::Text(_))));
+    if !readable {
+        // Its absence is already reported.
+        return (guess(context.world), None);
+    }
+    match config::read(path) {
+        Ok((model, file)) => (model, Some(file)),
+        Err(wrong) => {
+            let place = context.spans.place(&Field::new("model.path"));
+            context.problem(&place, wrong.message, wrong.help);
+            (guess(context.world), None)
+        }
+    }
+}
+
+/// Two models that have no number in common, so that no fault about a number survives both.
+fn guess(world: World) -> Llama {
+    match world {
+        World::Low => presets::tiny(),
+        World::High => presets::llama2_70b(),
+    }
+}

@@ -1,0 +1,165 @@
+//! The vocabulary: every key, every word under it, every argument of that word. A new word is one line here and one arm
+//! in [`lower`](crate::lower).
+
+use crate::kind::Kind::{self, *};
+
+/// A recipe's keys, in the order in which they are best written.
+pub(crate) const KEYS: &[&str] =
+    &["model", "context", "rope", "attention", "adapt", "data", "train", "eval", "allow", "device"];
+
+/// A word that may stand under a key.
+pub(crate) struct Word {
+    pub(crate) name: &'static str,
+    pub(crate) args: &'static [Arg],
+    /// How many arguments, from the first, may be given without their name.
+    pub(crate) positional: usize,
+    /// `word { … }` rather than `word(…)`.
+    pub(crate) braces: bool,
+}
+
+/// An argument of a word.
+pub(crate) struct Arg {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) required: bool,
+}
+
+pub(crate) const MODEL: &[Word] = &[word("hf", &[need("path", Text)], 1), LLAMA];
+
+const LLAMA: Word = Word {
+    name: "llama",
+    args: &[
+        need("layers", Count),
+        need("hidden", Count),
+        need("heads", Count),
+        need("kv_heads", Count),
+        need("head_dim", Count),
+        need("ffn", Count),
+        need("vocab", Count),
+        may("context", Length),
+        may("rope_theta", Number),
+        may("norm_eps", Number),
+        may("tied", Flag),
+    ],
+    positional: 0,
+    braces: true,
+};
+
+pub(crate) const ROPE: &[Word] = &[
+    word("none", &[], 0),
+    word("interpolate", &[need("scale", Number)], 1),
+    word("theta", &[need("theta", Number)], 1),
+    word("ntk", &[need("scale", Number)], 1),
+    word("dynamic_ntk", &[need("scale", Number)], 1),
+    word(
+        "yarn",
+        &[
+            need("scale", Number),
+            may("beta_fast", Number),
+            may("beta_slow", Number),
+            may("attention_factor", Number),
+            may("truncate", Flag),
+        ],
+        1,
+    ),
+    word("llama3", &[need("scale", Number), may("low", Number), may("high", Number)], 3),
+];
+
+pub(crate) const ATTENTION: &[Word] = &[
+    word("full", &[], 0),
+    word("window", &[need("window", Length), may("sink", Length), may("block", Length)], 2),
+    word(
+        "hybrid",
+        &[
+            need("full", Layers),
+            need("window", Length),
+            may("sink", Length),
+            may("place", OneOf(PLACES)),
+            may("block", Length),
+        ],
+        0,
+    ),
+];
+
+pub(crate) const PLACES: &[&str] = &["middle", "top", "bottom", "interleaved"];
+
+pub(crate) const ADAPT: &[Word] = &[word("full", &[], 0), word("lora", ADAPTER, 1), word("qlora", ADAPTER, 1)];
+
+const ADAPTER: &[Arg] = &[
+    need("rank", Count),
+    may("alpha", Number),
+    may("targets", SomeOf(TARGETS)),
+    may("train", SomeOf(WHOLE)),
+];
+
+pub(crate) const TARGETS: &[&str] = &["q", "k", "v", "o", "gate", "up", "down"];
+
+/// What learns in full beside the adapters.
+pub(crate) const WHOLE: &[&str] = &["embed", "norm"];
+
+pub(crate) const DATA: &[Word] = &[
+    word("text", &[need("glob", Text)], 1),
+    word("jsonl", &[need("glob", Text), may("field", Text)], 1),
+    word("passkey", &[], 0),
+];
+
+pub(crate) const TRAIN: &[Word] = &[word(
+    "extend",
+    &[
+        may("steps", Count),
+        may("tokens", Count),
+        may("length", Length),
+        may("lr", Number),
+        may("warmup", Count),
+        may("batch", Count),
+        may("schedule", OneOf(SCHEDULES)),
+        may("betas", Pair),
+        may("weight_decay", Number),
+        may("clip", Number),
+        may("seed", Count),
+        may("recompute", OneOf(RECOMPUTES)),
+    ],
+    0,
+)];
+
+pub(crate) const SCHEDULES: &[&str] = &["constant", "cosine", "linear"];
+
+/// `every` layer's activations are recomputed in its backward pass, or none's.
+pub(crate) const RECOMPUTES: &[&str] = &["every", "none"];
+
+pub(crate) const EVAL: &[Word] =
+    &[word("perplexity", &[need("lengths", Lengths)], 1), word("passkey", &[need("lengths", Lengths)], 1)];
+
+pub(crate) const DEVICE: &[Word] =
+    &[word("cpu", &[may("memory", Bytes)], 1), word("cuda", &[need("memory", Bytes)], 1)];
+
+const fn word(name: &'static str, args: &'static [Arg], positional: usize) -> Word {
+    Word { name, args, positional, braces: false }
+}
+
+/// An argument that must be given.
+const fn need(name: &'static str, kind: Kind) -> Arg {
+    Arg { name, kind, required: true }
+}
+
+/// An argument that has a default, which recipe-core knows.
+const fn may(name: &'static str, kind: Kind) -> Arg {
+    Arg { name, kind, required: false }
+}
+
+impl Word {
+    /// How it is written: `hybrid(full = …, window = …, sink = …, place = …, block = …)`.
+    pub(crate) fn usage(&self) -> String {
+        if self.args.is_empty() {
+            return self.name.to_owned();
+        }
+        let arg = |(index, arg): (usize, &Arg)| match (index < self.positional, arg.required) {
+            (true, _) => arg.name.to_owned(),
+            (false, true) => format!("{} = …", arg.name),
+            (false, false) => format!("[{} = …]", arg.name),
+        };
+        let args: Vec<String> = self.args.iter().enumerate().map(arg).collect();
+        let (open, close) = if self.braces { (" { ", " }") } else { ("(", ")") };
+        format!("{}{open}{}{close}", self.name, args.join(", "))
+    }
+}

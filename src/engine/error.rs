@@ -1,0 +1,35 @@
+//! What can go wrong while a model runs.
+
+use thiserror::Error as ThisError;
+
+/// A failure of the engine.
+#[derive(Debug, ThisError)]
+pub enum Error {
+    /// The device refused.
+    #[error("{0}; use a shorter `length`, `recompute = every`, or a smaller `batch`")]
+    Device(#[from] kernels::device::Error),
+    /// A weight that the plan asks for is not there.
+    #[error("the weights have no tensor `{name}`, which the plan needs with shape {expected:?}")]
+    MissingTensor {
+        /// Hugging Face name.
+        name: String,
+        /// Shape by the plan.
+        expected: Vec<usize>,
+    },
+    /// A weight has another shape than the plan says.
+    #[error("tensor `{name}` has shape {got:?}, and the plan needs {expected:?}")]
+    Shape {
+        /// Hugging Face name.
+        name: String,
+        /// Shape by the plan.
+        expected: Vec<usize>,
+        /// Shape found.
+        got: Vec<usize>,
+    },
+    /// A batch that breaks its own rules, or does not fit the vocabulary.
+    #[error("{0}; is this the model's own tokenizer?")]
+    Batch(#[from] crate::data::Error),
+    /// A batch without rows.
+    #[error("the batch has no tokens; give at least one")]
+    Empty,
+}

@@ -1,0 +1,242 @@
+//! One decoder layer, forward and backward.
+//!
+//! x → RMSNorm → q, k, v → rope → attention → o → + x → RMSNorm → SwiGLU MLP → + . Gradients of residual branches are
+//! added into the stream's gradient, so a layer's backward pass turns the gradient of its output into that of its input
+//! in place.
+
+use kernels::attention;
+use kernels::device::{Attention, Device, Grads, Linear, Saved, Weight};
+use kernels::linear::{Dims, Write};
+use kernels::rope::Direction;
+use recipe_core::{Llama, Pattern};
+
+use super::store::{LayerIndex, Projection};
+use super::workspace::{Activations, BackwardScratch, Scratch};
+
+/// What every op of one pass needs to know.
+pub(crate) struct Pass<'a, D: Device> {
+    pub(crate) device: &'a D,
+    pub(crate) batch: &'a D::Batch,
+    pub(crate) model: &'a Llama,
+    pub(crate) rows: usize,
+}
+
+impl<D: Device> Pass<'_, D> {
+    /// Runs a layer on `input` `[T, C]`. Without `output`, only what the backward pass needs is computed.
+    #[allow(clippy::too_many_arguments, reason = "the layer's weights, pattern, input and three kinds of memory")]
+    pub(crate) fn layer(
+        &self,
+        values: &[Weight<D>],
+        layer: &LayerIndex,
+        pattern: Pattern,
+        input: &D::Buffer,
+        acts: &mut Activations<D>,
+        scratch: &mut Scratch<D>,
+        output: Option<&mut D::Buffer>,
+    ) {
+        self.project_qkv(values, layer, input, acts, scratch);
+        let job = self.attention_job(pattern);
+        self.device.attention(self.batch, &job, &acts.q, &acts.k, &acts.v, &mut acts.attn_out, &mut acts.lse);
+        self.device.copy(input, &mut acts.middle, self.rows * self.model.hidden);
+        self.project(values, &layer.o, &acts.attn_out, &mut acts.middle, &mut scratch.low, Write::Add);
+        self.mlp(values, layer, acts, scratch, output);
+    }
+
+    /// Normed input, and rotated q and k, and v.
+    pub(crate) fn project_qkv(
+        &self,
+        values: &[Weight<D>],
+        layer: &LayerIndex,
+        input: &D::Buffer,
+        acts: &mut Activations<D>,
+        scratch: &mut Scratch<D>,
+    ) {
+        let low = &mut scratch.low;
+        self.norm(values, layer.input_norm, input, &mut acts.attn_in);
+        self.project(values, &layer.q, &acts.attn_in, &mut acts.q, low, Write::Set);
+        self.project(values, &layer.k, &acts.attn_in, &mut acts.k, low, Write::Set);
+        self.project(values, &layer.v, &acts.attn_in, &mut acts.v, low, Write::Set);
+        self.device.rope(self.batch, self.model.heads, &mut acts.q, Direction::Forward);
+        self.device.rope(self.batch, self.model.kv_heads, &mut acts.k, Direction::Forward);
+    }
+
+    /// The second half of a layer, from `acts.middle`.
+    pub(crate) fn mlp(
+        &self,
+        values: &[Weight<D>],
+        layer: &LayerIndex,
+        acts: &mut Activations<D>,
+        scratch: &mut Scratch<D>,
+        output: Option<&mut D::Buffer>,
+    ) {
+        self.norm(values, layer.post_norm, &acts.middle, &mut acts.mlp_in);
+        self.project(values, &layer.gate, &acts.mlp_in, &mut acts.gate, &mut scratch.low, Write::Set);
+        self.project(values, &layer.up, &acts.mlp_in, &mut acts.up, &mut scratch.low, Write::Set);
+        self.device.swiglu(self.rows * self.model.ffn, &acts.gate, &acts.up, &mut scratch.act);
+        if let Some(output) = output {
+            self.device.copy(&acts.middle, output, self.rows * self.model.hidden);
+            self.project(values, &layer.down, &scratch.act, output, &mut scratch.low, Write::Add);
+        }
+    }
+
+    /// Makes `acts` and `scratch.act` those of this layer again: all of it, or only what the next layer has overwritten.
+    #[allow(clippy::too_many_arguments, reason = "the layer's weights, pattern, input and two kinds of memory")]
+    pub(crate) fn recompute(
+        &self,
+        values: &[Weight<D>],
+        layer: &LayerIndex,
+        pattern: Pattern,
+        input: &D::Buffer,
+        acts: &mut Activations<D>,
+        scratch: &mut Scratch<D>,
+        all: bool,
+    ) {
+        if all {
+            self.layer(values, layer, pattern, input, acts, scratch, None);
+        } else {
+            self.device.swiglu(self.rows * self.model.ffn, &acts.gate, &acts.up, &mut scratch.act);
+        }
+    }
+
+    /// Turns `back.dx` from the gradient of the layer's output into that of its input, and adds to `grads`.
+    ///
+    /// `acts` are those of this layer, and `scratch.act` belongs to them.
+    #[allow(clippy::too_many_arguments, reason = "the layer's weights, pattern, input and four kinds of memory")]
+    pub(crate) fn layer_backward(
+        &self,
+        values: &[Weight<D>],
+        grads: &mut [Option<D::Buffer>],
+        layer: &LayerIndex,
+        pattern: Pattern,
+        input: &D::Buffer,
+        acts: &mut Activations<D>,
+        scratch: &mut Scratch<D>,
+        back: &mut BackwardScratch<D>,
+    ) {
+        let mut at = Backward { pass: self, values, grads, low: &mut scratch.low, dlow: &mut back.dlow };
+        // MLP
+        at.project(&layer.down, &scratch.act, &back.dx, &mut back.dact, Write::Set);
+        self.device.swiglu_backward(self.rows * self.model.ffn, &back.dact, &mut acts.gate, &mut acts.up);
+        at.project(&layer.gate, &acts.mlp_in, &acts.gate, &mut back.dnorm, Write::Set);
+        at.project(&layer.up, &acts.mlp_in, &acts.up, &mut back.dnorm, Write::Add);
+        at.norm(layer.post_norm, &acts.middle, &back.dnorm, &mut back.dx);
+        // attention
+        at.project(&layer.o, &acts.attn_out, &back.dx, &mut back.dattn, Write::Set);
+        self.device.attention_backward(
+            self.batch,
+            &self.attention_job(pattern),
+            Saved {
+                q: &acts.q,
+                k: &acts.k,
+                v: &acts.v,
+                out: &acts.attn_out,
+                lse: &acts.lse,
+                dout: &back.dattn,
+            },
+            Grads { dq: &mut back.dq, dk: &mut back.dk, dv: &mut back.dv },
+        );
+        self.device.rope(self.batch, self.model.heads, &mut back.dq, Direction::Backward);
+        self.device.rope(self.batch, self.model.kv_heads, &mut back.dk, Direction::Backward);
+        at.project(&layer.q, &acts.attn_in, &back.dq, &mut back.dnorm, Write::Set);
+        at.project(&layer.k, &acts.attn_in, &back.dk, &mut back.dnorm, Write::Add);
+        at.project(&layer.v, &acts.attn_in, &back.dv, &mut back.dnorm, Write::Add);
+        at.norm(layer.input_norm, input, &back.dnorm, &mut back.dx);
+    }
+
+    /// RMSNorm with the parameter at `weight`.
+    pub(crate) fn norm(&self, values: &[Weight<D>], weight: usize, x: &D::Buffer, y: &mut D::Buffer) {
+        self.device.rms_norm(self.rows, x, &values[weight], self.model.norm_eps as f32, y);
+    }
+
+    /// y (+)= x Wᵀ + scale · (x Aᵀ) Bᵀ.
+    pub(crate) fn project(
+        &self,
+        values: &[Weight<D>],
+        to: &Projection,
+        x: &D::Buffer,
+        y: &mut D::Buffer,
+        low: &mut D::Buffer,
+        write: Write,
+    ) {
+        self.device.linear(self.linear(to.inputs, to.outputs, 1.0, write), x, &values[to.weight], y);
+        if let Some(adapter) = &to.adapter {
+            self.device.linear(self.linear(to.inputs, adapter.rank, 1.0, Write::Set), x, &values[adapter.a], low);
+            let up = self.linear(adapter.rank, to.outputs, adapter.scale, Write::Add);
+            self.device.linear(up, low, &values[adapter.b], y);
+        }
+    }
+
+    fn linear(&self, inputs: usize, outputs: usize, scale: f32, write: Write) -> Linear {
+        Linear { dims: Dims { rows: self.rows, inputs, outputs }, scale, write }
+    }
+
+    /// Self-attention over the pass's own rows.
+    pub(crate) fn attention_job(&self, pattern: Pattern) -> Attention {
+        Attention {
+            shape: attention::Shape {
+                queries: self.rows,
+                keys: self.rows,
+                heads: self.model.heads,
+                kv_heads: self.model.kv_heads,
+                head_dim: self.model.head_dim,
+            },
+            pattern: kernel_pattern(pattern),
+            query_row: 0,
+            key_row: 0,
+            scale: softmax_scale(self.model),
+        }
+    }
+}
+
+/// The plan's pattern in the kernels' words.
+pub(crate) fn kernel_pattern(pattern: Pattern) -> attention::Pattern {
+    match pattern {
+        Pattern::Full => attention::Pattern::Full,
+        Pattern::Window { window, sink } => attention::Pattern::Window { window, sink },
+    }
+}
+
+/// 1 ÷ √head_dim; YaRN's temperature rides on cos and sin instead.
+pub(crate) fn softmax_scale(model: &Llama) -> f32 {
+    (1.0 / (model.head_dim as f64).sqrt()) as f32
+}
+
+/// A pass with somewhere to put gradients.
+struct Backward<'a, 'p, D: Device> {
+    pass: &'a Pass<'p, D>,
+    values: &'a [Weight<D>],
+    grads: &'a mut [Option<D::Buffer>],
+    low: &'a mut D::Buffer,
+    dlow: &'a mut D::Buffer,
+}
+
+impl<D: Device> Backward<'_, '_, D> {
+    /// dx (+)= dy W + the adapter's share, and the gradients of W, A and B where they learn.
+    fn project(&mut self, to: &Projection, x: &D::Buffer, dy: &D::Buffer, dx: &mut D::Buffer, write: Write) {
+        let (pass, device) = (self.pass, self.pass.device);
+        let job = |write| pass.linear(to.inputs, to.outputs, 1.0, write);
+        if let Some(dw) = &mut self.grads[to.weight] {
+            device.linear_backward_weight(job(Write::Add), dy, x, dw);
+        }
+        device.linear_backward_input(job(write), dy, &self.values[to.weight], dx);
+        let Some(adapter) = &to.adapter else { return };
+        let down = pass.linear(to.inputs, adapter.rank, 1.0, Write::Set);
+        let up = |write| pass.linear(adapter.rank, to.outputs, adapter.scale, write);
+        device.linear(down, x, &self.values[adapter.a], self.low);
+        device.linear_backward_input(up(Write::Set), dy, &self.values[adapter.b], self.dlow);
+        if let Some(db) = &mut self.grads[adapter.b] {
+            device.linear_backward_weight(up(Write::Add), dy, self.low, db);
+        }
+        let add = Linear { write: Write::Add, ..down };
+        if let Some(da) = &mut self.grads[adapter.a] {
+            device.linear_backward_weight(add, self.dlow, x, da);
+        }
+        device.linear_backward_input(add, self.dlow, &self.values[adapter.a], dx);
+    }
+
+    fn norm(&mut self, weight: usize, x: &D::Buffer, dy: &D::Buffer, dx: &mut D::Buffer) {
+        let eps = self.pass.model.norm_eps as f32;
+        let (values, dw) = (&self.values[weight], self.grads[weight].as_mut());
+        self.pass.device.rms_norm_backward(self.pass.rows, x, values, eps, dy, dx, dw);
+    }
+}

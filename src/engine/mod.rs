@@ -1,0 +1,305 @@
+//! The fast path: forward, recompute, backward and optimiser step over planned memory, written once for every device.
+//!
+//! The engine takes a plan as a value, never as a type. It computes the same function as the typed model in
+//! [`model`](crate::model); tests hold the two together.
+
+mod error;
+mod layer;
+mod store;
+mod workspace;
+
+use kernels::adamw::Hyper;
+use kernels::device::{Device, Head, HeadGrads, Rows, Scores};
+use recipe_core::Plan;
+
+use crate::data::Batch;
+use crate::hub::{Tensor, Weights};
+pub use error::Error;
+use layer::Pass;
+use store::{ModelIndex, Store};
+use workspace::{Purpose, Workspace};
+
+/// Rows of logits that exist at once.
+const LOGIT_ROWS: usize = 512;
+
+/// A model on a device, ready to score, to learn and to be read back.
+#[derive(Debug)]
+pub struct Engine<D: Device> {
+    device: D,
+    plan: Plan,
+    store: Store<D>,
+    index: ModelIndex,
+    workspace: Option<(Purpose, Workspace<D>)>,
+}
+
+/// What an engine is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Scoring and generation: no gradients, no optimiser state.
+    Infer,
+    /// Training: gradients and AdamW's moments for every parameter that learns.
+    Train,
+}
+
+impl<D: Device> Engine<D> {
+    /// Puts `weights` (Hugging Face names) on the device.
+    ///
+    /// Adapters that `weights` lack start fresh from `seed`, and so does a whole model when `weights` are empty.
+    ///
+    /// # Errors
+    /// A missing or misshapen tensor, or too little memory.
+    pub fn new(device: D, plan: &Plan, weights: &Weights, seed: u64, mode: Mode) -> Result<Self, Error> {
+        let store = Store::new(&device, plan, weights, seed, mode == Mode::Train)?;
+        let index = ModelIndex::of(&store, plan)?;
+        Ok(Self { device, plan: plan.clone(), store, index, workspace: None })
+    }
+
+    /// The plan that the engine runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The device it runs on.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// Loss and most likely token at every row; nothing is learned.
+    ///
+    /// # Errors
+    /// A batch that does not fit the model, or too little memory.
+    pub fn score(&mut self, batch: &Batch) -> Result<Scores, Error> {
+        let purpose = Purpose::Score;
+        let on_device = self.ready(batch, purpose)?;
+        self.forward(&on_device, batch.len());
+        let (head, ws) = (self.head_job(batch.len(), 0.0), self.workspace.as_mut().map(|(_, ws)| ws));
+        let Some(ws) = ws else { return Err(Error::Empty) };
+        Ok(self.device.head(&on_device, head, &ws.normed, &self.store.values[self.index.head], None)?)
+    }
+
+    /// Adds the gradients of `grad_scale` · Σ nll to what [`Engine::clear_gradients`] last cleared.
+    ///
+    /// # Errors
+    /// A batch that does not fit the model, or too little memory.
+    pub fn learn(&mut self, batch: &Batch, grad_scale: f32, recompute: bool) -> Result<Scores, Error> {
+        let on_device = self.ready(batch, Purpose::Train { recompute })?;
+        self.forward(&on_device, batch.len());
+        self.backward(&on_device, batch.len(), grad_scale)
+    }
+
+    /// Logits `[T, V]`. The whole matrix is made: for comparison with other tools, not for long inputs.
+    ///
+    /// # Errors
+    /// A batch that does not fit the model, or too little memory.
+    pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
+        let on_device = self.ready(batch, Purpose::Score)?;
+        self.forward(&on_device, batch.len());
+        let Some((_, ws)) = &self.workspace else { return Err(Error::Empty) };
+        let (rows, vocab) = (batch.len(), self.plan.model.vocab);
+        let mut logits = self.device.zeros(rows * vocab)?;
+        let dims = kernels::linear::Dims { rows, inputs: self.plan.model.hidden, outputs: vocab };
+        let job = kernels::device::Linear { dims, scale: 1.0, write: kernels::linear::Write::Set };
+        self.device.linear(job, &ws.normed, &self.store.values[self.index.head], &mut logits);
+        Ok(self.device.download(&logits, rows * vocab))
+    }
+
+    /// Sets all gradients to zero.
+    pub fn clear_gradients(&mut self) {
+        for (grad, spec) in self.store.grads.iter_mut().zip(&self.store.specs) {
+            if let Some(grad) = grad {
+                self.device.clear(grad, store::numel(spec));
+            }
+        }
+    }
+
+    /// The 2-norm of all gradients together, summed in parameter order.
+    pub fn gradient_norm(&self) -> f64 {
+        self.store.grads.iter().flatten().map(|grad| self.device.sum_of_squares(grad)).sum::<f64>().sqrt()
+    }
+
+    /// One AdamW step on every parameter that learns.
+    pub fn update(&mut self, hyper: &Hyper) {
+        let Store { values, grads, moments, .. } = &mut self.store;
+        for ((value, grad), moments) in values.iter_mut().zip(grads).zip(moments) {
+            if let (kernels::device::Weight::Dense(value), Some(grad), Some(state)) = (value, grad, moments) {
+                self.device.adamw(hyper, value, grad, &mut state.first, &mut state.second);
+            }
+        }
+    }
+
+    /// Gradients by Hugging Face name.
+    pub fn gradients(&self) -> Weights {
+        self.read_back(|index| self.store.grads[index].as_ref())
+    }
+
+    /// Values of everything that learns, by Hugging Face name.
+    pub fn trained(&self) -> Weights {
+        let learns = |index: &usize| self.store.grads[*index].is_some();
+        (0..self.store.specs.len()).filter(learns).map(|index| self.named(index)).collect()
+    }
+
+    /// AdamW's first and second moments, by Hugging Face name.
+    pub fn moments(&self) -> (Weights, Weights) {
+        let state = |index: usize| self.store.moments[index].as_ref();
+        (
+            self.read_back(|index| state(index).map(|moments| &moments.first)),
+            self.read_back(|index| state(index).map(|moments| &moments.second)),
+        )
+    }
+
+    /// Puts back what [`Engine::trained`] and [`Engine::moments`] gave.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has another shape; nothing is changed then.
+    pub fn restore(&mut self, trained: &Weights, first: &Weights, second: &Weights) -> Result<(), Error> {
+        let learns: Vec<usize> = (0..self.store.specs.len()).filter(|&i| self.store.grads[i].is_some()).collect();
+        for source in [trained, first, second] {
+            learns.iter().try_for_each(|&index| expect(source, &self.store.specs[index]).map(drop))?;
+        }
+        for index in learns {
+            let spec = &self.store.specs[index];
+            if let kernels::device::Weight::Dense(value) = &mut self.store.values[index] {
+                self.device.write(expect(trained, spec)?, value);
+            }
+            if let Some(moments) = &mut self.store.moments[index] {
+                self.device.write(expect(first, spec)?, &mut moments.first);
+                self.device.write(expect(second, spec)?, &mut moments.second);
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole model by Hugging Face name, adapters merged: W + scale · B A.
+    pub fn merged(&self) -> Weights {
+        let base = |index: &usize| !self.store.specs[*index].name.contains(".lora_");
+        (0..self.store.specs.len()).filter(base).map(|index| self.merged_tensor(index)).collect()
+    }
+
+    fn merged_tensor(&self, index: usize) -> (String, Tensor) {
+        let (name, mut tensor) = self.named(index);
+        let projections = self.index.layers.iter().flat_map(|l| [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down]);
+        let adapter = projections.filter(|p| p.weight == index).find_map(|p| p.adapter.as_ref());
+        if let Some(adapter) = adapter {
+            let (a, b) = (self.named(adapter.a).1, self.named(adapter.b).1);
+            add_product(&mut tensor, &b, &a, adapter.scale);
+        }
+        (name, tensor)
+    }
+
+    fn named(&self, index: usize) -> (String, Tensor) {
+        let spec = &self.store.specs[index];
+        let data = self.store.download(&self.device, index);
+        (spec.name.clone(), Tensor { shape: spec.shape.clone(), data })
+    }
+
+    fn read_back<'a>(&'a self, buffer: impl Fn(usize) -> Option<&'a D::Buffer>) -> Weights {
+        let specs = self.store.specs.iter().enumerate();
+        let tensor = |(index, spec): (usize, &recipe_core::Parameter)| {
+            let data = self.device.download(buffer(index)?, store::numel(spec));
+            Some((spec.name.clone(), Tensor { shape: spec.shape.clone(), data }))
+        };
+        specs.filter_map(tensor).collect()
+    }
+
+    /// Checks the batch, makes room for it, and uploads it.
+    fn ready(&mut self, batch: &Batch, purpose: Purpose) -> Result<D::Batch, Error> {
+        batch.check(self.plan.model.vocab)?;
+        if batch.is_empty() {
+            return Err(Error::Empty);
+        }
+        let fits = |(for_what, ws): &(Purpose, Workspace<D>)| *for_what == purpose && ws.rows >= batch.len();
+        if !self.workspace.as_ref().is_some_and(fits) {
+            self.workspace = None;
+            let workspace = Workspace::new(&self.device, &self.plan, batch.len(), purpose)?;
+            self.workspace = Some((purpose, workspace));
+        }
+        let last = batch.positions.iter().max().map_or(0, |&last| last as usize);
+        Ok(self.device.batch(&Rows {
+            tokens: &batch.tokens,
+            positions: &batch.positions,
+            starts: &batch.starts(),
+            targets: &batch.targets,
+            inv_freq: &self.plan.rope.inv_freq(last + 1),
+            attention_factor: self.plan.rope.attention_factor(),
+        })?)
+    }
+
+    /// Embedding, all layers, final norm.
+    fn forward(&mut self, batch: &D::Batch, rows: usize) {
+        let Some((_, ws)) = &mut self.workspace else { return };
+        let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows };
+        let values = &self.store.values;
+        let hidden = self.plan.model.hidden;
+        self.device.embed(batch, &values[self.index.embed], hidden, &mut ws.x);
+        let shared = ws.saved.len() == 1;
+        for (l, (layer, &pattern)) in self.index.layers.iter().zip(self.plan.layers.iter()).enumerate() {
+            let acts = &mut ws.saved[if shared { 0 } else { l }];
+            let input = match ws.inputs.get_mut(l) {
+                Some(kept) => {
+                    self.device.copy(&ws.x, kept, rows * hidden);
+                    &*kept
+                }
+                None => {
+                    // Inference: the norm's buffer of the final norm is free until the end and holds the input.
+                    self.device.copy(&ws.x, &mut ws.normed, rows * hidden);
+                    &ws.normed
+                }
+            };
+            pass.layer(values, layer, pattern, input, acts, &mut ws.scratch, Some(&mut ws.x));
+        }
+        pass.norm(values, self.index.norm, &ws.x, &mut ws.normed);
+    }
+
+    /// Loss, then every layer from the top, then the embedding.
+    fn backward(&mut self, batch: &D::Batch, rows: usize, grad_scale: f32) -> Result<Scores, Error> {
+        let head = self.head_job(rows, grad_scale);
+        let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
+        let Some(back) = &mut ws.backward else { return Err(Error::Empty) };
+        let Store { values, grads, .. } = &mut self.store;
+        let model = &self.plan.model;
+        let into = HeadGrads { dx: &mut back.dnorm, dw: grads[self.index.head].as_mut() };
+        let scores = self.device.head(batch, head, &ws.normed, &values[self.index.head], Some(into))?;
+        self.device.clear(&mut back.dx, rows * model.hidden);
+        let (weight, dweight) = (&values[self.index.norm], grads[self.index.norm].as_mut());
+        let eps = model.norm_eps as f32;
+        self.device.rms_norm_backward(rows, &ws.x, weight, eps, &back.dnorm, &mut back.dx, dweight);
+        let pass = Pass { device: &self.device, batch, model, rows };
+        let shared = ws.saved.len() == 1;
+        for (l, (layer, &pattern)) in self.index.layers.iter().zip(self.plan.layers.iter()).enumerate().rev() {
+            let (acts, input) = (&mut ws.saved[if shared { 0 } else { l }], &ws.inputs[l]);
+            pass.recompute(values, layer, pattern, input, acts, &mut ws.scratch, shared);
+            pass.layer_backward(values, grads, layer, pattern, input, acts, &mut ws.scratch, back);
+        }
+        if let Some(dtable) = &mut grads[self.index.embed] {
+            self.device.embed_backward(batch, &back.dx, model.hidden, dtable);
+        }
+        Ok(scores)
+    }
+
+    fn head_job(&self, rows: usize, grad_scale: f32) -> Head {
+        let model = &self.plan.model;
+        Head { rows, hidden: model.hidden, vocab: model.vocab, chunk: LOGIT_ROWS, grad_scale }
+    }
+}
+
+/// b `[out, rank]` times a `[rank, in]`, scaled, added to `to` `[out, in]`.
+fn add_product(to: &mut Tensor, b: &Tensor, a: &Tensor, scale: f32) {
+    let (outputs, rank, inputs) = (b.shape[0], b.shape[1], a.shape[1]);
+    for o in 0..outputs {
+        let row = &mut to.data[o * inputs..(o + 1) * inputs];
+        for r in 0..rank {
+            let factor = scale * b.data[o * rank + r];
+            row.iter_mut().zip(&a.data[r * inputs..]).for_each(|(to, a)| *to += factor * a);
+        }
+    }
+}
+
+fn expect<'a>(source: &'a Weights, spec: &recipe_core::Parameter) -> Result<&'a [f32], Error> {
+    let tensor = source
+        .get(&spec.name)
+        .ok_or_else(|| Error::MissingTensor { name: spec.name.clone(), expected: spec.shape.clone() })?;
+    if tensor.shape == spec.shape {
+        return Ok(&tensor.data);
+    }
+    Err(Error::Shape { name: spec.name.clone(), expected: spec.shape.clone(), got: tensor.shape.clone() })
+}

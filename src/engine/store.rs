@@ -1,0 +1,208 @@
+//! The parameters on the device, in the order of [`Plan::parameters`], and where each layer finds its own.
+
+use kernels::device::{Device, Weight};
+use recipe_core::{AdaptPlan, Init, Parameter, Plan};
+
+use super::Error;
+use crate::data::Rng;
+use crate::hub::{Tensor, Weights};
+
+/// Values, gradients and optimiser state, one entry per parameter of the plan.
+#[derive(Debug)]
+pub(crate) struct Store<D: Device> {
+    pub(crate) specs: Vec<Parameter>,
+    pub(crate) values: Vec<Weight<D>>,
+    /// Present for trainable parameters while training.
+    pub(crate) grads: Vec<Option<D::Buffer>>,
+    /// AdamW's first and second moments, where there is a gradient.
+    pub(crate) moments: Vec<Option<Moments<D>>>,
+}
+
+/// AdamW's state of one parameter.
+#[derive(Debug)]
+pub(crate) struct Moments<D: Device> {
+    pub(crate) first: D::Buffer,
+    pub(crate) second: D::Buffer,
+}
+
+impl<D: Device> Store<D> {
+    /// Uploads `weights`; what they lack (adapters of a fresh run, or everything) is initialised from `seed`.
+    pub(crate) fn new(device: &D, plan: &Plan, weights: &Weights, seed: u64, training: bool) -> Result<Self, Error> {
+        let specs = plan.parameters();
+        let mut store = Self { values: vec![], grads: vec![], moments: vec![], specs: vec![] };
+        for (index, spec) in specs.into_iter().enumerate() {
+            let fresh;
+            let data = match weights.get(&spec.name) {
+                Some(tensor) => checked(&spec, tensor)?,
+                None if may_be_fresh(&spec, weights) => {
+                    fresh = initial(&spec, seed, index as u64);
+                    &fresh
+                }
+                None => return Err(Error::MissingTensor { name: spec.name, expected: spec.shape }),
+            };
+            store.push(device, plan, spec, data, training)?;
+        }
+        Ok(store)
+    }
+
+    fn push(&mut self, device: &D, plan: &Plan, spec: Parameter, data: &[f32], training: bool) -> Result<(), Error> {
+        let quantized = is_quantized(&spec, plan);
+        self.values.push(if quantized {
+            Weight::Quantized(device.quantize(data)?)
+        } else {
+            Weight::Dense(device.upload(data)?)
+        });
+        let learns = training && spec.trainable;
+        self.grads.push(if learns { Some(device.zeros(data.len())?) } else { None });
+        self.moments.push(if learns {
+            Some(Moments { first: device.zeros(data.len())?, second: device.zeros(data.len())? })
+        } else {
+            None
+        });
+        self.specs.push(spec);
+        Ok(())
+    }
+
+    /// The parameter's numbers, dequantised where needed.
+    pub(crate) fn download(&self, device: &D, index: usize) -> Vec<f32> {
+        match &self.values[index] {
+            Weight::Dense(buffer) => device.download(buffer, numel(&self.specs[index])),
+            Weight::Quantized(matrix) => device.dequantize(matrix),
+        }
+    }
+
+    /// Where parameter `name` stands.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        self.specs.iter().position(|spec| spec.name == name)
+    }
+}
+
+/// Number of elements of a parameter.
+pub(crate) fn numel(spec: &Parameter) -> usize {
+    spec.shape.iter().product()
+}
+
+fn checked<'a>(spec: &Parameter, tensor: &'a Tensor) -> Result<&'a [f32], Error> {
+    if tensor.shape == spec.shape {
+        return Ok(&tensor.data);
+    }
+    Err(Error::Shape { name: spec.name.clone(), expected: spec.shape.clone(), got: tensor.shape.clone() })
+}
+
+/// Adapters start fresh on any checkpoint; a whole model starts fresh only when nothing at all was given.
+fn may_be_fresh(spec: &Parameter, weights: &Weights) -> bool {
+    weights.is_empty() || spec.name.contains(".lora_")
+}
+
+/// QLoRA (arXiv 2305.14314) keeps the frozen projections in four bits; embeddings and norms stay as they are.
+fn is_quantized(spec: &Parameter, plan: &Plan) -> bool {
+    let quantized = matches!(plan.adapt, AdaptPlan::Lora { quantized: true, .. });
+    quantized && spec.name.ends_with("_proj.weight")
+}
+
+fn initial(spec: &Parameter, seed: u64, stream: u64) -> Vec<f32> {
+    let mut rng = Rng::new(&[seed, stream]);
+    let mut fill = |draw: &dyn Fn(&mut Rng) -> f64| (0..numel(spec)).map(|_| draw(&mut rng) as f32).collect();
+    match spec.init {
+        Init::Zeros => vec![0.0; numel(spec)],
+        Init::Ones => vec![1.0; numel(spec)],
+        Init::Normal { std } => fill(&|rng| std * normal(rng)),
+        Init::KaimingUniform => {
+            let bound = 1.0 / (spec.shape[1] as f64).sqrt();
+            fill(&|rng| bound * (2.0 * uniform(rng) - 1.0))
+        }
+    }
+}
+
+/// A number in (0, 1).
+fn uniform(rng: &mut Rng) -> f64 {
+    ((rng.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
+/// Box and Muller.
+fn normal(rng: &mut Rng) -> f64 {
+    let radius = (-2.0 * uniform(rng).ln()).sqrt();
+    radius * (std::f64::consts::TAU * uniform(rng)).cos()
+}
+
+/// A projection's place in the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Projection {
+    pub(crate) weight: usize,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) adapter: Option<Adapter>,
+}
+
+/// The low-rank pair beside a projection: y += scale · (x Aᵀ) Bᵀ.
+#[derive(Clone, Debug)]
+pub(crate) struct Adapter {
+    pub(crate) a: usize,
+    pub(crate) b: usize,
+    pub(crate) rank: usize,
+    pub(crate) scale: f32,
+}
+
+/// Where one decoder layer's parameters stand.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerIndex {
+    pub(crate) input_norm: usize,
+    pub(crate) q: Projection,
+    pub(crate) k: Projection,
+    pub(crate) v: Projection,
+    pub(crate) o: Projection,
+    pub(crate) post_norm: usize,
+    pub(crate) gate: Projection,
+    pub(crate) up: Projection,
+    pub(crate) down: Projection,
+}
+
+/// Where the whole model's parameters stand.
+#[derive(Clone, Debug)]
+pub(crate) struct ModelIndex {
+    pub(crate) embed: usize,
+    pub(crate) layers: Vec<LayerIndex>,
+    pub(crate) norm: usize,
+    /// The same as `embed` when tied.
+    pub(crate) head: usize,
+}
+
+impl ModelIndex {
+    /// Looks every parameter of `plan` up in the store that was made from it.
+    pub(crate) fn of<D: Device>(store: &Store<D>, plan: &Plan) -> Result<Self, Error> {
+        let find = |name: &str| {
+            store.find(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned(), expected: vec![] })
+        };
+        let projection = |layer: usize, name: &str| -> Result<Projection, Error> {
+            let path = format!("model.layers.{layer}.{name}");
+            let weight = find(&format!("{path}.weight"))?;
+            let shape = &store.specs[weight].shape;
+            let (outputs, inputs) = (shape[0], shape[1]);
+            Ok(Projection { weight, inputs, outputs, adapter: adapter(store, plan, &path) })
+        };
+        let layer = |l: usize| -> Result<LayerIndex, Error> {
+            Ok(LayerIndex {
+                input_norm: find(&format!("model.layers.{l}.input_layernorm.weight"))?,
+                q: projection(l, "self_attn.q_proj")?,
+                k: projection(l, "self_attn.k_proj")?,
+                v: projection(l, "self_attn.v_proj")?,
+                o: projection(l, "self_attn.o_proj")?,
+                post_norm: find(&format!("model.layers.{l}.post_attention_layernorm.weight"))?,
+                gate: projection(l, "mlp.gate_proj")?,
+                up: projection(l, "mlp.up_proj")?,
+                down: projection(l, "mlp.down_proj")?,
+            })
+        };
+        let embed = find("model.embed_tokens.weight")?;
+        let head = if plan.model.tied { embed } else { find("lm_head.weight")? };
+        let layers = (0..plan.model.layers).map(layer).collect::<Result<_, _>>()?;
+        Ok(Self { embed, layers, norm: find("model.norm.weight")?, head })
+    }
+}
+
+fn adapter<D: Device>(store: &Store<D>, plan: &Plan, path: &str) -> Option<Adapter> {
+    let AdaptPlan::Lora { rank, alpha, .. } = plan.adapt else { return None };
+    let a = store.find(&format!("{path}.lora_A.weight"))?;
+    let b = store.find(&format!("{path}.lora_B.weight"))?;
+    Some(Adapter { a, b, rank, scale: (alpha / rank as f64) as f32 })
+}

@@ -1,0 +1,152 @@
+//! The memory of one pass: every buffer that the layers share, allocated once for the longest batch so far.
+
+use kernels::device::Device;
+use recipe_core::{AdaptPlan, Llama, Plan};
+
+use super::Error;
+
+/// What a layer's forward pass leaves for its backward pass, for up to `rows` rows.
+#[derive(Debug)]
+pub(crate) struct Activations<D: Device> {
+    /// Normed input `[T, C]`.
+    pub(crate) attn_in: D::Buffer,
+    /// Rotated queries `[T, H, D]`.
+    pub(crate) q: D::Buffer,
+    /// Rotated keys `[T, G, D]`.
+    pub(crate) k: D::Buffer,
+    /// Values `[T, G, D]`.
+    pub(crate) v: D::Buffer,
+    /// Attention's output `[T, H, D]`.
+    pub(crate) attn_out: D::Buffer,
+    /// Log-sum-exp `[T, H]`.
+    pub(crate) lse: D::Buffer,
+    /// The residual stream between attention and MLP `[T, C]`.
+    pub(crate) middle: D::Buffer,
+    /// Normed middle `[T, C]`.
+    pub(crate) mlp_in: D::Buffer,
+    /// `[T, F]`.
+    pub(crate) gate: D::Buffer,
+    /// `[T, F]`.
+    pub(crate) up: D::Buffer,
+}
+
+impl<D: Device> Activations<D> {
+    fn new(device: &D, model: &Llama, rows: usize) -> Result<Self, Error> {
+        let buffer = |width: usize| device.zeros(rows * width);
+        Ok(Self {
+            attn_in: buffer(model.hidden)?,
+            q: buffer(model.query_width())?,
+            k: buffer(model.kv_width())?,
+            v: buffer(model.kv_width())?,
+            attn_out: buffer(model.query_width())?,
+            lse: buffer(model.heads)?,
+            middle: buffer(model.hidden)?,
+            mlp_in: buffer(model.hidden)?,
+            gate: buffer(model.ffn)?,
+            up: buffer(model.ffn)?,
+        })
+    }
+}
+
+/// Buffers that live within one layer's pass.
+#[derive(Debug)]
+pub(crate) struct Scratch<D: Device> {
+    /// silu(gate) · up `[T, F]`.
+    pub(crate) act: D::Buffer,
+    /// x Aᵀ of an adapter `[T, rank]`.
+    pub(crate) low: D::Buffer,
+}
+
+/// Buffers that only a backward pass needs.
+#[derive(Debug)]
+pub(crate) struct BackwardScratch<D: Device> {
+    /// Gradient of the residual stream `[T, C]`.
+    pub(crate) dx: D::Buffer,
+    /// Gradient of a norm's output `[T, C]`.
+    pub(crate) dnorm: D::Buffer,
+    /// Gradient of `act` `[T, F]`.
+    pub(crate) dact: D::Buffer,
+    /// `[T, H, D]`.
+    pub(crate) dattn: D::Buffer,
+    /// `[T, H, D]`.
+    pub(crate) dq: D::Buffer,
+    /// `[T, G, D]`.
+    pub(crate) dk: D::Buffer,
+    /// `[T, G, D]`.
+    pub(crate) dv: D::Buffer,
+    /// Gradient of `low` `[T, rank]`.
+    pub(crate) dlow: D::Buffer,
+}
+
+/// Everything a pass over `rows` rows writes into.
+#[derive(Debug)]
+pub(crate) struct Workspace<D: Device> {
+    pub(crate) rows: usize,
+    /// The residual stream `[T, C]`.
+    pub(crate) x: D::Buffer,
+    /// The final norm's output `[T, C]`.
+    pub(crate) normed: D::Buffer,
+    /// Layer inputs `[T, C]`, kept for the backward pass; empty for inference.
+    pub(crate) inputs: Vec<D::Buffer>,
+    /// One per layer without recomputation, else one that all layers share.
+    pub(crate) saved: Vec<Activations<D>>,
+    pub(crate) scratch: Scratch<D>,
+    pub(crate) backward: Option<BackwardScratch<D>>,
+}
+
+/// What a workspace is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Forward only.
+    Score,
+    /// Forward and backward; `recompute` as in the stage.
+    Train {
+        /// Activations of one layer at a time.
+        recompute: bool,
+    },
+}
+
+impl<D: Device> Workspace<D> {
+    pub(crate) fn new(device: &D, plan: &Plan, rows: usize, purpose: Purpose) -> Result<Self, Error> {
+        let model = &plan.model;
+        let buffer = |width: usize| device.zeros(rows * width);
+        let (inputs, saved, training) = match purpose {
+            Purpose::Score => (0, 1, false),
+            Purpose::Train { recompute: true } => (model.layers, 1, true),
+            Purpose::Train { recompute: false } => (model.layers, model.layers, true),
+        };
+        let rank = rank(plan);
+        Ok(Self {
+            rows,
+            x: buffer(model.hidden)?,
+            normed: buffer(model.hidden)?,
+            inputs: (0..inputs).map(|_| buffer(model.hidden)).collect::<Result<_, _>>()?,
+            saved: (0..saved).map(|_| Activations::new(device, model, rows)).collect::<Result<_, _>>()?,
+            scratch: Scratch { act: buffer(model.ffn)?, low: buffer(rank)? },
+            backward: if training { Some(BackwardScratch::new(device, model, rows, rank)?) } else { None },
+        })
+    }
+}
+
+impl<D: Device> BackwardScratch<D> {
+    fn new(device: &D, model: &Llama, rows: usize, rank: usize) -> Result<Self, Error> {
+        let buffer = |width: usize| device.zeros(rows * width);
+        Ok(Self {
+            dx: buffer(model.hidden)?,
+            dnorm: buffer(model.hidden)?,
+            dact: buffer(model.ffn)?,
+            dattn: buffer(model.query_width())?,
+            dq: buffer(model.query_width())?,
+            dk: buffer(model.kv_width())?,
+            dv: buffer(model.kv_width())?,
+            dlow: buffer(rank)?,
+        })
+    }
+}
+
+fn rank(plan: &Plan) -> usize {
+    match plan.adapt {
+        AdaptPlan::Full => 0,
+        AdaptPlan::Lora { rank, .. } => rank,
+    }
+}

@@ -1,0 +1,46 @@
+//! GGUF tensor names and Hugging Face's (gguf-py's `tensor_mapping.py`, architecture `llama`).
+
+const LAYER: [(&str, &str); 9] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+const OUTSIDE: [(&str, &str); 3] =
+    [("token_embd", "model.embed_tokens"), ("output_norm", "model.norm"), ("output", "lm_head")];
+
+/// The Hugging Face name of a GGUF tensor; a name that Llama models do not have stays as it is.
+pub(super) fn to_hf(name: &str) -> String {
+    translate(name).unwrap_or_else(|| name.to_string())
+}
+
+fn translate(name: &str) -> Option<String> {
+    let stem = name.strip_suffix(".weight")?;
+    if let Some((_, module)) = OUTSIDE.iter().find(|(short, _)| *short == stem) {
+        return Some(format!("{module}.weight"));
+    }
+    let (layer, part) = stem.strip_prefix("blk.")?.split_once('.')?;
+    let layer: usize = layer.parse().ok()?;
+    let (_, module) = LAYER.iter().find(|(short, _)| *short == part)?;
+    Some(format!("model.layers.{layer}.{module}.weight"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_hugging_faces() {
+        assert_eq!(to_hf("token_embd.weight"), "model.embed_tokens.weight");
+        assert_eq!(to_hf("output.weight"), "lm_head.weight");
+        assert_eq!(to_hf("blk.12.ffn_down.weight"), "model.layers.12.mlp.down_proj.weight");
+        assert_eq!(to_hf("blk.0.attn_q.bias"), "blk.0.attn_q.bias");
+        assert_eq!(to_hf("blk.x.attn_q.weight"), "blk.x.attn_q.weight");
+    }
+}

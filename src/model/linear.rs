@@ -1,0 +1,107 @@
+//! A projection without bias, with or without a LoRA adapter.
+
+use std::marker::PhantomData;
+
+use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
+use dfdx::shapes::{ConstShape, Dtype, Rank2};
+use dfdx::tensor::{Cpu, Storage, Tape, Tensor, WithEmptyTape};
+use dfdx::tensor_ops::{Device, ReshapeTo, TryAdd, TryMul};
+
+use super::error::Error;
+use super::layer::{Layer, module};
+use super::learn::{Hold, Trained};
+use super::ops;
+use super::tape::Hidden;
+use super::view::View;
+
+/// y = x Wᵀ, and with an adapter y = x Wᵀ + alpha ÷ rank · (x Aᵀ) Bᵀ (arXiv 2106.09685).
+///
+/// Takes `I` features, gives `O`. `Linear<64, 10>` is a trained one without an adapter.
+#[derive(Clone, Debug)]
+pub struct Linear<
+    const I: usize,
+    const O: usize,
+    const R: usize = 0,
+    H: Hold = Trained,
+    E: Dtype = f32,
+    D: Storage<E> = Cpu,
+> {
+    weight: Tensor<Rank2<O, I>, E, D>,
+    /// There exactly when the type says `H::ADAPTED`.
+    adapter: Option<Adapter<I, O, R, E, D>>,
+    hold: PhantomData<H>,
+}
+
+/// The low-rank pair beside a frozen projection.
+#[derive(Clone, Debug)]
+pub struct Adapter<const I: usize, const O: usize, const R: usize, E: Dtype = f32, D: Storage<E> = Cpu> {
+    /// `lora_A` `[R, I]`.
+    pub a: Tensor<Rank2<R, I>, E, D>,
+    /// `lora_B` `[O, R]`.
+    pub b: Tensor<Rank2<O, R>, E, D>,
+}
+
+impl<const I: usize, const O: usize> Linear<I, O> {
+    /// A trained projection with this weight `[O, I]`.
+    pub fn new(weight: Tensor<Rank2<O, I>, f32, Cpu>) -> Result<Self, Error> {
+        // A permuted view would be read in the wrong order.
+        Ok(Self { weight: weight.try_contiguous()?, adapter: None, hold: PhantomData })
+    }
+}
+
+impl<const I: usize, const O: usize, const R: usize, H: Hold, E: Dtype, D: Storage<E>> Linear<I, O, R, H, E, D> {
+    /// The weight `[O, I]`.
+    pub fn weight(&self) -> &Tensor<Rank2<O, I>, E, D> {
+        &self.weight
+    }
+
+    /// The adapter, if the type has one.
+    pub fn adapter(&self) -> Option<&Adapter<I, O, R, E, D>> {
+        self.adapter.as_ref()
+    }
+}
+
+impl<const I: usize, const O: usize, const R: usize, H: Hold> Layer<I> for Linear<I, O, R, H> {
+    type Output<T: Tape<f32, Cpu>> = Hidden<O, T>;
+
+    fn apply<T: Tape<f32, Cpu>>(&self, x: Hidden<I, T>, view: &View) -> Result<Hidden<O, T>, Error> {
+        let Some(adapter) = &self.adapter else {
+            return ops::linear(x, &self.weight, H::TRAINED);
+        };
+        let low = ops::linear(x.with_empty_tape(), &adapter.a, true)?;
+        let part = ops::linear(low, &adapter.b, true)?.try_mul(view.laws.adapter_scale)?;
+        Ok(ops::linear(x, &self.weight, H::TRAINED)?.try_add(part)?)
+    }
+}
+
+module!([const I: usize, const O: usize, const R: usize, H: Hold] Linear<I, O, R, H>, I);
+
+impl<const I: usize, const O: usize, const R: usize, H: Hold, E: Dtype, D: Device<E>> TensorCollection<E, D>
+    for Linear<I, O, R, H, E, D>
+{
+    type To<E2: Dtype, D2: Device<E2>> = Linear<I, O, R, H, E2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        const HELD: &str = "a projection whose type is adapted is only ever made with its adapter";
+        let weight = Self::tensor("weight", |s| &s.weight, |s| &mut s.weight, zeros(H::TRAINED));
+        // A list of one or none: the type says how many.
+        let a = H::ADAPTED.then(|| {
+            let (get, get_mut) = (|s: &Self| &s.adapter.as_ref().expect(HELD).a, |s: &mut Self| &mut s.adapter.as_mut().expect(HELD).a);
+            Self::tensor("lora_A.weight", get, get_mut, zeros(true))
+        });
+        let b = H::ADAPTED.then(|| {
+            let (get, get_mut) = (|s: &Self| &s.adapter.as_ref().expect(HELD).b, |s: &mut Self| &mut s.adapter.as_mut().expect(HELD).b);
+            Self::tensor("lora_B.weight", get, get_mut, zeros(true))
+        });
+        visitor.visit_fields((weight, Vec::from_iter(a), Vec::from_iter(b)), |(weight, a, b)| Linear {
+            weight,
+            adapter: a.into_iter().zip(b).next().map(|(a, b)| Adapter { a, b }),
+            hold: PhantomData,
+        })
+    }
+}
+
+/// A matrix that starts at zero; real values come from a checkpoint or the plan's initialisation.
+pub(super) fn zeros<S: ConstShape, E: Dtype, D: Device<E>>(learns: bool) -> TensorOptions<S, E, D> {
+    if learns { TensorOptions::reset_to_zeros() } else { TensorOptions::detached(|t| t.try_fill_with_zeros()) }
+}

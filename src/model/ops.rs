@@ -1,0 +1,170 @@
+//! The ops that dfdx lacks, each a call of `kernels` forward and one backward.
+
+use std::sync::Arc;
+
+use dfdx::shapes::{Const, Rank1, Rank2};
+use dfdx::tensor::{Cpu, Merge, Tape, Tensor};
+use kernels::linear::{Dims, Write};
+use kernels::rope::Direction;
+use kernels::{attention, cross_entropy, embedding, linear, rms_norm, rope, swiglu};
+
+use super::error::Error;
+use super::tape::{Hidden, Slot, open, read, record};
+use super::view::View;
+
+/// Rows of `table` at the view's tokens; the tape starts here.
+pub(super) fn embed<const VOCAB: usize, const C: usize, T: Tape<f32, Cpu>>(
+    view: &View,
+    table: &Tensor<Rank2<VOCAB, C>, f32, Cpu>,
+    learns: bool,
+    tape: T,
+) -> Result<Hidden<C, T>, Error> {
+    let tokens = Arc::clone(&view.tokens);
+    let mut x = vec![0.0; tokens.len() * C];
+    embedding::forward(&tokens, &read(table), &mut x);
+    let shape = (tokens.len(), Const);
+    let slots = [Slot::weight(table, learns)];
+    Ok(record(table.device(), tape, (x, shape), slots, move |dx, [dtable]| {
+        if let Some(dtable) = dtable {
+            embedding::backward(&tokens, dx, dtable);
+        }
+    })?)
+}
+
+/// x ÷ rms(x) · weight, row by row (arXiv 1910.07467).
+pub(super) fn rms_norm<const C: usize, T: Tape<f32, Cpu>>(
+    x: Hidden<C, T>,
+    weight: &Tensor<Rank1<C>, f32, Cpu>,
+    learns: bool,
+    eps: f32,
+) -> Result<Hidden<C, T>, Error> {
+    let (x, tape) = open(x)?;
+    let mut y = vec![0.0; x.shape().0 * C];
+    rms_norm::forward(&read(&x), &read(weight), eps, &mut y);
+    let (slots, weight) = ([Slot::of(&x), Slot::weight(weight, learns)], weight.clone());
+    Ok(record(&x.device().clone(), tape, (y, *x.shape()), slots, move |dy, [dx, dweight]| {
+        if let Some(dx) = dx {
+            rms_norm::backward(&read(&x), &read(&weight), eps, dy, dx, dweight);
+        }
+    })?)
+}
+
+/// x wᵀ, with w `[O, I]`.
+pub(super) fn linear<const I: usize, const O: usize, T: Tape<f32, Cpu>>(
+    x: Hidden<I, T>,
+    weight: &Tensor<Rank2<O, I>, f32, Cpu>,
+    learns: bool,
+) -> Result<Hidden<O, T>, Error> {
+    let (x, tape) = open(x)?;
+    let rows = x.shape().0;
+    let dims = Dims { rows, inputs: I, outputs: O };
+    let mut y = vec![0.0; rows * O];
+    linear::forward(dims, &read(&x), &read(weight), &mut y, 1.0, Write::Set);
+    let (slots, weight) = ([Slot::of(&x), Slot::weight(weight, learns)], weight.clone());
+    Ok(record(&x.device().clone(), tape, (y, (rows, Const)), slots, move |dy, [dx, dw]| {
+        if let Some(dx) = dx {
+            linear::backward_input(dims, dy, &read(&weight), dx, 1.0, Write::Set);
+        }
+        if let Some(dw) = dw {
+            linear::backward_weight(dims, dy, &read(&x), dw, 1.0, Write::Set);
+        }
+    })?)
+}
+
+/// Every head of x turned to the view's positions (arXiv 2104.09864, Hugging Face's rotate-half layout).
+pub(super) fn rotate<const W: usize, T: Tape<f32, Cpu>>(x: Hidden<W, T>, view: &View) -> Result<Hidden<W, T>, Error> {
+    let (x, tape) = open(x)?;
+    let (tables, heads) = (Arc::clone(&view.tables), W / view.laws.head_dim);
+    let mut y = read(&x);
+    rope::apply(&tables, heads, &mut y, Direction::Forward);
+    let slots = [Slot::of(&x)];
+    Ok(record(x.device(), tape, (y, *x.shape()), slots, move |dy, [dx]| {
+        if let Some(dx) = dx {
+            dx.copy_from_slice(dy);
+            rope::apply(&tables, heads, dx, Direction::Backward);
+        }
+    })?)
+}
+
+/// softmax(q kᵀ ÷ √head_dim) v over what the view's pattern and documents let a query see.
+pub(super) fn attend<const QUERY: usize, const KV: usize, T: Tape<f32, Cpu>>(
+    q: Hidden<QUERY, T>,
+    k: Hidden<KV, T>,
+    v: Hidden<KV, T>,
+    view: &View,
+) -> Result<Hidden<QUERY, T>, Error> {
+    let ((q, tape), (k, k_tape), (v, v_tape)) = (open(q)?, open(k)?, open(v)?);
+    let tape = tape.merge(k_tape).merge(v_tape);
+    let (view, rows) = (view.clone(), q.shape().0);
+    let (shape, scale) = view.attention(QUERY, KV);
+    let (mut out, mut lse) = (vec![0.0; rows * QUERY], vec![0.0; rows * shape.heads]);
+    attention::forward(&shape, &view.mask(), scale, &read(&q), &read(&k), &read(&v), &mut out, &mut lse);
+    let slots = [Slot::of(&q), Slot::of(&k), Slot::of(&v)];
+    let kept = out.clone();
+    Ok(record(&q.device().clone(), tape, (out, *q.shape()), slots, move |dout, grads| {
+        if let [Some(dq), Some(dk), Some(dv)] = grads {
+            let (q, k, v) = (read(&q), read(&k), read(&v));
+            attention::backward(&shape, &view.mask(), scale, &q, &k, &v, &kept, &lse, dout, dq, dk, dv);
+        }
+    })?)
+}
+
+/// silu(gate) · up (arXiv 2002.05202).
+pub(super) fn swiglu<const F: usize, T: Tape<f32, Cpu>>(
+    gate: Hidden<F, T>,
+    up: Hidden<F, T>,
+) -> Result<Hidden<F, T>, Error> {
+    let ((gate, tape), (up, up_tape)) = (open(gate)?, open(up)?);
+    let mut out = vec![0.0; gate.shape().0 * F];
+    swiglu::forward(&read(&gate), &read(&up), &mut out);
+    let slots = [Slot::of(&gate), Slot::of(&up)];
+    let tape = tape.merge(up_tape);
+    Ok(record(&gate.device().clone(), tape, (out, *gate.shape()), slots, move |dout, grads| {
+        if let [Some(dgate), Some(dup)] = grads {
+            gate.copy_into(dgate);
+            up.copy_into(dup);
+            swiglu::backward(dout, dgate, dup);
+        }
+    })?)
+}
+
+/// Mean of −ln softmax(x wᵀ)[target] over the targets that are not ignored. The logits exist in chunks of rows only, and
+/// a traced call computes the gradients in the same pass.
+pub(super) fn cross_entropy<const VOCAB: usize, const C: usize, T: Tape<f32, Cpu>>(
+    x: Hidden<C, T>,
+    weight: &Tensor<Rank2<VOCAB, C>, f32, Cpu>,
+    learns: bool,
+    targets: &[i32],
+) -> Result<Tensor<(), f32, Cpu, T>, Error> {
+    let (x, tape) = open(x)?;
+    let rows = x.shape().0;
+    let counted = targets.iter().filter(|&&target| target != cross_entropy::IGNORED).count();
+    let share = 1.0 / counted as f32;
+    let job = cross_entropy::Job {
+        hidden: C,
+        vocab: VOCAB,
+        x: &read(&x),
+        w: &read(weight),
+        targets,
+        chunk: cross_entropy::chunk_rows(VOCAB),
+        grad_scale: share,
+    };
+    let mut nll = vec![0.0; rows];
+    let mut dx = T::OWNS_TAPE.then(|| vec![0.0; rows * C]);
+    let mut dw = (T::OWNS_TAPE && learns).then(|| vec![0.0; VOCAB * C]);
+    let output =
+        cross_entropy::Output { nll: &mut nll, predictions: None, dx: dx.as_deref_mut(), dw: dw.as_deref_mut() };
+    cross_entropy::run(&job, output);
+    let loss = nll.iter().map(|&nll| f64::from(nll)).sum::<f64>() / counted as f64;
+    let slots = [Slot::of(&x), Slot::weight(weight, learns)];
+    Ok(record(x.device(), tape, (vec![loss as f32], ()), slots, move |dloss, [to_x, to_w]| {
+        scale_into(dloss[0], dx, to_x);
+        scale_into(dloss[0], dw, to_w);
+    })?)
+}
+
+fn scale_into(factor: f32, from: Option<Vec<f32>>, to: Option<&mut [f32]>) {
+    if let (Some(from), Some(to)) = (from, to) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = factor * from);
+    }
+}

@@ -1,0 +1,153 @@
+//! Checkpoints of a run: one file each, complete or absent.
+//!
+//! A checkpoint holds everything that training changes — values, AdamW's moments, the place in the schedule — and what
+//! the run was started from, so that going on is the same computation as never having stopped. Data order and
+//! initialisation are functions of (seed, index), so the place is all there is to know about them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kernels::device::Device;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::engine::Engine;
+use crate::hub::{self, Dtype, Tensor, TensorFile, Weights};
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Stage, from 0.
+    pub stage: usize,
+    /// Optimiser steps done in this stage.
+    pub step: usize,
+    /// Optimiser steps done in all stages.
+    pub total_steps: usize,
+    /// Tokens seen in all stages.
+    pub tokens: u64,
+}
+
+/// What must be the same for a run to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Digest of the plan.
+    pub plan: String,
+    /// Digest of the weights that the run started from.
+    pub base: String,
+    /// Digest of the sources of text.
+    pub data: String,
+    /// Vector instructions in use; another set may round differently.
+    pub cpu: String,
+}
+
+const VALUE: &str = "value/";
+const FIRST: &str = "first_moment/";
+const SECOND: &str = "second_moment/";
+
+/// The checkpoints of one run.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    folder: PathBuf,
+    keep: usize,
+}
+
+impl Checkpoints {
+    /// The checkpoints under `out`, of which the newest `keep` stay.
+    pub fn new(out: &Path, keep: usize) -> Self {
+        Self { folder: out.join("checkpoints"), keep: keep.max(1) }
+    }
+
+    /// Writes a checkpoint, then removes what rotation no longer keeps.
+    ///
+    /// # Errors
+    /// When the disk refuses; older checkpoints are untouched then.
+    pub fn save<D: Device>(&self, engine: &Engine<D>, place: &Place, origin: &Origin) -> Result<PathBuf, Error> {
+        fs::create_dir_all(&self.folder).map_err(Error::file(&self.folder))?;
+        let path = self.folder.join(format!("step-{:07}.safetensors", place.total_steps));
+        let (first, second) = engine.moments();
+        let parts = [(VALUE, engine.trained()), (FIRST, first), (SECOND, second)];
+        let named: Vec<(String, Tensor)> = parts
+            .into_iter()
+            .flat_map(|(prefix, part)| part.into_iter().map(move |(name, tensor)| (format!("{prefix}{name}"), tensor)))
+            .collect();
+        let views = named.iter().map(|(name, tensor)| (name.as_str(), &tensor.shape[..], &tensor.data[..]));
+        let record = [("place", to_json(place)), ("origin", to_json(origin))];
+        let metadata: Vec<(&str, &str)> = record.iter().map(|(key, text)| (*key, text.as_str())).collect();
+        hub::save(&path, views, Dtype::F32, &metadata)?;
+        self.rotate();
+        Ok(path)
+    }
+
+    /// Puts the newest checkpoint back into `engine`; `None` when there is none.
+    ///
+    /// # Errors
+    /// A checkpoint of another run, or a damaged one.
+    pub fn resume<D: Device>(&self, engine: &mut Engine<D>, origin: &Origin) -> Result<Option<Resumed>, Error> {
+        let Some(path) = self.list().pop() else { return Ok(None) };
+        let file = TensorFile::open(&path)?;
+        let (place, of): (Place, Origin) = (record(&path, &file, "place")?, record(&path, &file, "origin")?);
+        of.same_run(origin, &path)?;
+        let part = |prefix: &str| -> Result<Weights, Error> {
+            let names = file.names().filter(|name| name.starts_with(prefix)).map(ToOwned::to_owned);
+            names.map(|name| Ok((name[prefix.len()..].to_owned(), file.f32(&name)?))).collect()
+        };
+        engine.restore(&part(VALUE)?, &part(FIRST)?, &part(SECOND)?)?;
+        let differs = (of.cpu != origin.cpu).then_some(of.cpu);
+        Ok(Some(Resumed { place, path, other_cpu: differs }))
+    }
+
+    /// All checkpoints, oldest first.
+    pub fn list(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut paths: Vec<PathBuf> = entries.filter(|path| is_checkpoint(path)).collect();
+        paths.sort();
+        paths
+    }
+
+    /// A file that will not go is left for the next time.
+    fn rotate(&self) {
+        let paths = self.list();
+        let surplus = paths.len().saturating_sub(self.keep);
+        paths[..surplus].iter().for_each(|path| drop(fs::remove_file(path)));
+    }
+}
+
+/// What a run goes on from.
+#[derive(Clone, Debug)]
+pub struct Resumed {
+    /// Where it stands.
+    pub place: Place,
+    /// The checkpoint.
+    pub path: PathBuf,
+    /// The vector instructions that it was written with, when they are others than now.
+    pub other_cpu: Option<String>,
+}
+
+impl Origin {
+    /// Vector instructions may differ, at the price of other roundings; nothing else may.
+    fn same_run(&self, now: &Self, path: &Path) -> Result<(), Error> {
+        let pairs =
+            [("a plan", &self.plan, &now.plan), ("a base model", &self.base, &now.base), ("text", &self.data, &now.data)];
+        match pairs.into_iter().find(|(_, got, expected)| got != expected) {
+            None => Ok(()),
+            Some((what, got, expected)) => {
+                Err(Error::OtherRun { path: path.to_owned(), what, expected: expected.clone(), got: got.clone() })
+            }
+        }
+    }
+}
+
+fn is_checkpoint(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with("step-") && name.ends_with(".safetensors")
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn record<T: for<'a> Deserialize<'a>>(path: &Path, file: &TensorFile, key: &str) -> Result<T, Error> {
+    let damaged = |reason: String| Error::Damaged { path: path.to_owned(), reason };
+    let text = file.metadata().get(key).ok_or_else(|| damaged(format!("it has no `{key}` record")))?;
+    serde_json::from_str(text).map_err(|error| damaged(format!("its `{key}` record is malformed: {error}")))
+}

@@ -1,0 +1,150 @@
+//! Training: stages of optimiser steps over the engine, resumable at every checkpoint.
+
+mod checkpoint;
+mod error;
+mod metrics;
+mod schedule;
+
+use std::path::Path;
+use std::time::Instant;
+
+use kernels::adamw::Hyper;
+use kernels::device::Device;
+use recipe_core::{Plan, StagePlan};
+
+use crate::data::Batch;
+use crate::engine::Engine;
+pub use checkpoint::{Checkpoints, Origin, Place, Resumed};
+pub use error::Error;
+pub use metrics::{MetricsLog, StepMetrics};
+pub use schedule::learning_rate;
+
+/// Rows of one forward and backward pass, unless a single sequence is longer.
+const PASS_ROWS: usize = 4096;
+
+/// Where sequences come from: a pure function of (stage, index, length), so that resuming needs only an index.
+pub trait Sequences {
+    /// Sequence `index` of a stage, of exactly `length` tokens.
+    ///
+    /// # Errors
+    /// When the text cannot be read any more.
+    fn sequence(&self, stage: &StagePlan, index: u64) -> Result<Batch, crate::data::Error>;
+}
+
+/// One optimiser step: gradients over the step's sequences in passes, clipping, AdamW.
+///
+/// The loss is the mean over all counted tokens of the step, not a mean of means.
+///
+/// # Errors
+/// A loss or gradient that is not finite: nothing is updated then.
+pub fn step<D: Device>(
+    engine: &mut Engine<D>,
+    stage: &StagePlan,
+    place: &Place,
+    sequences: &impl Sequences,
+) -> Result<StepMetrics, Error> {
+    let started = Instant::now();
+    let first = (place.step * stage.batch) as u64;
+    let end = first + stage.batch as u64;
+    let batches: Vec<Batch> = (first..end).map(|i| sequences.sequence(stage, i)).collect::<Result<_, _>>()?;
+    let counted = batches.iter().map(Batch::counted).sum::<usize>().max(1);
+    engine.clear_gradients();
+    let mut nll = 0.0;
+    for pass in batches.chunks((PASS_ROWS / stage.length).max(1)) {
+        let scores = engine.learn(&Batch::concat(pass), 1.0 / counted as f32, stage.recompute)?;
+        nll += scores.nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
+    }
+    let (loss, grad_norm) = (nll / counted as f64, engine.gradient_norm());
+    let lr = learning_rate(stage, place.step + 1);
+    for (what, value) in [("loss", loss), ("gradient norm", grad_norm)] {
+        if !value.is_finite() {
+            return Err(Error::NotFinite { step: place.total_steps + 1, what, value, first, end, lr });
+        }
+    }
+    engine.update(&hyper(stage, place.total_steps + 1, lr, grad_norm));
+    let tokens = (stage.batch * stage.length) as u64;
+    Ok(StepMetrics {
+        step: place.total_steps + 1,
+        stage: place.stage,
+        loss,
+        grad_norm,
+        learning_rate: lr,
+        tokens: place.tokens + tokens,
+        tokens_per_second: tokens as f64 / started.elapsed().as_secs_f64(),
+        peak_memory_bytes: engine.device().memory().1,
+    })
+}
+
+/// AdamW's moments go on from stage to stage, so its bias correction counts all steps. Clipping as in `torch.nn.utils.clip_grad_norm_`: gradients are scaled by clip ÷ (norm + 1e-6) when that is below 1.
+fn hyper(stage: &StagePlan, step: usize, lr: f64, grad_norm: f64) -> Hyper {
+    Hyper {
+        lr,
+        beta1: stage.beta1,
+        beta2: stage.beta2,
+        eps: 1e-8,
+        weight_decay: stage.weight_decay,
+        step: step as u64,
+        grad_scale: (stage.clip / (grad_norm + 1e-6)).min(1.0),
+    }
+}
+
+/// How a run keeps itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping<'a> {
+    /// The run's folder.
+    pub out: &'a Path,
+    /// Steps between checkpoints.
+    pub every: usize,
+    /// Checkpoints that stay.
+    pub keep: usize,
+}
+
+/// Runs all stages of `plan`, from the newest checkpoint in the run's folder when there is one.
+///
+/// `watch` sees where a run resumes and every step.
+///
+/// # Errors
+/// See [`Error`]; whatever happens, the newest checkpoint is whole.
+pub fn run<D: Device>(
+    engine: &mut Engine<D>,
+    plan: &Plan,
+    sequences: &impl Sequences,
+    origin: &Origin,
+    keeping: Keeping<'_>,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<Place, Error> {
+    if plan.stages.is_empty() {
+        return Err(Error::NothingToTrain { recipe: plan.name.to_string() });
+    }
+    std::fs::create_dir_all(keeping.out).map_err(Error::file(keeping.out))?;
+    let checkpoints = Checkpoints::new(keeping.out, keeping.keep);
+    let resumed = checkpoints.resume(engine, origin)?;
+    let mut place = resumed.as_ref().map_or_else(Place::default, |resumed| resumed.place);
+    let mut log = MetricsLog::open(keeping.out, place.total_steps)?;
+    if let Some(resumed) = &resumed {
+        watch(Event::Resumed(resumed));
+    }
+    while let Some(stage) = plan.stages.get(place.stage) {
+        if place.step == stage.steps {
+            place = Place { stage: place.stage + 1, step: 0, ..place };
+            continue;
+        }
+        let metrics = step(engine, stage, &place, sequences)?;
+        place = Place { step: place.step + 1, total_steps: metrics.step, tokens: metrics.tokens, ..place };
+        log.push(&metrics)?;
+        watch(Event::Step(&metrics));
+        if place.step == stage.steps || place.total_steps.is_multiple_of(keeping.every.max(1)) {
+            checkpoints.save(engine, &place, origin)?;
+        }
+    }
+    Ok(place)
+}
+
+/// What a run reports.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// It goes on from a checkpoint.
+    Resumed(&'a Resumed),
+    /// A step is done.
+    Step(&'a StepMetrics),
+}
