@@ -68,3 +68,77 @@ fn layer_sum(model: &Llama, count: impl Fn([usize; 2], Target) -> u64) -> u64 {
 pub(crate) fn product(factors: &[usize]) -> u64 {
     factors.iter().fold(1, |product: u64, factor| product.saturating_mul(*factor as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets;
+    use crate::recipe::Adapt;
+    use crate::samples::{bare, llama2_128k};
+
+    fn base(name: &str) -> u64 {
+        let mut recipe = bare();
+        recipe.model = presets::named(name).unwrap();
+        recipe.context.target = recipe.model.context;
+        recipe.plan().unwrap().counts().base()
+    }
+
+    #[test]
+    fn presets_have_the_released_sizes() {
+        assert_eq!(base("llama_7b"), 6_738_415_616);
+        assert_eq!(base("llama2_7b"), 6_738_415_616);
+        assert_eq!(base("llama2_13b"), 13_015_864_320);
+        assert_eq!(base("llama2_70b"), 68_976_648_192);
+        assert_eq!(base("llama3_8b"), 8_030_261_248);
+        assert_eq!(base("llama31_8b"), 8_030_261_248);
+        assert_eq!(base("llama3_70b"), 70_553_706_496);
+        assert_eq!(base("smollm2_135m"), 134_515_008);
+    }
+
+    #[test]
+    fn closed_forms_equal_the_list() {
+        let lora =
+            |embed, norm| Some(Adapt::Lora { rank: 8, alpha: None, targets: None, embed, norm, quantized: true });
+        for (model, adapt) in [
+            (presets::tiny(), None),
+            (presets::tiny(), lora(true, false)),
+            (presets::smollm2_135m(), lora(false, true)),
+            (
+                presets::llama3_8b(),
+                Some(Adapt::Lora {
+                    rank: 8,
+                    alpha: None,
+                    targets: Some(Target::ALL.to_vec()),
+                    embed: true,
+                    norm: true,
+                    quantized: false,
+                }),
+            ),
+        ] {
+            let mut recipe = bare();
+            recipe.context.target = model.context;
+            recipe.model = model;
+            recipe.adapt = adapt;
+            let plan = recipe.plan().unwrap();
+            let list = plan.parameters();
+            let sum = |trainable: bool| {
+                list.iter().filter(|p| p.trainable || !trainable).map(|p| p.count() as u64).sum::<u64>()
+            };
+            let counts = plan.counts();
+            assert_eq!(counts.base() + counts.adapters, sum(false));
+            assert_eq!(counts.trainable, sum(true));
+        }
+    }
+
+    /// arXiv 2404.19553: 27.3 M for rank 32 on q, k, v, o of Llama-3 8B.
+    #[test]
+    fn adapters_of_the_ten_fold_recipe() {
+        let mut recipe = llama2_128k();
+        recipe.model = presets::llama3_8b();
+        recipe.context.native = Some(8192);
+        recipe.allow.push("does_not_fit".into());
+        let counts = recipe.plan().unwrap().counts();
+        assert_eq!(counts.adapters, 27_262_976);
+        assert_eq!(counts.embedding, 128_256 * 4096);
+    }
+}

@@ -137,3 +137,56 @@ impl Plan {
 fn work(name: &'static str, flops: f64) -> Work {
     Work { name: name.into(), flops }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{bare, llama2_128k};
+
+    fn counted(pattern: Pattern, length: usize) -> usize {
+        let sees = |row: usize, key: usize| match pattern {
+            Pattern::Full => true,
+            Pattern::Window { window, sink } => row - key < window || key < sink,
+        };
+        (0..length).map(|row| (0..=row).filter(|key| sees(row, *key)).count()).sum()
+    }
+
+    #[test]
+    fn visible_pairs_equal_a_count() {
+        for length in [1, 2, 5, 16, 33] {
+            assert_eq!(Pattern::Full.visible_pairs(length), counted(Pattern::Full, length) as f64);
+            for (window, sink) in [(1, 0), (1, 4), (4, 0), (4, 2), (4, 4), (8, 20), (40, 3)] {
+                let pattern = Pattern::Window { window, sink };
+                assert_eq!(pattern.visible_pairs(length), counted(pattern, length) as f64, "{length} {pattern:?}");
+            }
+        }
+    }
+
+    /// Llama-2 7B reading 128K: 1.7e15 in projections, 4.5e15 in full causal attention.
+    #[test]
+    fn reading_a_long_document() {
+        let work = bare().plan().unwrap().forward_flops(131_072);
+        let of = |name: &str| work.iter().find(|work| work.name == name).unwrap().flops;
+        assert!((of("linear forward") / 1.7e15 - 1.0).abs() < 0.01);
+        assert!((of("attention forward") / 4.5e15 - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn training_counts_what_learns_and_what_is_recomputed() {
+        let mut recipe = llama2_128k();
+        recipe.allow.push("does_not_fit".into());
+        let flops = recipe.plan().unwrap().flops();
+        let of = |flops: &Flops, name: &str| flops.stages[0].terms.iter().find(|work| work.name == name).unwrap().flops;
+        assert_eq!(of(&flops, "linear backward"), of(&flops, "linear forward"));
+        assert_eq!(of(&flops, "linear recompute"), of(&flops, "linear forward"));
+        assert_eq!(of(&flops, "attention backward"), 2.5 * of(&flops, "attention forward"));
+        assert_eq!(flops.total, 1000.0 * flops.stages[0].step);
+        recipe.adapt = None;
+        recipe.train[0].recompute = Some(false);
+        let full = recipe.plan().unwrap().flops();
+        assert_eq!(of(&full, "linear backward"), 2.0 * of(&full, "linear forward"));
+        assert_eq!(of(&full, "linear recompute"), 0.0);
+        assert_eq!(of(&full, "loss head backward"), 2.0 * of(&full, "loss head forward"));
+        assert_eq!(of(&full, "adapter forward"), 0.0);
+    }
+}

@@ -2,6 +2,31 @@
 //!
 //! Nothing here reads a file, a clock, an environment variable or a device. The macro runs this code inside rustc, the
 //! run time runs the same code for recipes built from values, so both give the same [`Plan`].
+//!
+//! ```
+//! use recipe_core::{Context, Recipe, Rope, presets};
+//!
+//! let mut recipe = Recipe {
+//!     name: "Longer".into(),
+//!     model: presets::llama2_7b(),
+//!     context: Context { native: Some(4096), target: 131_072 },
+//!     rope: Some(Rope::Interpolate { scale: 32.0 }),
+//!     attention: None,
+//!     adapt: None,
+//!     data: vec![],
+//!     train: vec![],
+//!     eval: vec![],
+//!     allow: vec![],
+//!     device: None,
+//! };
+//! let plan = recipe.plan().expect("32 takes 4K to 128K");
+//! assert_eq!(plan.rope.inv_freq(131_072)[0], 1.0 / 32.0);
+//!
+//! recipe.rope = Some(Rope::Interpolate { scale: 16.0 });
+//! let faults = recipe.plan().expect_err("16 does not");
+//! assert_eq!(faults[0].field.path(), "rope.scale");
+//! assert_eq!(faults[0].help, "write interpolate(32)");
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +42,10 @@ mod parameters;
 mod plan;
 pub mod presets;
 mod recipe;
+mod rehearsal;
 mod rope;
+#[cfg(test)]
+mod samples;
 mod settle;
 mod words;
 
@@ -32,7 +60,6 @@ pub use plan::{
     AdaptPlan, Device, EvalPlan, List, Pattern, Plan, RopePlan, Scaling, Schedule, SourceKind, SourcePlan, StagePlan,
     Text,
 };
-pub use recipe::{
-    Adapt, Attention, Context, Eval, FullLayers, Place, Recipe, Rope, Source, Sparse, Stage, Target,
-};
+pub use recipe::{Adapt, Attention, Context, Eval, FullLayers, Place, Recipe, Rope, Source, Sparse, Stage, Target};
+pub use rehearsal::RehearsalRule;
 pub use words::nearest;

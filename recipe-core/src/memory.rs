@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::product;
+use crate::model::Llama;
 use crate::plan::{Device, Pattern, Plan, StagePlan, Text};
 use crate::recipe::Target;
 
@@ -42,8 +43,11 @@ pub struct Memory {
 
 impl Memory {
     fn of(terms: Vec<(&'static str, u64)>) -> Self {
-        let terms: Vec<Term> =
-            terms.into_iter().filter(|(_, bytes)| *bytes > 0).map(|(name, bytes)| Term { name: name.into(), bytes }).collect();
+        let terms: Vec<Term> = terms
+            .into_iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .map(|(name, bytes)| Term { name: name.into(), bytes })
+            .collect();
         let total = terms.iter().fold(0, |sum: u64, term| sum.saturating_add(term.bytes));
         Self { terms, total }
     }
@@ -88,7 +92,8 @@ impl Plan {
             ("gradients", self.gradients()),
             ("optimizer", self.optimizer()),
             ("activations", self.activations(tokens, stage.recompute)),
-            ("layer workspace", self.layer_workspace(tokens)),
+            ("layer workspace", self.layer_workspace(tokens, stage.recompute)),
+            ("rope tables", self.rope_tables(tokens)),
             ("logits", self.logits(tokens)),
             ("dequantized projection", self.dequantized()),
             ("reserved", self.reserved()),
@@ -162,39 +167,44 @@ impl Plan {
         self.counts().trainable.saturating_mul(2 * F32)
     }
 
-    /// What waits for the backward pass: each layer's input, or all that each layer computes.
+    /// What waits for the backward pass: each layer's input, and without recomputation all that each layer saves.
     fn activations(&self, tokens: usize, recompute: bool) -> u64 {
-        let model = &self.model;
-        let width = if recompute {
-            model.hidden
-        } else {
-            // Input, its norm, the middle residual and its norm; q, k, v and the heads' output; log-sum-exp; gate, up
-            // and their product.
-            sum(&[times(4, model.hidden), self.heads_width(), model.heads, times(3, model.ffn)])
-        };
-        product(&[model.layers, tokens, width]).saturating_mul(self.stored())
+        let saved = if recompute { 0 } else { self.saved_width() };
+        let width = sum(&[self.model.hidden, saved]);
+        product(&[self.model.layers, tokens, width]).saturating_mul(self.stored())
     }
 
-    /// The buffers that one layer works in, forward and backward, used again by the next.
-    fn layer_workspace(&self, tokens: usize) -> u64 {
-        let model = &self.model;
-        let rank = Target::ALL.iter().filter_map(|target| self.adapt.rank(*target)).max().unwrap_or(0);
-        let rope_table = model.head_dim;
-        let stored = [times(4, model.hidden), times(2, self.heads_width()), times(4, model.ffn), rank];
-        let wide = product(&[tokens, sum(&stored)]).saturating_mul(self.stored());
-        wide.saturating_add(product(&[tokens, sum(&[model.heads, rope_table])]).saturating_mul(F32))
+    /// The buffers that all layers share: what one layer saves where it is recomputed, the residual stream and its last
+    /// norm, the MLP's product and an adapter's middle; backward, the gradients of all these.
+    fn layer_workspace(&self, tokens: usize, recompute: bool) -> u64 {
+        let Llama { hidden, ffn, .. } = self.model;
+        let rank = self.adapt.widest_rank();
+        let saved = if recompute { self.saved_width() } else { 0 };
+        let forward = sum(&[times(2, hidden), ffn, rank]);
+        let backward = sum(&[times(2, hidden), ffn, self.heads_width(), rank]);
+        product(&[tokens, sum(&[saved, forward, backward])]).saturating_mul(self.stored())
+    }
+
+    /// What a layer's forward pass leaves for its backward pass: two norms and the residual between attention and MLP;
+    /// q, k, v and the heads' output; log-sum-exp; gate and up.
+    fn saved_width(&self) -> usize {
+        let Llama { hidden, ffn, heads, .. } = self.model;
+        sum(&[times(3, hidden), self.heads_width(), heads, times(2, ffn)])
     }
 
     /// q, k, v and the heads' output, side by side.
     fn heads_width(&self) -> usize {
-        let model = &self.model;
-        times(2, times(model.head_dim, model.heads.saturating_add(model.kv_heads)))
+        times(2, sum(&[self.model.query_width(), self.model.kv_width()]))
     }
 
-    /// A chunk of logits, and the gradient of the last hidden states.
+    /// cos and sin of every position and pair, in f32.
+    fn rope_tables(&self, tokens: usize) -> u64 {
+        product(&[tokens, self.model.head_dim]).saturating_mul(F32)
+    }
+
+    /// The rows of logits that exist at a time, in f32.
     fn logits(&self, tokens: usize) -> u64 {
-        let chunk = product(&[LOGIT_ROWS.min(tokens), self.model.vocab]).saturating_mul(F32);
-        chunk.saturating_add(product(&[tokens, self.model.hidden]).saturating_mul(self.stored()))
+        product(&[LOGIT_ROWS.min(tokens), self.model.vocab]).saturating_mul(F32)
     }
 
     /// The widest projection, unpacked while it is used.
@@ -214,9 +224,11 @@ impl Plan {
     }
 }
 
-/// A tensor in NF4 with double quantization: 4 bits per weight, a byte per 64, an f32 per 64 × 256 (arXiv 2305.14314).
+/// A tensor in NF4 with double quantization: 4 bits per weight, a byte per 64, an f32 per 64 × 256 and one more
+/// (arXiv 2305.14314).
 pub fn nf4_bytes(weights: u64) -> u64 {
-    weights.div_ceil(2).saturating_add(weights.div_ceil(64)).saturating_add(weights.div_ceil(64 * 256).saturating_mul(F32))
+    let scales = weights.div_ceil(64).saturating_add(weights.div_ceil(64 * 256).saturating_mul(F32));
+    weights.div_ceil(2).saturating_add(scales).saturating_add(F32)
 }
 
 /// Bytes as people read them, in binary units: `12.6 GiB`.
@@ -234,4 +246,121 @@ fn sum(widths: &[usize]) -> usize {
 
 fn times(count: usize, width: usize) -> usize {
     count.saturating_mul(width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Adapt;
+    use crate::samples::{bare, llama2_128k};
+
+    fn term(plan: &Plan, name: &str) -> u64 {
+        plan.memory().terms.iter().find(|term| term.name == name).map_or(0, |term| term.bytes)
+    }
+
+    #[test]
+    fn nf4_takes_a_little_over_four_bits() {
+        assert_eq!(nf4_bytes(64 * 256), 8192 + 256 + 4 + 4);
+        assert_eq!(nf4_bytes(1), 1 + 1 + 4 + 4);
+        let bits = nf4_bytes(6_476_005_376) as f64 * 8.0 / 6_476_005_376.0;
+        assert!((bits - 4.127).abs() < 1e-3, "{bits}");
+    }
+
+    /// Figures for Llama-2 7B at 128K in bf16: 32 GiB of layer inputs, a KV cache of 64 GiB.
+    #[test]
+    fn the_published_figures() {
+        let mut recipe = llama2_128k();
+        let plan = recipe.plan().unwrap();
+        assert_eq!(term(&plan, "activations"), 32 << 30);
+        assert_eq!(plan.kv_cache_bytes_full(131_072), 64 << 30);
+        assert!((3.2..3.7).contains(&(term(&plan, "weights") as f64 / (1u64 << 30) as f64)));
+        assert_eq!(term(&plan, "reserved"), 2 << 30);
+        recipe.device = None;
+        assert_eq!(recipe.plan().unwrap().kv_cache_bytes_full(131_072), 128 << 30);
+    }
+
+    /// LongGen: 12 of 32 layers full, 2048 tokens kept elsewhere, 62% less (arXiv 2410.01485).
+    #[test]
+    fn a_window_layer_keeps_its_window() {
+        let mut plan = llama2_128k().plan().unwrap();
+        let sparse = Pattern::Window { window: 2044, sink: 4 };
+        plan.layers = crate::layers::layer_map(32, 12, crate::recipe::Place::Middle, sparse).into();
+        let share = plan.kv_cache_bytes(131_072) as f64 / plan.kv_cache_bytes_full(131_072) as f64;
+        assert!((share - 0.385).abs() < 5e-4, "{share}");
+        assert_eq!(plan.kv_cache_bytes(1024), plan.kv_cache_bytes_full(1024));
+    }
+
+    #[test]
+    fn short_sequences_share_a_micro_batch() {
+        let mut stage = llama2_128k().plan().unwrap().stages[0].clone();
+        assert_eq!((stage.micro_batch(), stage.micro_batch_tokens()), (1, 131_072));
+        (stage.length, stage.batch) = (1024, 3);
+        assert_eq!((stage.micro_batch(), stage.micro_batch_tokens()), (3, 3072));
+        stage.batch = 100;
+        assert_eq!(stage.micro_batch_tokens(), 4096);
+        stage.length = 3000;
+        assert_eq!(stage.micro_batch_tokens(), 3000);
+    }
+
+    #[test]
+    fn what_learns_costs_sixteen_bytes_in_f32() {
+        let mut recipe = llama2_128k();
+        (recipe.adapt, recipe.device) = (None, None);
+        let plan = recipe.plan().unwrap();
+        let parameters = plan.counts().base();
+        let lasting = ["weights", "gradients", "optimizer"].map(|name| term(&plan, name)).iter().sum::<u64>();
+        assert_eq!(lasting, 16 * parameters);
+        assert_eq!(term(&plan, "dequantized projection"), 0);
+        assert_eq!(plan.memory().total, plan.memory().terms.iter().map(|term| term.bytes).sum::<u64>());
+    }
+
+    #[test]
+    fn the_largest_stage_counts_and_recompute_saves() {
+        let mut recipe = llama2_128k();
+        let one = recipe.plan().unwrap().memory();
+        let mut short = recipe.train[0].clone();
+        short.length = Some(8192);
+        recipe.train.insert(0, short);
+        assert_eq!(recipe.plan().unwrap().memory(), one);
+        recipe.device = None;
+        let saved = recipe.plan().unwrap().memory().total;
+        recipe.train[1].recompute = Some(false);
+        assert!(recipe.plan().unwrap().memory().total > 3 * saved);
+    }
+
+    #[test]
+    fn a_reader_needs_weights_and_a_cache() {
+        let memory = bare().plan().unwrap().memory();
+        let names: Vec<&str> = memory.terms.iter().map(|term| &*term.name).collect();
+        assert_eq!(names, ["weights", "KV cache"]);
+        assert_eq!(memory.total, 6_738_415_616 * 4 + (4 << 30));
+        assert_eq!(memory.to_string(), "weights 25.1 GiB, KV cache 4.0 GiB");
+    }
+
+    #[test]
+    fn quantization_pays_for_the_frozen_projections_only() {
+        let mut recipe = llama2_128k();
+        recipe.device = None;
+        let with = |quantized| {
+            Some(Adapt::Lora { rank: 32, alpha: None, targets: None, embed: false, norm: false, quantized })
+        };
+        recipe.adapt = with(false);
+        let plain = recipe.plan().unwrap();
+        recipe.adapt = with(true);
+        let packed = recipe.plan().unwrap();
+        let layer = Target::ALL.iter().map(|target| {
+            let weights = product(&target.shape(&plain.model));
+            4 * weights - nf4_bytes(weights)
+        });
+        let saved = term(&plain, "weights") - term(&packed, "weights");
+        assert_eq!(saved, 32 * layer.sum::<u64>());
+        assert_eq!(term(&packed, "dequantized projection"), 4096 * 11_008 * 4);
+    }
+
+    #[test]
+    fn bytes_are_readable() {
+        assert_eq!(readable_bytes(1023), "1023 B");
+        assert_eq!(readable_bytes(3 << 29), "1.5 GiB");
+        assert_eq!(readable_bytes(u64::MAX), "16777216.0 TiB");
+    }
 }

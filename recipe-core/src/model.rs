@@ -36,11 +36,11 @@ pub struct Llama {
 impl Llama {
     /// Width of all query heads together, rows of `q_proj`.
     pub fn query_width(&self) -> usize {
-        self.heads * self.head_dim
+        self.heads.saturating_mul(self.head_dim)
     }
 
     /// Width of all key (or value) heads together, rows of `k_proj` and `v_proj`.
     pub fn kv_width(&self) -> usize {
-        self.kv_heads * self.head_dim
+        self.kv_heads.saturating_mul(self.head_dim)
     }
 }

@@ -70,7 +70,7 @@ impl Target {
 
     /// Rows and columns of its weight, [out, in].
     pub fn shape(self, model: &Llama) -> [usize; 2] {
-        let (query, kv) = (model.heads.saturating_mul(model.head_dim), model.kv_heads.saturating_mul(model.head_dim));
+        let (query, kv) = (model.query_width(), model.kv_width());
         match self {
             Self::Q => [query, model.hidden],
             Self::K | Self::V => [kv, model.hidden],
@@ -102,6 +102,14 @@ impl AdaptPlan {
         match self {
             Self::Lora { rank, targets, .. } if targets.contains(&target) => Some(*rank),
             _ => None,
+        }
+    }
+
+    /// The rank that a buffer for any adapter needs; 0 without adapters.
+    pub fn widest_rank(&self) -> usize {
+        match self {
+            Self::Full => 0,
+            Self::Lora { rank, .. } => *rank,
         }
     }
 
@@ -164,4 +172,81 @@ fn adapter(module: &str, rank: usize, [rows, columns]: [usize; 2]) -> [Parameter
         trainable: true,
     };
     [part('A', [rank, columns], Init::KaimingUniform), part('B', [rows, rank], Init::Zeros)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets;
+    use crate::recipe::Adapt;
+    use crate::samples::bare;
+
+    fn plan(tied: bool, adapt: Option<Adapt>) -> Plan {
+        let mut recipe = bare();
+        recipe.model = Llama { layers: 2, tied, kv_heads: 2, ..presets::tiny() };
+        recipe.context.target = 256;
+        recipe.adapt = adapt;
+        recipe.plan().unwrap()
+    }
+
+    fn names(plan: &Plan, trainable: bool) -> Vec<String> {
+        plan.parameters().into_iter().filter(|p| p.trainable == trainable).map(|p| p.name).collect()
+    }
+
+    #[test]
+    fn the_order_is_the_checkpoints() {
+        let list = plan(false, None).parameters();
+        let names: Vec<&str> = list.iter().map(|p| &*p.name).collect();
+        assert_eq!(names[0], "model.embed_tokens.weight");
+        let layer = [
+            "model.layers.0.input_layernorm.weight",
+            "model.layers.0.self_attn.q_proj.weight",
+            "model.layers.0.self_attn.k_proj.weight",
+            "model.layers.0.self_attn.v_proj.weight",
+            "model.layers.0.self_attn.o_proj.weight",
+            "model.layers.0.post_attention_layernorm.weight",
+            "model.layers.0.mlp.gate_proj.weight",
+            "model.layers.0.mlp.up_proj.weight",
+            "model.layers.0.mlp.down_proj.weight",
+        ];
+        assert_eq!(names[1..10], layer);
+        assert_eq!(names[19..], ["model.norm.weight", "lm_head.weight"]);
+        assert!(list.iter().all(|p| p.trainable));
+        assert_eq!(list[3].shape, [64, 128]);
+        assert_eq!(list[9].shape, [128, 352]);
+        assert_eq!((list[1].init, list[2].init), (Init::Ones, Init::Normal { std: 0.02 }));
+        assert_eq!(plan(true, None).parameters().last().unwrap().name, "model.norm.weight");
+    }
+
+    fn lora(targets: Vec<Target>, embed: bool, norm: bool) -> Option<Adapt> {
+        Some(Adapt::Lora { rank: 8, alpha: None, targets: Some(targets), embed, norm, quantized: false })
+    }
+
+    #[test]
+    fn an_adapter_follows_its_projection_and_alone_learns() {
+        let plan = plan(false, lora(vec![Target::Down, Target::K], false, false));
+        let learns = names(&plan, true);
+        assert_eq!(
+            learns[..4],
+            [
+                "model.layers.0.self_attn.k_proj.lora_A.weight",
+                "model.layers.0.self_attn.k_proj.lora_B.weight",
+                "model.layers.0.mlp.down_proj.lora_A.weight",
+                "model.layers.0.mlp.down_proj.lora_B.weight",
+            ]
+        );
+        assert_eq!(learns.len(), 8);
+        let list = plan.parameters();
+        let at = list.iter().position(|p| p.name.ends_with("k_proj.weight")).unwrap();
+        assert_eq!((list[at + 1].shape.clone(), list[at + 1].init), (vec![8, 128], Init::KaimingUniform));
+        assert_eq!((list[at + 2].shape.clone(), list[at + 2].init), (vec![64, 8], Init::Zeros));
+    }
+
+    #[test]
+    fn embed_and_norm_learn_beside_adapters() {
+        let learns = names(&plan(false, lora(vec![Target::Q], true, true)), true);
+        assert_eq!(learns.iter().filter(|name| name.contains("norm")).count(), 5);
+        assert!(learns.contains(&"model.embed_tokens.weight".to_owned()));
+        assert!(!learns.contains(&"lm_head.weight".to_owned()));
+    }
 }

@@ -303,3 +303,11 @@ impl fmt::Display for Device {
         }
     }
 }
+
+impl Plan {
+    /// The same model with its adapters merged into the weights: what is evaluated, served and exported.
+    #[must_use]
+    pub fn merged(&self) -> Self {
+        Self { adapt: AdaptPlan::Full, ..self.clone() }
+    }
+}

@@ -124,7 +124,9 @@ mod tests {
         let cases: Vec<Value> = serde_json::from_str(include_str!("../tests/fixtures/rope.json")).unwrap();
         let mut checked = 0;
         for case in &cases {
-            let Some(scaling) = scaling(case) else { continue };
+            let Some(scaling) = scaling(case) else {
+                continue;
+            };
             let head_dim = case["head_dim"].as_u64().unwrap() as usize;
             let rope = RopePlan { theta: case["rope_theta"].as_f64().unwrap(), scaling, head_dim };
             let ours = rope.inv_freq(case["seq_len"].as_u64().unwrap_or(4096) as usize);

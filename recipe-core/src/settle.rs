@@ -137,10 +137,8 @@ fn data(sources: &[Source]) -> Vec<SourcePlan> {
     let silent = sources.iter().filter(|source| source.share.is_none()).count();
     let rest = (1.0 - written) / silent.max(1) as f64;
     let total = if silent > 0 { 1.0 } else { written };
-    let settled = |source: &Source| SourcePlan {
-        kind: source.kind.clone(),
-        share: source.share.unwrap_or(rest) / total,
-    };
+    let settled =
+        |source: &Source| SourcePlan { kind: source.kind.clone(), share: source.share.unwrap_or(rest) / total };
     sources.iter().map(settled).collect()
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use recipe_core::{Field, FullLayers};
 
 use crate::ast::{self, Node, Value};
-use crate::kind::{Datum, Kind, World, quoted, unknown};
+use crate::kind::{Datum, Kind, World, meant, quoted, unknown};
 use crate::report::{Problem, Problems};
 use crate::spans::Spans;
 use crate::words::{Arg, Word};
@@ -19,8 +19,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn problem(&mut self, place: &TokenStream, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(Problem::new(place.clone(), message, help));
+    pub(crate) fn problem(
+        &mut self,
+        place: &TokenStream,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.problems
+            .push(Problem::new(place.clone(), message, help));
     }
 
     /// The word in `value`, looked up under `key`; nothing, with the reason reported, if it is not one of `words`.
@@ -31,72 +37,150 @@ impl Context {
         more: &[&str],
         value: &'a Value,
     ) -> Option<(&'static Word, &'a ast::Word)> {
-        let names: Vec<&str> = more.iter().copied().chain(words.iter().map(|word| word.name)).collect();
+        let names: Vec<&str> = more
+            .iter()
+            .copied()
+            .chain(words.iter().map(|word| word.name))
+            .collect();
         match &value.node {
             Node::Word(written) => {
                 let name = written.name.to_string();
-                let found = words.iter().find(|word| word.name == name);
-                if found.is_none() {
-                    let place = TokenStream::from(proc_macro2::TokenTree::from(written.name.clone()));
-                    self.problems.push(unknown(&format!("word for `{key}`:"), &name, &names, place));
-                }
+                let find = |name: &str| words.iter().find(|word| word.name == name);
+                let found = find(&name).or_else(|| {
+                    self.problems.push(unknown(
+                        &format!("word for `{key}`:"),
+                        &name,
+                        &names,
+                        place(&written.name),
+                    ));
+                    meant(&name, &names).and_then(find)
+                });
                 found.map(|word| (word, written))
             }
             Node::Broken => None,
             _ => {
-                self.problem(&value.tokens, format!("`{key}` takes a word here"), format!("it can be {}", quoted(&names)));
+                self.problem(
+                    &value.tokens,
+                    format!("`{key}` takes a word here"),
+                    format!("it can be {}", quoted(&names)),
+                );
                 None
             }
         }
     }
 
     /// The arguments of `written`, each read by its kind. What is missing or broken is reported, and a guess stands in.
-    pub(crate) fn bind(&mut self, word: &'static Word, written: &ast::Word, value: &Value, field: &Field) -> Bound {
-        let name = TokenStream::from(proc_macro2::TokenTree::from(written.name.clone()));
+    pub(crate) fn bind(
+        &mut self,
+        word: &'static Word,
+        written: &ast::Word,
+        field: &Field,
+    ) -> Bound {
         if written.braces != word.braces && !written.args.is_empty() {
-            self.problem(&name, format!("`{}` takes other brackets", word.name), format!("write `{}`", word.usage()));
+            let brackets = if word.braces { "braces" } else { "parentheses" };
+            let message = format!("the arguments of `{}` stand in {brackets}", word.name);
+            self.problem(
+                &place(&written.name),
+                message,
+                format!("write `{}`", word.usage()),
+            );
         }
-        let mut bound = Bound { data: BTreeMap::new() };
+        let mut bound = Bound {
+            data: BTreeMap::new(),
+        };
         let mut seen: BTreeMap<&'static str, TokenStream> = BTreeMap::new();
+        let mut stranger = false;
         for (index, given) in written.args.iter().enumerate() {
-            let Some(arg) = self.which(word, given, index) else { continue };
+            let Some(arg) = self.which(word, written, index) else {
+                stranger = true;
+                continue;
+            };
             if arg.kind == Kind::Lengths {
                 self.add_length(arg, &given.value, field, &mut bound);
-            } else if let Some(first) = seen.get(arg.name) {
-                self.twice("argument", arg.name, first.clone(), label(given));
+            } else if let Some(first) = seen.insert(arg.name, label(given)) {
+                self.twice("argument", arg.name, first, label(given));
             } else {
-                seen.insert(arg.name, label(given));
                 self.read(arg, &given.value, field, &mut bound);
             }
         }
-        self.missing(word, value, &name, &mut bound);
+        self.missing(word, written, stranger, &mut bound);
         bound
     }
 
-    /// The argument of the vocabulary that `given` stands for.
-    fn which(&mut self, word: &'static Word, given: &ast::Arg, index: usize) -> Option<&'static Arg> {
-        let Some(name) = &given.name else {
-            let many = word.args.iter().find(|arg| arg.kind == Kind::Lengths);
-            let positional = word.args.get(index).filter(|_| index < word.positional);
-            let found = many.or(positional);
-            if found.is_none() && !matches!(given.value.node, Node::Broken) {
-                let message = match word.args {
-                    [] => format!("`{}` takes no arguments", word.name),
-                    _ => "this argument needs its name".to_owned(),
-                };
-                self.problem(&given.value.tokens, message, format!("it is written `{}`", word.usage()));
-            }
-            return found;
-        };
+    /// The argument of the vocabulary that the one at `index` stands for; a slip stands for what was meant.
+    fn which(
+        &mut self,
+        word: &'static Word,
+        written: &ast::Word,
+        index: usize,
+    ) -> Option<&'static Arg> {
+        let given = &written.args[index];
+        match &given.name {
+            Some(name) => self.named(word, written, name),
+            None => self.positional(word, &given.value, index),
+        }
+    }
+
+    fn named(
+        &mut self,
+        word: &'static Word,
+        written: &ast::Word,
+        name: &Ident,
+    ) -> Option<&'static Arg> {
+        let find = |name: &str| word.args.iter().find(|arg| arg.name == name);
         let text = name.to_string();
-        let found = word.args.iter().find(|arg| arg.name == text);
-        if found.is_none() {
-            let names: Vec<&str> = word.args.iter().map(|arg| arg.name).collect();
-            let place = TokenStream::from(proc_macro2::TokenTree::from(name.clone()));
-            match names.as_slice() {
-                [] => self.problem(&place, format!("`{}` takes no arguments", word.name), ""),
-                _ => self.problems.push(unknown(&format!("argument of `{}`:", word.name), &text, &names, place)),
-            }
+        if let Some(arg) = find(&text) {
+            return Some(arg);
+        }
+        if word.args.is_empty() {
+            self.problem(
+                &place(name),
+                format!("`{}` takes no arguments", word.name),
+                "",
+            );
+            return None;
+        }
+        let names: Vec<&str> = word.args.iter().map(|arg| arg.name).collect();
+        self.problems.push(unknown(
+            &format!("argument of `{}`:", word.name),
+            &text,
+            &names,
+            place(name),
+        ));
+        let also_given = |name: &&str| {
+            written
+                .args
+                .iter()
+                .any(|arg| arg.name.as_ref().is_some_and(|other| other == name))
+        };
+        meant(&text, &names)
+            .filter(|name| !also_given(name))
+            .and_then(find)
+    }
+
+    fn positional(
+        &mut self,
+        word: &'static Word,
+        value: &Value,
+        index: usize,
+    ) -> Option<&'static Arg> {
+        let lengths = word.args.iter().find(|arg| arg.kind == Kind::Lengths);
+        let found = lengths.or(word.args.get(index).filter(|_| index < word.positional));
+        if found.is_none() && !matches!(value.node, Node::Broken) {
+            let message = match word.args.len() {
+                0 => format!("`{}` takes no arguments", word.name),
+                most if most <= index => format!(
+                    "`{}` takes no argument after `{}`",
+                    word.name,
+                    word.args[most - 1].name
+                ),
+                _ => "this argument needs its name".to_owned(),
+            };
+            self.problem(
+                &value.tokens,
+                message,
+                format!("it is written `{}`", word.usage()),
+            );
         }
         found
     }
@@ -110,7 +194,9 @@ impl Context {
             }
         }
         let datum = arg.kind.read(value).unwrap_or_else(|problems| {
-            problems.into_iter().for_each(|problem| self.problems.push(problem));
+            problems
+                .into_iter()
+                .for_each(|problem| self.problems.push(problem));
             arg.kind.guess(self.world)
         });
         bound.data.insert(arg.name, datum);
@@ -118,51 +204,97 @@ impl Context {
 
     /// One more of `perplexity(4K, 32K)`.
     fn add_length(&mut self, arg: &'static Arg, value: &Value, field: &Field, bound: &mut Bound) {
-        let lengths = bound.data.entry(arg.name).or_insert_with(|| Datum::Counts(Vec::new()));
-        let Datum::Counts(lengths) = lengths else { return };
+        let lengths = bound
+            .data
+            .entry(arg.name)
+            .or_insert_with(|| Datum::Counts(Vec::new()));
+        let Datum::Counts(lengths) = lengths else {
+            return;
+        };
         let field = field.index(lengths.len());
         match arg.kind.read(value) {
             Ok(Datum::Count(length)) => lengths.push(length),
             Ok(_) => {}
-            Err(problems) => problems.into_iter().for_each(|problem| self.problems.push(problem)),
+            Err(problems) => problems
+                .into_iter()
+                .for_each(|problem| self.problems.push(problem)),
         }
         self.spans.note(&field, &value.tokens);
     }
 
-    /// Required arguments that were not given.
-    fn missing(&mut self, word: &'static Word, value: &Value, name: &TokenStream, bound: &mut Bound) {
-        let absent = |arg: &&Arg| arg.required && !bound.data.contains_key(arg.name);
-        let absent: Vec<&'static Arg> = word.args.iter().filter(absent).collect();
-        for arg in &absent {
+    /// Required arguments that were not given. Beside a stranger nobody knows which it was, so a guess stands in for
+    /// everything that is absent.
+    fn missing(
+        &mut self,
+        word: &'static Word,
+        written: &ast::Word,
+        stranger: bool,
+        bound: &mut Bound,
+    ) {
+        let absent: Vec<&'static Arg> = word
+            .args
+            .iter()
+            .filter(|arg| !bound.data.contains_key(arg.name))
+            .collect();
+        for arg in absent
+            .iter()
+            .filter(|arg| stranger || (arg.required && arg.kind != Kind::Lengths))
+        {
             bound.data.insert(arg.name, arg.kind.guess(self.world));
         }
-        let broken = matches!(&value.node, Node::Word(word) if word.args.iter().any(|arg| is_broken(arg)));
-        if absent.is_empty() || broken {
+        let required: Vec<&str> = absent
+            .iter()
+            .filter(|arg| arg.required)
+            .map(|arg| arg.name)
+            .collect();
+        let excused = written
+            .args
+            .iter()
+            .any(|arg| arg.name.is_none() && matches!(arg.value.node, Node::Broken));
+        // Lengths of an evaluation that are missing have a rule of their own.
+        if required.is_empty() || excused || required == ["lengths"] {
             return;
         }
-        let names: Vec<&str> = absent.iter().map(|arg| arg.name).collect();
-        let message = format!("`{}` lacks {}", word.name, quoted(&names).replace(" or ", " and "));
-        self.problem(name, message, format!("it is written `{}`", word.usage()));
+        let message = format!(
+            "`{}` lacks {}",
+            word.name,
+            quoted(&required).replace(" or ", " and ")
+        );
+        self.problem(
+            &place(&written.name),
+            message,
+            format!("it is written `{}`", word.usage()),
+        );
     }
 
     /// A name given twice: both places are shown.
-    pub(crate) fn twice(&mut self, what: &str, name: &str, first: TokenStream, second: TokenStream) {
-        self.problem(&second, format!("{what} `{name}` is written twice"), "remove one of the two");
+    pub(crate) fn twice(
+        &mut self,
+        what: &str,
+        name: &str,
+        first: TokenStream,
+        second: TokenStream,
+    ) {
+        self.problem(
+            &second,
+            format!("{what} `{name}` is written twice"),
+            "remove one of the two",
+        );
         self.problem(&first, format!("{what} `{name}` is first written here"), "");
     }
-}
-
-/// Where an unnamed argument could not be read, nobody knows which one it was.
-fn is_broken(arg: &ast::Arg) -> bool {
-    arg.name.is_none() && matches!(arg.value.node, Node::Broken)
 }
 
 /// What a duplicate is shown by: its name, or the value where there is none.
 fn label(given: &ast::Arg) -> TokenStream {
     match &given.name {
-        Some(name) => proc_macro2::TokenTree::from(name.clone()).into(),
+        Some(name) => place(name),
         None => given.value.tokens.clone(),
     }
+}
+
+/// An identifier as a place.
+pub(crate) fn place(ident: &Ident) -> TokenStream {
+    TokenTree::from(ident.clone()).into()
 }
 
 /// A word's arguments by name.

@@ -1,5 +1,6 @@
 //! Kinds of values: how each is read from the tree, what it is called in a message, and what stands in for a broken one.
 
+use proc_macro2::TokenStream;
 use recipe_core::{FullLayers, nearest};
 
 use crate::ast::{Node, Value};
@@ -65,7 +66,9 @@ impl Kind {
         match (self, &value.node) {
             (_, Node::Broken) => Err(Vec::new()),
             (Self::SomeOf(words), Node::List(list)) => some_of(words, list).map(Datum::Words),
-            (Self::SomeOf(words), Node::Word(_)) => one(one_of(words, value).map(|word| Datum::Words(vec![word]))),
+            (Self::SomeOf(words), Node::Word(_)) => {
+                one(one_of(words, value).map(|word| Datum::Words(vec![word])))
+            }
             (Self::Pair, Node::List(list)) if list.len() == 2 => pair(list),
             (Self::Lengths, _) => one(Self::Length.scalar(value)),
             _ => one(self.scalar(value)),
@@ -80,9 +83,15 @@ impl Kind {
             (Self::Length, Node::Number(number)) => number.length().map(Datum::Count),
             (Self::Bytes, Node::Number(number)) => number.bytes().map(Datum::Count),
             (Self::Layers, Node::Number(number)) if !number.digits.contains(['.', 'e', 'E']) => {
-                number.count().map(|count| Datum::Layers(FullLayers::Count(usize::try_from(count).unwrap_or(usize::MAX))))
+                number.count().map(|count| {
+                    Datum::Layers(FullLayers::Count(
+                        usize::try_from(count).unwrap_or(usize::MAX),
+                    ))
+                })
             }
-            (Self::Layers, _) => share(&value.node, self).map(|share| Datum::Layers(FullLayers::Share(share))),
+            (Self::Layers, _) => {
+                share(&value.node, self).map(|share| Datum::Layers(FullLayers::Share(share)))
+            }
             (Self::Share, _) => share(&value.node, self).map(Datum::Number),
             (Self::Text, Node::Text(text)) => Ok(Datum::Text(text.clone())),
             (Self::Flag, Node::Flag(flag)) => Ok(Datum::Flag(*flag)),
@@ -100,11 +109,17 @@ impl Kind {
             (true, Node::Share(..)) => "a recipe does no arithmetic; write the result".to_owned(),
             _ => format!("write {}", self.example()),
         };
-        Wrong { message: format!("expected {}, found {}", self.name(), node.name()), help }
+        Wrong {
+            message: format!("expected {}, found {}", self.name(), node.name()),
+            help,
+        }
     }
 
     fn is_numeric(self) -> bool {
-        !matches!(self, Self::Text | Self::Flag | Self::OneOf(_) | Self::SomeOf(_))
+        !matches!(
+            self,
+            Self::Text | Self::Flag | Self::OneOf(_) | Self::SomeOf(_)
+        )
     }
 
     fn name(self) -> &'static str {
@@ -131,7 +146,9 @@ impl Kind {
             Self::Lengths => "lengths such as `4K, 32K`".to_owned(),
             Self::Bytes => "memory such as `80GB` or `16GiB`".to_owned(),
             Self::Share => "a share such as `30%` or `1/3`".to_owned(),
-            Self::Layers => "a share such as `1/3` or `30%`, or a number of layers such as `12`".to_owned(),
+            Self::Layers => {
+                "a share such as `1/3` or `30%`, or a number of layers such as `12`".to_owned()
+            }
             Self::Text => "a text in quotes".to_owned(),
             Self::Flag => "`true` or `false`".to_owned(),
             Self::OneOf(words) => format!("one of {}", quoted(words)),
@@ -151,14 +168,46 @@ impl Kind {
             Self::Layers => Datum::Layers(FullLayers::Share(if high { 1.0 } else { 0.0 })),
             Self::Text => Datum::Text(if high { "a" } else { "b" }.to_owned()),
             Self::Flag => Datum::Flag(high),
-            Self::OneOf(words) => Datum::Word(if high { words.last() } else { words.first() }.copied().unwrap_or_default()),
-            Self::SomeOf(words) => Datum::Words(if high { words.to_vec() } else { words[..1].to_vec() }),
-            Self::Pair => if high { Datum::Pair(0.9, 0.99) } else { Datum::Pair(0.0, 0.0) },
+            Self::OneOf(words) => Datum::Word(
+                if high { words.last() } else { words.first() }
+                    .copied()
+                    .unwrap_or_default(),
+            ),
+            Self::SomeOf(words) => Datum::Words(if high {
+                words.to_vec()
+            } else {
+                words[..1].to_vec()
+            }),
+            Self::Pair => {
+                if high {
+                    Datum::Pair(0.9, 0.99)
+                } else {
+                    Datum::Pair(0.0, 0.0)
+                }
+            }
         }
     }
 }
 
 impl Node {
+    /// As it was written, long parts shortened.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Number(number) => number.text(),
+            Self::Percent(number) => format!("{}%", number.text()),
+            Self::Ratio(above, below) => format!("{}/{}", above.text(), below.text()),
+            Self::Text(text) => format!("{text:?}"),
+            Self::Flag(flag) => flag.to_string(),
+            Self::Word(word) if word.args.is_empty() => word.name.to_string(),
+            Self::Word(word) if word.braces => format!("{} {{ … }}", word.name),
+            Self::Word(word) => format!("{}(…)", word.name),
+            Self::Share(left, right) => format!("{} * {}", left.node.text(), right.node.text()),
+            Self::Arrow(left, right) => format!("{} -> {}", left.node.text(), right.node.text()),
+            Self::List(_) | Self::Path | Self::Broken => "…".to_owned(),
+        }
+    }
+
+    /// What it is, in words.
     fn name(&self) -> String {
         match self {
             Self::Number(number) if number.suffix.is_empty() => "a number".to_owned(),
@@ -186,7 +235,10 @@ fn share(node: &Node, kind: Kind) -> Result<f64, Wrong> {
             if below != 0.0 {
                 return Ok(above / below);
             }
-            Err(Wrong { message: "a fraction's lower part is 0".to_owned(), help: format!("write {}", kind.example()) })
+            Err(Wrong {
+                message: "a fraction's lower part is 0".to_owned(),
+                help: format!("write {}", kind.example()),
+            })
         }
         _ => Err(kind.mismatch(node)),
     }
@@ -199,40 +251,71 @@ fn pair(list: &[Value]) -> Result<Datum, Vec<Problem>> {
     };
     match (read(&list[0]), read(&list[1])) {
         (Ok(first), Ok(second)) => Ok(Datum::Pair(first, second)),
-        (first, second) => Err([first.err(), second.err()].into_iter().flatten().flatten().collect()),
+        (first, second) => Err([first.err(), second.err()]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect()),
     }
 }
 
-fn some_of(words: &'static [&'static str], list: &[Value]) -> Result<Vec<&'static str>, Vec<Problem>> {
+fn some_of(
+    words: &'static [&'static str],
+    list: &[Value],
+) -> Result<Vec<&'static str>, Vec<Problem>> {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for value in list {
         match one_of(words, value) {
             Ok(word) if found.contains(&word) => {
-                problems.push(Problem::new(value.tokens.clone(), format!("`{word}` is listed twice"), "remove one of the two"));
+                problems.push(Problem::new(
+                    value.tokens.clone(),
+                    format!("`{word}` is listed twice"),
+                    "remove one of the two",
+                ));
             }
             Ok(word) => found.push(word),
             Err(_) if matches!(value.node, Node::Broken) => {}
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(found) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(found)
+    } else {
+        Err(problems)
+    }
 }
 
 fn one_of(words: &'static [&'static str], value: &Value) -> Result<&'static str, Problem> {
     let Node::Word(word) = &value.node else {
         let wrong = Kind::OneOf(words).mismatch(&value.node);
-        return Err(Problem::new(value.tokens.clone(), wrong.message, wrong.help));
+        return Err(Problem::new(
+            value.tokens.clone(),
+            wrong.message,
+            wrong.help,
+        ));
     };
     let name = word.name.to_string();
-    let known = words.iter().find(|known| **known == name && word.args.is_empty());
-    known.copied().ok_or_else(|| unknown("word", &name, words, value.tokens.clone()))
+    let known = words
+        .iter()
+        .find(|known| **known == name && word.args.is_empty());
+    known
+        .copied()
+        .ok_or_else(|| unknown("word", &name, words, value.tokens.clone()))
 }
 
-/// `unknown key `ropee``, with the nearest known name and all there are.
-pub(crate) fn unknown(what: &str, name: &str, known: &[&str], place: proc_macro2::TokenStream) -> Problem {
-    let all = format!("it can be {}", quoted(known));
-    let help = match nearest(name, known) {
-        Some(near) => format!("did you mean `{near}`? {all}"),
+/// The known name that `name` is a slip of. A single letter is nobody's slip of another.
+pub(crate) fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    nearest(name, known).filter(|_| name.chars().count() > 1)
+}
+
+/// An unknown name: the one that was meant, and all there are.
+pub(crate) fn unknown(what: &str, name: &str, known: &[&str], place: TokenStream) -> Problem {
+    let all = match known {
+        [only] => format!("there is only `{only}`"),
+        _ => format!("there are {}", quoted(known).replace(" or ", " and ")),
+    };
+    let help = match meant(name, known) {
+        Some(meant) => format!("did you mean `{meant}`? {all}"),
         None => all,
     };
     Problem::new(place, format!("unknown {what} `{name}`"), help)

@@ -22,9 +22,7 @@ mod spans;
 mod tests;
 mod words;
 
-/// Checks a recipe at compile time and expands it into a type that implements `context_recipe::Recipe`.
-///
-/// Use it as `context_recipe::recipe!`; the language is documented there.
+#[doc = include_str!("language.md")]
 #[proc_macro]
 pub fn recipe(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand::expand(input.into()).into()

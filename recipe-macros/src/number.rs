@@ -23,13 +23,21 @@ pub(crate) struct Wrong {
 }
 
 fn wrong(message: impl Into<String>, help: impl Into<String>) -> Wrong {
-    Wrong { message: message.into(), help: help.into() }
+    Wrong {
+        message: message.into(),
+        help: help.into(),
+    }
 }
 
 impl Number {
     /// As written, without underscores.
-    fn text(&self) -> String {
-        format!("{}{}{}", if self.negative { "-" } else { "" }, self.digits, self.suffix)
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "{}{}{}",
+            if self.negative { "-" } else { "" },
+            self.digits,
+            self.suffix
+        )
     }
 
     fn plain_value(&self) -> Result<f64, Wrong> {
@@ -37,18 +45,28 @@ impl Number {
         if value.is_finite() {
             return Ok(if self.negative { -value } else { value });
         }
-        Err(wrong(format!("`{}` is too large for a number", self.text()), "the largest is about 1.8e308"))
+        Err(wrong(
+            format!("`{}` is too large for a number", self.text()),
+            "the largest is about 1.8e308",
+        ))
     }
 
     /// `2e-5`, `5_000_000`, `-1`: no suffix.
     pub(crate) fn plain(&self) -> Result<f64, Wrong> {
         let value = self.plain_value()?;
-        if self.suffix.is_empty() { Ok(value) } else { Err(self.suffix_misplaced(value)) }
+        if self.suffix.is_empty() {
+            Ok(value)
+        } else {
+            Err(self.suffix_misplaced(value))
+        }
     }
 
     /// A whole number, no suffix.
     pub(crate) fn count(&self) -> Result<u64, Wrong> {
-        if self.suffix.is_empty() && !self.negative && let Ok(exact) = self.digits.parse() {
+        if self.suffix.is_empty()
+            && !self.negative
+            && let Ok(exact) = self.digits.parse()
+        {
             return Ok(exact);
         }
         let value = self.plain()?;
@@ -59,56 +77,100 @@ impl Number {
     pub(crate) fn length(&self) -> Result<u64, Wrong> {
         let value = self.plain_value()?;
         match unit(LENGTHS, &self.suffix) {
-            Some(size) => self.whole(value * size, "a length: a whole number of tokens"),
-            None => {
-                let help = "a length is written `4096` or `4K` (1K = 1024, 1M = 1024K)";
-                Err(wrong(format!("`{}` is not a unit of length", self.suffix), help))
-            }
+            Some(size) => self.whole(value * size, "a whole number of tokens"),
+            None => Err(self.unit_unknown(
+                "length",
+                LENGTHS,
+                "a length is written `4096` or `4K` (1K = 1024, 1M = 1024K)",
+            )),
         }
     }
 
     /// `80GB`, `16GiB`.
     pub(crate) fn bytes(&self) -> Result<u64, Wrong> {
-        let help = "memory is written `80GB` (10⁹ bytes each) or `16GiB` (2³⁰ bytes each)";
         let value = self.plain_value()?;
         match unit(BYTES, &self.suffix) {
             Some(size) => self.whole((value * size).round(), "an amount of memory"),
-            None if self.suffix.is_empty() => Err(wrong(format!("`{}` says no unit of memory", self.text()), help)),
-            None => Err(wrong(format!("`{}` is not a unit of memory", self.suffix), help)),
+            None if self.suffix.is_empty() => {
+                let (text, digits) = (self.text(), &self.digits);
+                let help = format!(
+                    "write `{digits}GB` (10⁹ bytes each, as cards are sold) or `{digits}GiB` (2³⁰ bytes each)"
+                );
+                Err(wrong(format!("`{text}` says no unit of memory"), help))
+            }
+            None => Err(self.unit_unknown("memory", BYTES, "memory is written `80GB` or `16GiB`")),
         }
     }
 
     fn whole(&self, value: f64, what: &str) -> Result<u64, Wrong> {
         if value < 0.0 {
-            return Err(wrong(format!("`{}` is negative", self.text()), format!("write {what}, 0 or more")));
+            return Err(wrong(
+                format!("`{}` is negative", self.text()),
+                format!("write {what}, 0 or more"),
+            ));
         }
         if value.fract() != 0.0 {
-            return Err(wrong(format!("`{}` is not whole", self.text()), format!("write {what}, such as {}", value.round())));
+            return Err(wrong(
+                format!("`{}` is not whole", self.text()),
+                format!("write {what}, such as {}", value.round()),
+            ));
         }
         if value > EXACT {
-            return Err(wrong(format!("`{}` is too large", self.text()), format!("write {what} up to 2^53")));
+            return Err(wrong(
+                format!("`{}` is too large", self.text()),
+                format!("write {what} up to 2^53"),
+            ));
         }
         Ok(value as u64)
+    }
+
+    /// A suffix that is no unit: perhaps its case is wrong.
+    fn unit_unknown(&self, of: &str, units: &[(&str, f64)], help: &str) -> Wrong {
+        let near = units
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(&self.suffix));
+        let help = match near {
+            Some((name, _)) => format!("did you mean `{}{name}`?", self.digits),
+            None => help.to_owned(),
+        };
+        wrong(format!("`{}` is not a unit of {of}", self.suffix), help)
     }
 
     /// A suffix where a plain number belongs.
     fn suffix_misplaced(&self, value: f64) -> Wrong {
         let (text, digits) = (self.text(), &self.digits);
         match unit(LENGTHS, &self.suffix) {
-            Some(size) => wrong(
-                format!("`{text}`: the suffix `{}` stands for lengths alone", self.suffix),
-                format!("write the number out: `{}` (`{}` is binary), or its round neighbour", value * size, self.suffix),
-            ),
-            None if unit(BYTES, &self.suffix).is_some() => {
-                wrong(format!("`{text}` is an amount of memory, not a number"), format!("write `{digits}`"))
+            Some(size) => {
+                let round = value * if size > 1024.0 { 1e6 } else { 1e3 };
+                let message = format!(
+                    "`{text}`: the suffix `{}` is for lengths in tokens alone",
+                    self.suffix
+                );
+                wrong(
+                    message,
+                    format!(
+                        "write the number out: `{round}`, or `{}` if you mean the binary one",
+                        value * size
+                    ),
+                )
             }
-            None => wrong(format!("`{text}` has a suffix that means nothing here"), format!("write `{digits}`")),
+            None if unit(BYTES, &self.suffix).is_some() => wrong(
+                format!("`{text}` is an amount of memory, not a number"),
+                format!("write `{digits}`"),
+            ),
+            None => wrong(
+                format!("`{text}` has a suffix that means nothing here"),
+                format!("write `{digits}`"),
+            ),
         }
     }
 }
 
 fn unit(units: &[(&str, f64)], suffix: &str) -> Option<f64> {
-    units.iter().find(|(name, _)| *name == suffix).map(|(_, size)| *size)
+    units
+        .iter()
+        .find(|(name, _)| *name == suffix)
+        .map(|(_, size)| *size)
 }
 
 #[cfg(test)]
@@ -116,7 +178,11 @@ mod tests {
     use super::*;
 
     fn number(digits: &str, suffix: &str) -> Number {
-        Number { negative: false, digits: digits.to_owned(), suffix: suffix.to_owned() }
+        Number {
+            negative: false,
+            digits: digits.to_owned(),
+            suffix: suffix.to_owned(),
+        }
     }
 
     #[test]
@@ -126,17 +192,43 @@ mod tests {
         assert_eq!(number("80", "GB").bytes().ok(), Some(80_000_000_000));
         assert_eq!(number("16", "GiB").bytes().ok(), Some(17_179_869_184));
         assert_eq!(number("2e8", "").count().ok(), Some(200_000_000));
-        assert_eq!(number("18446744073709551615", "").count().ok(), Some(u64::MAX));
+        assert_eq!(
+            number("18446744073709551615", "").count().ok(),
+            Some(u64::MAX)
+        );
     }
 
     #[test]
     fn what_does_not_fit_says_why() {
-        let message = |result: Result<u64, Wrong>| result.err().map(|wrong| wrong.message).unwrap_or_default();
-        assert_eq!(message(number("1", "K").count()), "`1K`: the suffix `K` stands for lengths alone");
-        assert_eq!(message(number("4", "k").length()), "`k` is not a unit of length");
-        assert_eq!(message(number("80", "").bytes()), "`80` says no unit of memory");
+        let message = |result: Result<u64, Wrong>| {
+            result.err().map(|wrong| wrong.message).unwrap_or_default()
+        };
+        assert_eq!(
+            message(number("1", "K").count()),
+            "`1K`: the suffix `K` is for lengths in tokens alone"
+        );
+        assert_eq!(
+            message(number("4", "k").length()),
+            "`k` is not a unit of length"
+        );
+        assert_eq!(
+            message(number("80", "").bytes()),
+            "`80` says no unit of memory"
+        );
         assert_eq!(message(number("0.3", "K").length()), "`0.3K` is not whole");
-        assert_eq!(message(number("1e999", "").count()), "`1e999` is too large for a number");
-        assert_eq!(message(Number { negative: true, ..number("3", "") }.count()), "`-3` is negative");
+        assert_eq!(
+            message(number("1e999", "").count()),
+            "`1e999` is too large for a number"
+        );
+        assert_eq!(
+            message(
+                Number {
+                    negative: true,
+                    ..number("3", "")
+                }
+                .count()
+            ),
+            "`-3` is negative"
+        );
     }
 }

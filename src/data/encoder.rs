@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tokenizers::Tokenizer;
 
 use super::chronicle::{self, Sentence};
+use super::digest::Digest;
 use super::error::Error;
 
 /// Text to tokens, shared by every source of text.
@@ -16,6 +17,8 @@ pub struct Encoder {
     words: Option<HashMap<&'static str, u32>>,
     /// Whether a text that goes on after another one is encoded with the space before it.
     spaced: bool,
+    /// Whether a text may be cut behind a newline and encoded in parts.
+    cuts_at_newlines: bool,
 }
 
 impl Encoder {
@@ -23,13 +26,20 @@ impl Encoder {
     ///
     /// # Errors
     /// When the tokenizer refuses plain English.
-    pub fn new(tokenizer: Tokenizer, bos: Option<u32>, eos: Option<u32>) -> Result<Self, Error> {
-        let mut encoder = Self { tokenizer, bos, eos, words: None, spaced: true };
+    pub fn new(mut tokenizer: Tokenizer, bos: Option<u32>, eos: Option<u32>) -> Result<Self, Error> {
+        // A tokenizer file may ask for either; both would change documents silently.
+        tokenizer.with_truncation(None).map_err(|error| refused("", &error))?.with_padding(None);
+        let mut encoder = Self { tokenizer, bos, eos, words: None, spaced: true, cuts_at_newlines: true };
         encoder.words = encoder.single_words()?;
-        let whole = encoder.encode("the old mill and the river")?;
-        let parts = [encoder.encode("the old mill")?, encoder.encode(" and the river")?].concat();
-        encoder.spaced = whole == parts;
+        encoder.spaced = encoder.joins("the old mill", " and the river")?;
+        encoder.cuts_at_newlines = encoder.joins("the old mill\n", "and the river")?;
         Ok(encoder)
+    }
+
+    /// Whether two texts give the same tokens apart and together.
+    fn joins(&self, first: &str, second: &str) -> Result<bool, Error> {
+        let whole = self.encode(&[first, second].concat())?;
+        Ok(whole == [self.encode(first)?, self.encode(second)?].concat())
     }
 
     /// The token that begins a document.
@@ -54,6 +64,23 @@ impl Encoder {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self.tokenizer.encode_fast(text, false).map_err(|error| refused(text, &error))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Several texts at once, on all cores; an error is in the tokenizer's words.
+    pub(super) fn encode_all(&self, texts: Vec<String>) -> Result<Vec<Vec<u32>>, String> {
+        let encoded = self.tokenizer.encode_batch_fast(texts, false).map_err(|error| error.to_string())?;
+        Ok(encoded.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+    }
+
+    /// Whether a text may be cut behind a newline without changing its tokens.
+    pub(super) fn cuts_at_newlines(&self) -> bool {
+        self.cuts_at_newlines
+    }
+
+    /// Names the tokenizer's rules: equal digests give equal tokens.
+    pub(super) fn digest(&self) -> Result<[u8; 16], Error> {
+        let rules = self.tokenizer.to_string(false).map_err(|error| refused("", &error))?;
+        Ok(Digest::of(&[rules.as_bytes()]))
     }
 
     /// Appends a sentence that follows another one, and tells at which token each of its words begins (one more entry

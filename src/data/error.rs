@@ -1,6 +1,6 @@
 //! What can go wrong between text and token sequences.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Failures of the data module. Each names the place and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,41 @@ pub enum Error {
         /// Which depth, and the legal range.
         what: String,
     },
+    /// A glob that is malformed or matches nothing.
+    #[error("data source \"{glob}\": {reason}")]
+    Glob {
+        /// The glob as written.
+        glob: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that is not UTF-8.
+    #[error("{path}: not UTF-8 at byte {offset}; convert the file (for instance with iconv) or leave it out", path = path.display())]
+    Utf8 {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that is no UTF-8, counted from 0.
+        offset: u64,
+    },
+    /// A line of a JSONL file that does not hold a text.
+    #[error("{path}:{line}: {reason}", path = path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A source without a single token.
+    #[error("data source {origin}: its files hold no text; give it text or take it out")]
+    Empty {
+        /// The source as written.
+        origin: String,
+    },
+    /// A corpus without a source.
+    #[error("there is no data to train on; name some with `data: [text(\"corpus/*.txt\")]` or `--data`")]
+    NoSource,
     /// A file that could not be read or written.
     #[error("{path}: {reason}", path = path.display())]
     File {
@@ -43,4 +78,10 @@ pub enum Error {
         /// What happened and what to do.
         reason: String,
     },
+}
+
+impl Error {
+    pub(super) fn file(path: &Path, what: &str, error: &std::io::Error) -> Self {
+        Self::File { path: path.to_owned(), reason: format!("{what}: {error}") }
+    }
 }

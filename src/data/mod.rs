@@ -3,12 +3,19 @@
 //! Everything here is a function of its seeds and files. Nothing knows a model; a tokenizer is all it needs.
 
 mod batch;
+mod cache;
 pub mod chronicle;
+mod corpus;
+mod digest;
 mod encoder;
 mod error;
 mod rng;
+mod source;
+mod store;
 
 pub use batch::{Batch, IGNORE};
+pub use corpus::{Corpus, Summary};
 pub use encoder::Encoder;
 pub use error::Error;
 pub use rng::Rng;
+pub use store::{Reading, cache_dir};

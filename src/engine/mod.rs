@@ -3,7 +3,9 @@
 //! The engine takes a plan as a value, never as a type. It computes the same function as the typed model in
 //! [`model`](crate::model); tests hold the two together.
 
+mod cache;
 mod error;
+mod generate;
 mod layer;
 mod store;
 mod workspace;
@@ -14,7 +16,9 @@ use recipe_core::Plan;
 
 use crate::data::Batch;
 use crate::hub::{Tensor, Weights};
+pub use cache::Cache;
 pub use error::Error;
+pub use generate::{Generated, Sampling, SamplingError};
 use layer::Pass;
 use store::{ModelIndex, Store};
 use workspace::{Purpose, Workspace};
@@ -136,6 +140,11 @@ impl<D: Device> Engine<D> {
     pub fn trained(&self) -> Weights {
         let learns = |index: &usize| self.store.grads[*index].is_some();
         (0..self.store.specs.len()).filter(learns).map(|index| self.named(index)).collect()
+    }
+
+    /// Every parameter as it stands, adapters apart, by Hugging Face name.
+    pub fn values(&self) -> Weights {
+        (0..self.store.specs.len()).map(|index| self.named(index)).collect()
     }
 
     /// AdamW's first and second moments, by Hugging Face name.

@@ -39,7 +39,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A `config.json` (or GGUF metadata) that describes no Llama model.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), reason(source))]
     Config {
         /// The file.
         path: PathBuf,
@@ -161,4 +161,10 @@ fn advice(source: &io::Error) -> &'static str {
 
 fn listed(errors: &[Error]) -> String {
     errors.iter().map(|error| format!("\n  {error}")).collect()
+}
+
+/// The reason without the file's name, which stands before it already.
+fn reason(source: &ConfigError) -> String {
+    let text = source.to_string();
+    text.strip_prefix("config.json: ").unwrap_or(&text).to_string()
 }

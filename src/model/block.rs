@@ -7,7 +7,7 @@ use dfdx::tensor_ops::{Device, TryAdd};
 
 use super::error::Error;
 use super::layer::{Layer, Through, module};
-use super::learn::{Adapt, Full};
+use super::adapt::{Adapt, Full};
 use super::linear::Linear;
 use super::norm::RmsNorm;
 use super::ops;

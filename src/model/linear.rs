@@ -9,7 +9,7 @@ use dfdx::tensor_ops::{Device, ReshapeTo, TryAdd, TryMul};
 
 use super::error::Error;
 use super::layer::{Layer, module};
-use super::learn::{Hold, Trained};
+use super::adapt::{Hold, Trained};
 use super::ops;
 use super::tape::Hidden;
 use super::view::View;
@@ -41,6 +41,8 @@ pub struct Adapter<const I: usize, const O: usize, const R: usize, E: Dtype = f3
     pub b: Tensor<Rank2<O, R>, E, D>,
 }
 
+const PAIR: &str = "a projection whose type is adapted is only ever made with its adapter";
+
 impl<const I: usize, const O: usize> Linear<I, O> {
     /// A trained projection with this weight `[O, I]`.
     pub fn new(weight: Tensor<Rank2<O, I>, f32, Cpu>) -> Result<Self, Error> {
@@ -58,6 +60,14 @@ impl<const I: usize, const O: usize, const R: usize, H: Hold, E: Dtype, D: Stora
     /// The adapter, if the type has one.
     pub fn adapter(&self) -> Option<&Adapter<I, O, R, E, D>> {
         self.adapter.as_ref()
+    }
+
+    fn pair(&self) -> &Adapter<I, O, R, E, D> {
+        self.adapter.as_ref().expect(PAIR)
+    }
+
+    fn pair_mut(&mut self) -> &mut Adapter<I, O, R, E, D> {
+        self.adapter.as_mut().expect(PAIR)
     }
 }
 
@@ -82,17 +92,10 @@ impl<const I: usize, const O: usize, const R: usize, H: Hold, E: Dtype, D: Devic
     type To<E2: Dtype, D2: Device<E2>> = Linear<I, O, R, H, E2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        const HELD: &str = "a projection whose type is adapted is only ever made with its adapter";
         let weight = Self::tensor("weight", |s| &s.weight, |s| &mut s.weight, zeros(H::TRAINED));
         // A list of one or none: the type says how many.
-        let a = H::ADAPTED.then(|| {
-            let (get, get_mut) = (|s: &Self| &s.adapter.as_ref().expect(HELD).a, |s: &mut Self| &mut s.adapter.as_mut().expect(HELD).a);
-            Self::tensor("lora_A.weight", get, get_mut, zeros(true))
-        });
-        let b = H::ADAPTED.then(|| {
-            let (get, get_mut) = (|s: &Self| &s.adapter.as_ref().expect(HELD).b, |s: &mut Self| &mut s.adapter.as_mut().expect(HELD).b);
-            Self::tensor("lora_B.weight", get, get_mut, zeros(true))
-        });
+        let a = H::ADAPTED.then(|| Self::tensor("lora_A.weight", |s| &s.pair().a, |s| &mut s.pair_mut().a, zeros(true)));
+        let b = H::ADAPTED.then(|| Self::tensor("lora_B.weight", |s| &s.pair().b, |s| &mut s.pair_mut().b, zeros(true)));
         visitor.visit_fields((weight, Vec::from_iter(a), Vec::from_iter(b)), |(weight, a, b)| Linear {
             weight,
             adapter: a.into_iter().zip(b).next().map(|(a, b)| Adapter { a, b }),

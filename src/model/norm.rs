@@ -9,7 +9,7 @@ use dfdx::tensor_ops::Device;
 
 use super::error::Error;
 use super::layer::{Layer, module};
-use super::learn::{Hold, Trained};
+use super::adapt::{Hold, Trained};
 use super::linear::zeros;
 use super::ops;
 use super::tape::Hidden;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfdx::shapes::{Const, Rank1, Rank2};
+use dfdx::shapes::{Const, HasShape, Rank1, Rank2};
 use dfdx::tensor::{Cpu, Merge, Tape, Tensor};
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;

@@ -3,7 +3,7 @@
 //! dfdx's own ops are closed to other crates, but its tape is open: anyone may add a closure that reads the output's
 //! gradient and adds to the inputs'. [`record`] is the one place that does so.
 
-use dfdx::shapes::{Const, Shape};
+use dfdx::shapes::{Const, HasShape, Shape};
 use dfdx::tensor::{Cpu, CpuError, Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor::{Trace, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;

@@ -28,7 +28,7 @@ pub struct Place {
 }
 
 /// What must be the same for a run to go on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Digest of the plan.
     pub plan: String,

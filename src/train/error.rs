@@ -70,7 +70,7 @@ pub enum Error {
         recipe: String,
     },
     /// Two processes at once.
-    #[error("{path}: another process (or one that was killed without cleaning up) trains here; stop it first", path = path.display())]
+    #[error("{path}: another process trains here; wait for it or stop it", path = path.display())]
     Busy {
         /// The lock file.
         path: PathBuf,

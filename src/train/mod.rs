@@ -3,6 +3,7 @@
 mod checkpoint;
 mod error;
 mod metrics;
+mod run;
 mod schedule;
 
 use std::path::Path;
@@ -17,10 +18,8 @@ use crate::engine::Engine;
 pub use checkpoint::{Checkpoints, Origin, Place, Resumed};
 pub use error::Error;
 pub use metrics::{MetricsLog, StepMetrics};
+pub use run::{Lock, Run};
 pub use schedule::learning_rate;
-
-/// Rows of one forward and backward pass, unless a single sequence is longer.
-const PASS_ROWS: usize = 4096;
 
 /// Where sequences come from: a pure function of (stage, index, length), so that resuming needs only an index.
 pub trait Sequences {
@@ -50,7 +49,7 @@ pub fn step<D: Device>(
     let counted = batches.iter().map(Batch::counted).sum::<usize>().max(1);
     engine.clear_gradients();
     let mut nll = 0.0;
-    for pass in batches.chunks((PASS_ROWS / stage.length).max(1)) {
+    for pass in batches.chunks(stage.micro_batch().max(1)) {
         let scores = engine.learn(&Batch::concat(pass), 1.0 / counted as f32, stage.recompute)?;
         nll += scores.nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
     }

@@ -3,6 +3,7 @@
 //! Nothing of size `queries × keys` is ever stored: the softmax runs online over blocks of keys (Dao 2023,
 //! FlashAttention-2, algorithms 1 and 2), and a block of keys that no query of a block can see is never visited.
 
+mod blocks;
 pub(crate) mod cpu;
 mod merge;
 mod mask;

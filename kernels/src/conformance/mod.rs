@@ -85,12 +85,18 @@ pub(crate) fn cast<R: Real>(values: &[f32]) -> Vec<R> {
 /// Holds `fast` against the reference: `factor` times the error of the plain `f32` run, plus half an ulp.
 #[track_caller]
 pub(crate) fn close(what: &str, fast: &[f32], plain: &[f32], exact: &[f64], factor: f64) {
+    close_sum(what, fast, plain, exact, factor, 0.0);
+}
+
+/// As [`close`] for results that are differences of larger terms: two ulp of a term of size `terms` are allowed too.
+#[track_caller]
+pub(crate) fn close_sum(what: &str, fast: &[f32], plain: &[f32], exact: &[f64], factor: f64, terms: f64) {
     assert_eq!(fast.len(), exact.len(), "{what}: length");
     for (i, (&f, &e)) in fast.iter().zip(exact).enumerate() {
         let same_kind = f.is_finite() == e.is_finite() && (f.is_finite() || f64::from(f) == e);
         assert!(same_kind, "{what}[{i}]: got {f}, expected {e}");
     }
-    let (got, allowed) = (rms_error(fast, exact), factor * rms_error(plain, exact) + rms(exact) * 2f64.powi(-24));
+    let (got, allowed) = (rms_error(fast, exact), factor * rms_error(plain, exact) + rms(exact) * 2f64.powi(-24) + terms * 2f64.powi(-22));
     assert!(got <= allowed, "{what}: error {got:.3e}, allowed {allowed:.3e}");
 }
 

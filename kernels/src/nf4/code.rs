@@ -29,11 +29,10 @@ pub(crate) fn dynamic() -> &'static [f32; 256] {
     MAP.get_or_init(|| {
         let mut values = vec![0.0, 1.0];
         for decade in 0..7 {
-            let (steps, power) = (1 << decade, 10f64.powi(decade - 6));
-            let border = |i: i32| (0.1 + 0.9 * f64::from(i) / f64::from(steps)) as f32;
+            let (steps, power) = (1usize << decade, 10f64.powi(decade - 6) as f32);
             for i in 0..steps {
-                let mean = f64::from((border(i) + border(i + 1)) / 2.0) * power;
-                values.extend([mean as f32, -mean as f32]);
+                let mean = (border(i, steps) + border(i + 1, steps)) / 2.0 * power;
+                values.extend([mean, -mean]);
             }
         }
         values.sort_by(f32::total_cmp);
@@ -41,4 +40,10 @@ pub(crate) fn dynamic() -> &'static [f32; 256] {
         map.copy_from_slice(&values);
         map
     })
+}
+
+/// Border `i` of `steps` equal parts of `[0.1, 1]`, rounded as `torch.linspace` rounds: fused, from the nearer end.
+fn border(i: usize, steps: usize) -> f32 {
+    let step = (1.0 - 0.1f32) / steps as f32;
+    if i < steps.div_ceil(2) { step.mul_add(i as f32, 0.1) } else { (-step).mul_add((steps - i) as f32, 1.0) }
 }

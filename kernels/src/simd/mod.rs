@@ -1,6 +1,9 @@
 //! Which instruction set runs, chosen once at run time, and the macro that compiles one body for each of them.
 
+pub(crate) mod leaves;
 pub(crate) mod math;
+pub(crate) mod scratch;
+mod vector;
 
 use std::sync::OnceLock;
 
@@ -56,6 +59,9 @@ impl Isa {
     }
 }
 
+/// Whether the target guarantees fused multiply-add.
+pub(crate) const PORTABLE_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+
 /// `a * b + c`, fused where the instruction set has it (`FMA`), two roundings elsewhere: without hardware support
 /// `f32::mul_add` is a slow library call.
 #[inline(always)]
@@ -85,7 +91,7 @@ macro_rules! multiversion {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
-                _ => $body::<false>($($arg),*),
+                _ => $body::<{ $crate::simd::PORTABLE_FMA }>($($arg),*),
             }
         }
     };

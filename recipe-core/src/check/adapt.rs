@@ -62,7 +62,11 @@ fn alpha_range(case: &Case) -> Vec<Finding> {
 fn no_targets(case: &Case) -> Vec<Finding> {
     match &case.recipe.adapt {
         Some(Adapt::Lora { targets: Some(targets), .. }) if targets.is_empty() => {
-            vec![Finding::new(field("targets"), "no projection is adapted".into(), "write targets = [q, k, v, o], or leave it out")]
+            vec![Finding::new(
+                field("targets"),
+                "no projection is adapted".into(),
+                "write targets = [q, k, v, o], or leave it out",
+            )]
         }
         _ => vec![],
     }

@@ -82,7 +82,8 @@ fn window_longer_than_target(case: &Case) -> Vec<Finding> {
     match sparse(case) {
         Some(Sparse { window, .. }) if window > target && case.plan.block > 0 => {
             let message = format!("window {window} is longer than target {target}");
-            let help = format!("write window = {}, or `attention: full`", nearest_window(target, case.plan.block, target));
+            let help =
+                format!("write window = {}, or `attention: full`", nearest_window(target, case.plan.block, target));
             vec![Finding::new(field("window"), message, help)]
         }
         _ => vec![],
@@ -122,7 +123,10 @@ fn window_reach(case: &Case) -> Vec<Finding> {
             if reach >= *target {
                 return vec![];
             }
-            let message = format!("{} layers of window {window} see {reach} tokens back at most, target is {target}", model.layers);
+            let message = format!(
+                "{} layers of window {window} see {reach} tokens back at most, target is {target}",
+                model.layers
+            );
             vec![Finding::new(field("window"), message, "hybrid(full = 1/3, …) keeps some layers full")]
         }
         _ => vec![],

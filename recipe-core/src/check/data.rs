@@ -25,7 +25,9 @@ fn in_range(share: f64) -> bool {
 fn share_range(case: &Case) -> Vec<Finding> {
     let wrong = |(index, share): (usize, f64)| {
         let message = format!("a share of {} is out of (0%, 100%]", percent(share));
-        (!in_range(share)).then(|| Finding::new(field(index).key("share"), message, "write a positive share, or leave the source out"))
+        (!in_range(share)).then(|| {
+            Finding::new(field(index).key("share"), message, "write a positive share, or leave the source out")
+        })
     };
     let shares = case.recipe.data.iter().enumerate();
     shares.filter_map(|(index, source)| wrong((index, source.share?))).collect()
@@ -56,7 +58,11 @@ fn empty_source(case: &Case) -> Vec<Finding> {
     };
     let sources = case.recipe.data.iter().enumerate().filter(|(_, source)| empty(&source.kind));
     let finding = |(index, _)| {
-        Finding::new(field(index), "an empty glob or field names nothing".into(), "write text(\"corpus/*.txt\") or jsonl(\"corpus/*.jsonl\", field = \"text\")")
+        Finding::new(
+            field(index),
+            "an empty glob or field names nothing".into(),
+            "write text(\"corpus/*.txt\") or jsonl(\"corpus/*.jsonl\", field = \"text\")",
+        )
     };
     sources.map(finding).collect()
 }

@@ -6,6 +6,7 @@ use crate::layers::layer_map;
 use crate::memory::readable_bytes;
 use crate::plan::{AdaptPlan, Device, Pattern, Plan, StagePlan};
 use crate::recipe::{Place, Target};
+use crate::settle::MOST_LAYERS;
 
 pub(super) const RULES: &[Rule] = &[Rule { name: "does_not_fit", level: Level::Guard, find: does_not_fit }];
 
@@ -16,14 +17,15 @@ type Change = (String, Plan);
 fn does_not_fit(case: &Case) -> Vec<Finding> {
     let (plan, memory) = (case.plan, case.plan.memory());
     let available = plan.device.memory();
-    if memory.total <= available {
+    // Where sizes are a slip of the keyboard, so is the sum.
+    if memory.total <= available || plan.model.layers > MOST_LAYERS {
         return vec![];
     }
     let (needed, there) = (readable_bytes(memory.total), readable_bytes(available));
     let message = format!("needs {needed}, {} has {there}: {memory}", plan.device);
     let fitting = changes(plan).into_iter().find(|(_, changed)| changed.memory().total <= available);
     let help = match fitting {
-        Some((words, changed)) => format!("{words}: {} fits", readable_bytes(changed.memory().total)),
+        Some((words, changed)) => format!("{words}, which needs {}", readable_bytes(changed.memory().total)),
         None => format!("no small change fits; write `device: {}`", larger(plan.device, memory.total)),
     };
     vec![Finding::new(Field::new("device"), message, help)]
@@ -36,11 +38,12 @@ fn changes(plan: &Plan) -> Vec<Change> {
     }
     let recompute = recompute(plan);
     let adapters = adapters(plan);
-    let both = recompute.iter().flat_map(|first| adapters_after(first)).collect();
+    let both = recompute.iter().flat_map(adapters_after).collect();
     let mut list: Vec<Change> = [recompute, adapters, both].into_iter().flatten().collect();
     list.extend(shorter_stages(plan));
     // The last resort: everything at once.
-    let smallest = list.iter().filter(|(words, _)| !words.contains("length")).min_by_key(|(_, plan)| plan.memory().total).cloned();
+    let smallest =
+        list.iter().filter(|(words, _)| !words.contains("length")).min_by_key(|(_, plan)| plan.memory().total).cloned();
     list.extend(smallest.iter().flat_map(|(words, plan)| joined(words, shorter_stages(plan))));
     list
 }
@@ -66,14 +69,22 @@ fn adapters_after((words, plan): &Change) -> Vec<Change> {
 /// Fewer weights that learn, or smaller ones that do not.
 fn adapters(plan: &Plan) -> Vec<Change> {
     let adapted = |words: &str, adapt| (words.to_owned(), Plan { adapt, ..plan.clone() });
+    let rank = 32.min(plan.model.kv_width()).min(plan.model.hidden);
     match &plan.adapt {
         AdaptPlan::Full => vec![
-            adapted("write `adapt: lora(rank = 32)`", lora(false)),
-            adapted("write `adapt: qlora(rank = 32)`", lora(true)),
+            adapted(&format!("write `adapt: lora(rank = {rank})`"), lora(rank, false)),
+            adapted(&format!("write `adapt: qlora(rank = {rank})`"), lora(rank, true)),
         ],
         AdaptPlan::Lora { rank, alpha, targets, embed, norm, quantized } => {
             let (rank, alpha, targets) = (*rank, *alpha, targets.clone());
-            let with = |embed, quantized| AdaptPlan::Lora { rank, alpha, targets: targets.clone(), embed, norm: *norm, quantized };
+            let with = |embed, quantized| AdaptPlan::Lora {
+                rank,
+                alpha,
+                targets: targets.clone(),
+                embed,
+                norm: *norm,
+                quantized,
+            };
             let mut list = vec![];
             if !quantized {
                 list.push(adapted("write `qlora` in place of `lora`", with(*embed, true)));
@@ -82,16 +93,19 @@ fn adapters(plan: &Plan) -> Vec<Change> {
                 list.push(adapted("remove `embed` from `train`", with(false, *quantized)));
             }
             if *embed && !quantized {
-                list.push(adapted("write `qlora` in place of `lora` and remove `embed` from `train`", with(false, true)));
+                list.push(adapted(
+                    "write `qlora` in place of `lora` and remove `embed` from `train`",
+                    with(false, true),
+                ));
             }
             list
         }
     }
 }
 
-fn lora(quantized: bool) -> AdaptPlan {
+fn lora(rank: usize, quantized: bool) -> AdaptPlan {
     let targets = vec![Target::Q, Target::K, Target::V, Target::O].into();
-    AdaptPlan::Lora { rank: 32, alpha: 64.0, targets, embed: false, norm: false, quantized }
+    AdaptPlan::Lora { rank, alpha: 2.0 * rank as f64, targets, embed: false, norm: false, quantized }
 }
 
 /// Halves of the longest sequence, down to the native window.

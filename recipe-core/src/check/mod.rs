@@ -42,6 +42,16 @@ impl Finding {
     }
 }
 
+impl Finding {
+    fn note(self, rule: &'static str) -> Note {
+        Note { rule: rule.into(), message: format!("{}; {}", self.message, self.help).into() }
+    }
+
+    fn fault(self, rule: &'static str) -> Fault {
+        Fault { rule, field: self.field, message: self.message, help: self.help }
+    }
+}
+
 /// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
@@ -84,16 +94,25 @@ pub(crate) fn check(recipe: &Recipe, plan: &Plan) -> Result<Vec<Note>, Vec<Fault
     let (mut faults, mut notes) = (Vec::new(), Vec::new());
     for rule in rules() {
         let allowed = recipe.allow.iter().any(|name| name == rule.name);
-        let note = rule.level == Level::Advice || (rule.level == Level::Guard && allowed);
-        for Finding { field, message, help } in (rule.find)(&case) {
-            if note {
-                notes.push(Note { rule: rule.name.into(), message: format!("{message}; {help}").into() });
+        let is_note = rule.level == Level::Advice || (rule.level == Level::Guard && allowed);
+        for finding in (rule.find)(&case) {
+            if is_note {
+                notes.push(finding.note(rule.name));
             } else {
-                faults.push(Fault { rule: rule.name, field, message, help });
+                faults.push(finding.fault(rule.name));
             }
         }
     }
+    drop_consequences(&mut faults);
     if faults.is_empty() { Ok(notes) } else { Err(faults) }
+}
+
+/// While a size is wrong, the memory that follows from it says nothing, and neither does the advice.
+fn drop_consequences(faults: &mut Vec<Fault>) {
+    let sizes = ["number_too_large", "zero_dimension", "context_without_arrow", "rank_too_wide", "stage_beyond_target"];
+    if faults.iter().any(|fault| sizes.contains(&fault.rule)) {
+        faults.retain(|fault| fault.rule != "does_not_fit");
+    }
 }
 
 /// A length as a recipe writes it: 131072 is `128K`.
@@ -110,3 +129,6 @@ fn tokens(length: usize) -> String {
 fn percent(share: f64) -> String {
     format!("{}%", (share * 1e4).round() / 1e2)
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ fn zero_dimension(case: &Case) -> Vec<Finding> {
 /// Rotary embedding turns pairs of dimensions, so a head needs an even number of them.
 fn odd_head_dim(case: &Case) -> Vec<Finding> {
     let dim = case.recipe.model.head_dim;
-    if dim % 2 == 0 {
+    if dim.is_multiple_of(2) {
         return vec![];
     }
     let help = format!("write head_dim = {} or {}", dim - 1, dim.saturating_add(1));

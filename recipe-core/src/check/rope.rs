@@ -1,5 +1,6 @@
 //! Rules about `rope:`.
 
+use super::size::MOST_HEAD_DIM;
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::plan::Scaling;
@@ -8,6 +9,7 @@ use crate::recipe::Rope;
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "rope_scale_range", level: Level::Law, find: rope_scale_range },
     Rule { name: "rope_theta_range", level: Level::Law, find: rope_theta_range },
+    Rule { name: "rope_frequencies", level: Level::Law, find: rope_frequencies },
     Rule { name: "scale_below_target", level: Level::Guard, find: scale_below_target },
     Rule { name: "scale_above_target", level: Level::Advice, find: scale_above_target },
     Rule { name: "ntk_scale_short", level: Level::Advice, find: ntk_scale_short },
@@ -88,13 +90,33 @@ fn rope_theta_range(case: &Case) -> Vec<Finding> {
     }
 }
 
+/// Legal numbers may still multiply to a frequency of 0 or infinity.
+fn rope_frequencies(case: &Case) -> Vec<Finding> {
+    let rope = &case.plan.rope;
+    let judged_elsewhere =
+        !rope.theta.is_finite() || rope.scaling_factor().is_some_and(|factor| !(factor >= 1.0 && factor.is_finite()));
+    if judged_elsewhere || rope.head_dim > MOST_HEAD_DIM {
+        return vec![];
+    }
+    let frequencies = rope.inv_freq(case.plan.target);
+    match frequencies.iter().find(|f| !(**f > 0.0 && f.is_finite())) {
+        Some(f) => vec![Finding::new(
+            Field::new("rope"),
+            format!("this law gives a frequency of {f}"),
+            "write smaller numbers",
+        )],
+        None => vec![],
+    }
+}
+
 /// `interpolate` and `yarn` divide angles by their scale: below target ÷ native the last positions turn further than
 /// the model has ever seen (arXiv 2306.15595), which is what these laws exist to prevent.
 fn scale_below_target(case: &Case) -> Vec<Finding> {
     match comparable(case) {
         Some((word @ ("interpolate" | "yarn"), scale, ratio)) if scale < ratio * (1.0 - RATIO_TOLERANCE) => {
             let (native, target) = (case.plan.model.context, case.plan.target);
-            let message = format!("scale {scale} does not take {native} to {target}, which is a factor of {}", tidy(ratio));
+            let message =
+                format!("scale {scale} does not take {native} to {target}, which is a factor of {}", tidy(ratio));
             vec![Finding::new(field("scale"), message, format!("write {word}({})", tidy(ratio)))]
         }
         _ => vec![],
@@ -118,7 +140,8 @@ fn scale_above_target(case: &Case) -> Vec<Finding> {
 fn ntk_scale_short(case: &Case) -> Vec<Finding> {
     match comparable(case) {
         Some(("ntk", scale, ratio)) if ratio > 1.0 && scale <= ratio => {
-            let message = format!("ntk({scale}) reaches less than {scale} times the native context, {} is wanted", tidy(ratio));
+            let message =
+                format!("ntk({scale}) reaches less than {scale} times the native context, {} is wanted", tidy(ratio));
             vec![Finding::new(field("scale"), message, format!("ntk({}) leaves a margin", tidy(2.0 * ratio)))]
         }
         _ => vec![],

@@ -10,6 +10,8 @@ pub(super) const RULES: &[Rule] = &[Rule { name: "number_too_large", level: Leve
 
 /// The widest matrix: 2²⁴ rows or columns.
 const MOST_WIDTH: usize = 1 << 24;
+/// Every pair of a head's dimensions has a frequency in a table.
+pub(super) const MOST_HEAD_DIM: usize = 1 << 16;
 /// Positions are 32-bit numbers.
 const MOST_TOKENS: usize = u32::MAX as usize;
 /// Sequences per step and steps per stage.
@@ -34,6 +36,7 @@ fn model_numbers(case: &Case) -> Vec<(Field, usize, usize)> {
     let most = |key| match key {
         "layers" => MOST_LAYERS,
         "context" => MOST_TOKENS,
+        "head_dim" => MOST_HEAD_DIM,
         _ => MOST_WIDTH,
     };
     let field = |key| Field::new("model").key(key);

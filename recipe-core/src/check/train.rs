@@ -50,8 +50,12 @@ fn steps_or_tokens(case: &Case) -> Vec<Finding> {
 /// A stage without steps trains nothing.
 fn zero_steps(case: &Case) -> Vec<Finding> {
     each(case, |stage, _| match (stage.steps, stage.tokens) {
-        (Some(0), _) => Some(("steps", "0 steps train nothing".into(), "write steps = 1000, or remove the stage".into())),
-        (_, Some(0)) => Some(("tokens", "0 tokens train nothing".into(), "write tokens = …, or remove the stage".into())),
+        (Some(0), _) => {
+            Some(("steps", "0 steps train nothing".into(), "write steps = 1000, or remove the stage".into()))
+        }
+        (_, Some(0)) => {
+            Some(("tokens", "0 tokens train nothing".into(), "write tokens = …, or remove the stage".into()))
+        }
         _ => None,
     })
 }
@@ -59,7 +63,8 @@ fn zero_steps(case: &Case) -> Vec<Finding> {
 /// An optimiser step needs a sequence.
 fn zero_batch(case: &Case) -> Vec<Finding> {
     each(case, |_, settled| {
-        (settled.batch == 0).then(|| ("batch", "a batch of 0 sequences".into(), "write batch = 1, or leave it out".into()))
+        (settled.batch == 0)
+            .then(|| ("batch", "a batch of 0 sequences".into(), "write batch = 1, or leave it out".into()))
     })
 }
 
@@ -92,7 +97,11 @@ fn target_not_trained(case: &Case) -> Vec<Finding> {
         return vec![];
     }
     let message = format!("the longest training sequence is {longest}, distances up to {target} are never trained");
-    vec![Finding::new(Field::new("train"), message, format!("a last stage with length = {} trains them", tokens(target)))]
+    vec![Finding::new(
+        Field::new("train"),
+        message,
+        format!("a last stage with length = {} trains them", tokens(target)),
+    )]
 }
 
 /// AdamW moves a weight by about lr per step.
@@ -108,7 +117,8 @@ fn warmup_beyond_stage(case: &Case) -> Vec<Finding> {
     each(case, |_, settled| {
         let StagePlan { warmup, steps, .. } = *settled;
         let help = format!("write warmup = {}", 20.min(steps / 10));
-        (steps > 0 && warmup > steps).then(|| ("warmup", format!("warmup {warmup} is longer than the stage, {steps} steps"), help))
+        (steps > 0 && warmup > steps)
+            .then(|| ("warmup", format!("warmup {warmup} is longer than the stage, {steps} steps"), help))
     })
 }
 

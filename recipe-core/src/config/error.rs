@@ -71,7 +71,9 @@ impl fmt::Display for ConfigError {
             Self::Json { message, .. } => write!(out, "config.json is not JSON: {message}"),
             Self::NotAnObject { got } => write!(out, "config.json: expected an object, got {got}"),
             Self::Missing { key } => write!(out, "config.json: key `{key}` is missing"),
-            Self::Wrong { key, expected, got } => write!(out, "config.json: `{key}`: expected {expected}, got {got}"),
+            Self::Wrong { key, expected, got } => {
+                write!(out, "config.json: `{key}`: expected {expected}, got {got}")
+            }
             Self::Unsupported { key, supported, got } => {
                 write!(out, "config.json: `{key}`: only {supported} is supported, got {got}")
             }

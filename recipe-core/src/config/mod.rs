@@ -27,7 +27,9 @@ impl HfConfig {
         match serde_json::from_str(text) {
             Ok(Value::Object(keys)) => Ok(Self { keys }),
             Ok(other) => Err(ConfigError::NotAnObject { got: error::kind(&other) }),
-            Err(error) => Err(ConfigError::Json { line: error.line(), column: error.column(), message: error.to_string() }),
+            Err(error) => {
+                Err(ConfigError::Json { line: error.line(), column: error.column(), message: error.to_string() })
+            }
         }
     }
 

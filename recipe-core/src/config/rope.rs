@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::error::ConfigError;
 use super::number;
-use crate::plan::Scaling;
 use crate::plan::RopePlan;
+use crate::plan::Scaling;
 use crate::rope::yarn_attention_factor;
 
 /// Hugging Face's default.
@@ -103,7 +103,9 @@ impl Words<'_> {
 
     /// As written; else the ratio of DeepSeek's two scales; else YaRN's.
     fn attention_factor(&self, factor: f64) -> Result<f64, ConfigError> {
-        let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
+        let scale = |m: f64| {
+            if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 }
+        };
         let (one, all) = (self.number("mscale")?, self.number("mscale_all_dim")?);
         Ok(match (self.number("attention_factor")?, one.filter(|m| *m != 0.0), all.filter(|m| *m != 0.0)) {
             (Some(written), ..) => written,
@@ -119,7 +121,9 @@ impl Words<'_> {
             None | Some(Value::Null) => Ok(self.context),
             Some(value) => {
                 let size = value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
-                size.ok_or_else(|| ConfigError::wrong(format!("{}.{key}", self.place), "a positive whole number", value))
+                size.ok_or_else(|| {
+                    ConfigError::wrong(format!("{}.{key}", self.place), "a positive whole number", value)
+                })
             }
         }
     }

@@ -81,7 +81,8 @@ fn each_spelling_alone_is_read() {
     let linear = Scaling::Linear { factor: 8.0 };
     let old = with("rope_scaling", json!({ "type": "linear", "factor": 8.0 })).llama().unwrap();
     assert_eq!((old.rope_theta, old.rope_scaling), (1e4, linear.clone()));
-    let new = with("rope_parameters", json!({ "rope_type": "linear", "factor": 8, "rope_theta": 5e5 })).llama().unwrap();
+    let new =
+        with("rope_parameters", json!({ "rope_type": "linear", "factor": 8, "rope_theta": 5e5 })).llama().unwrap();
     assert_eq!((new.rope_theta, new.rope_scaling), (5e5, linear));
     let bare = with("rope_parameters", json!({ "rope_theta": 5e5 })).llama().unwrap();
     assert_eq!((bare.rope_theta, bare.rope_scaling), (5e5, Scaling::Default));
@@ -100,7 +101,8 @@ fn of_two_spellings_the_old_one_wins() {
 fn yarn_is_filled_in_as_transformers_does() {
     let deepseek = json!({ "rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096,
         "mscale": 1.0, "mscale_all_dim": 1.0 });
-    let Scaling::Yarn { attention_factor, beta_fast, .. } = with("rope_scaling", deepseek).llama().unwrap().rope_scaling
+    let Scaling::Yarn { attention_factor, beta_fast, .. } =
+        with("rope_scaling", deepseek).llama().unwrap().rope_scaling
     else {
         panic!("not yarn")
     };

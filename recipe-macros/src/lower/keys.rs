@@ -2,8 +2,8 @@
 
 use proc_macro2::Ident;
 use recipe_core::{
-    Adapt, Attention, Context as Window, Device, Eval, Field, Place, Rope, Schedule, Source, SourceKind, Sparse, Stage,
-    Target,
+    Adapt, Attention, Context as Window, Device, Eval, Field, Place, Rope, Schedule, Source,
+    SourceKind, Sparse, Stage, Target,
 };
 
 use super::missing;
@@ -15,15 +15,26 @@ use crate::words;
 /// `context: 4K -> 128K`, `context: 8K`.
 pub(super) fn context(context: &mut Context, value: Option<&Value>, name: &Ident) -> Window {
     let Some(value) = value else {
-        missing(context, "context", name, "write `context: 4K -> 128K`: the model's own window and the new one".to_owned());
-        return Window { native: None, target: length(context, None, "context.target") };
+        missing(
+            context,
+            "context",
+            name,
+            "write `context: 4K -> 128K`: the model's own window and the new one".to_owned(),
+        );
+        return Window {
+            native: None,
+            target: length(context, None, "context.target"),
+        };
     };
     match &value.node {
         Node::Arrow(native, target) => Window {
             native: Some(length(context, Some(native), "context.native")),
             target: length(context, Some(target), "context.target"),
         },
-        _ => Window { native: None, target: length(context, Some(value), "context.target") },
+        _ => Window {
+            native: None,
+            target: length(context, Some(value), "context.target"),
+        },
     }
 }
 
@@ -34,21 +45,33 @@ fn length(context: &mut Context, value: Option<&Value>, path: &'static str) -> u
     });
     match datum {
         Some(Ok(Datum::Count(length))) => return usize::try_from(length).unwrap_or(usize::MAX),
-        Some(Err(problems)) => problems.into_iter().for_each(|problem| context.problems.push(problem)),
+        Some(Err(problems)) => problems
+            .into_iter()
+            .for_each(|problem| context.problems.push(problem)),
         _ => {}
     }
-    if context.world == World::Low { 1 } else { 1 << 40 }
+    if context.world == World::Low {
+        1
+    } else {
+        1 << 40
+    }
 }
 
 pub(super) fn rope(context: &mut Context, value: &Value) -> Rope {
     let Some((word, written)) = context.word("rope", words::ROPE, &[], value) else {
-        return if context.world == World::Low { Rope::None } else { Rope::Interpolate { scale: 1e6 } };
+        return if context.world == World::Low {
+            Rope::None
+        } else {
+            Rope::Interpolate { scale: 1e6 }
+        };
     };
-    let bound = context.bind(word, written, value, &Field::new("rope"));
+    let bound = context.bind(word, written, &Field::new("rope"));
     let scale = bound.need("scale");
     match word.name {
         "interpolate" => Rope::Interpolate { scale },
-        "theta" => Rope::Theta { theta: bound.need("theta") },
+        "theta" => Rope::Theta {
+            theta: bound.need("theta"),
+        },
         "ntk" => Rope::Ntk { scale },
         "dynamic_ntk" => Rope::DynamicNtk { scale },
         "yarn" => Rope::Yarn {
@@ -58,22 +81,42 @@ pub(super) fn rope(context: &mut Context, value: &Value) -> Rope {
             attention_factor: bound.maybe("attention_factor"),
             truncate: bound.maybe("truncate"),
         },
-        "llama3" => Rope::Llama3 { scale, low: bound.maybe("low"), high: bound.maybe("high") },
+        "llama3" => Rope::Llama3 {
+            scale,
+            low: bound.maybe("low"),
+            high: bound.maybe("high"),
+        },
         _ => Rope::None,
     }
 }
 
 pub(super) fn attention(context: &mut Context, value: &Value) -> Attention {
     let Some((word, written)) = context.word("attention", words::ATTENTION, &[], value) else {
-        let sparse = Sparse { window: 64, sink: None, block: None };
-        return if context.world == World::Low { Attention::Full } else { Attention::Window(sparse) };
+        let sparse = Sparse {
+            window: 64,
+            sink: None,
+            block: None,
+        };
+        return if context.world == World::Low {
+            Attention::Full
+        } else {
+            Attention::Window(sparse)
+        };
     };
-    let bound = context.bind(word, written, value, &Field::new("attention"));
-    let sparse = Sparse { window: bound.need("window"), sink: bound.maybe("sink"), block: bound.maybe("block") };
+    let bound = context.bind(word, written, &Field::new("attention"));
+    let sparse = Sparse {
+        window: bound.need("window"),
+        sink: bound.maybe("sink"),
+        block: bound.maybe("block"),
+    };
     match word.name {
         "window" => Attention::Window(sparse),
         "hybrid" => match bound.maybe("full") {
-            Some(full) => Attention::Hybrid { full, place: bound.maybe("place").map(place), sparse },
+            Some(full) => Attention::Hybrid {
+                full,
+                place: bound.maybe("place").map(place),
+                sparse,
+            },
             None => Attention::Window(sparse),
         },
         _ => Attention::Full,
@@ -91,10 +134,21 @@ fn place(word: &'static str) -> Place {
 
 pub(super) fn adapt(context: &mut Context, value: &Value) -> Adapt {
     let Some((word, written)) = context.word("adapt", words::ADAPT, &[], value) else {
-        let lora = Adapt::Lora { rank: 1, alpha: None, targets: None, embed: true, norm: true, quantized: true };
-        return if context.world == World::Low { lora } else { Adapt::Full };
+        let lora = Adapt::Lora {
+            rank: 1,
+            alpha: None,
+            targets: None,
+            embed: true,
+            norm: true,
+            quantized: true,
+        };
+        return if context.world == World::Low {
+            lora
+        } else {
+            Adapt::Full
+        };
     };
-    let bound = context.bind(word, written, value, &Field::new("adapt"));
+    let bound = context.bind(word, written, &Field::new("adapt"));
     if word.name == "full" {
         return Adapt::Full;
     }
@@ -134,8 +188,8 @@ pub(super) fn list<T>(
     let elements = match value.map(|value| (&value.node, &value.tokens)) {
         None | Some((Node::Broken, _)) => return found,
         Some((Node::List(elements), _)) => elements,
-        Some((_, tokens)) => {
-            let help = format!("write `{key}: [{tokens}]`");
+        Some((node, tokens)) => {
+            let help = format!("write `{key}: [{}]`", node.text());
             context.problem(tokens, format!("`{key}` takes a list"), help);
             return found;
         }
@@ -156,22 +210,39 @@ pub(super) fn source(context: &mut Context, value: &Value, field: &Field) -> Opt
         Node::Share(source, share) => (&**source, Some(&**share)),
         _ => (value, None),
     };
-    let share = share.map(|share| share_of(context, share, field));
+    if let (Some(written), Node::Percent(_) | Node::Number(_) | Node::Ratio(..)) =
+        (share, &source.node)
+    {
+        let help = format!("write `{} * {}`", written.node.text(), source.node.text());
+        context.problem(&value.tokens, "a share stands behind its source", help);
+        return broken_source(context);
+    }
     let Some((word, written)) = context.word("data", words::DATA, &[], source) else {
-        // Kept, without a share, in one of two worlds: no sum of shares is then the same in both.
-        return (context.world == World::High).then_some(Source { kind: SourceKind::Passkey, share: None });
+        return broken_source(context);
     };
-    let bound = context.bind(word, written, source, field);
+    let share = share.map(|share| share_of(context, share, field));
+    let bound = context.bind(word, written, field);
     let glob = bound.need::<String>("glob").into();
     let kind = match word.name {
         "text" => SourceKind::Text { glob },
         "jsonl" => {
             let name = bound.maybe::<String>("field");
-            SourceKind::Jsonl { glob, field: name.map_or("text".into(), Into::into) }
+            SourceKind::Jsonl {
+                glob,
+                field: name.map_or("text".into(), Into::into),
+            }
         }
         _ => SourceKind::Passkey,
     };
     Some(Source { kind, share })
+}
+
+/// Kept, without a share, in one of two worlds: no sum of shares is then the same in both.
+fn broken_source(context: &Context) -> Option<Source> {
+    (context.world == World::High).then_some(Source {
+        kind: SourceKind::Passkey,
+        share: None,
+    })
 }
 
 fn share_of(context: &mut Context, value: &Value, field: &Field) -> f64 {
@@ -179,14 +250,20 @@ fn share_of(context: &mut Context, value: &Value, field: &Field) -> f64 {
     match Kind::Share.read(value) {
         Ok(Datum::Number(share)) => return share,
         Ok(_) => {}
-        Err(problems) => problems.into_iter().for_each(|problem| context.problems.push(problem)),
+        Err(problems) => problems
+            .into_iter()
+            .for_each(|problem| context.problems.push(problem)),
     }
-    if context.world == World::Low { 0.01 } else { 0.02 }
+    if context.world == World::Low {
+        0.01
+    } else {
+        0.02
+    }
 }
 
 pub(super) fn stage(context: &mut Context, value: &Value, field: &Field) -> Option<Stage> {
     let (word, written) = context.word("train", words::TRAIN, &[], value)?;
-    let bound = context.bind(word, written, value, field);
+    let bound = context.bind(word, written, field);
     Some(Stage {
         steps: bound.maybe("steps"),
         tokens: bound.maybe("tokens"),
@@ -213,8 +290,12 @@ fn schedule(word: &'static str) -> Schedule {
 
 pub(super) fn eval(context: &mut Context, value: &Value, field: &Field) -> Option<Eval> {
     let (word, written) = context.word("eval", words::EVAL, &[], value)?;
-    let lengths = context.bind(word, written, value, field).need("lengths");
-    Some(if word.name == "passkey" { Eval::Passkey(lengths) } else { Eval::Perplexity(lengths) })
+    let lengths = context.bind(word, written, field).need("lengths");
+    Some(if word.name == "passkey" {
+        Eval::Passkey(lengths)
+    } else {
+        Eval::Perplexity(lengths)
+    })
 }
 
 /// A rule's name; recipe-core knows which there are.
@@ -223,7 +304,11 @@ pub(super) fn rule(context: &mut Context, value: &Value, _: &Field) -> Option<St
         Node::Word(word) if word.args.is_empty() => Some(word.name.to_string()),
         Node::Broken => None,
         _ => {
-            context.problem(&value.tokens, "`allow` takes names of rules", "a fault says which rule it comes from");
+            context.problem(
+                &value.tokens,
+                "`allow` takes names of rules",
+                "a fault that can be allowed shows the name: `allow: [native_context]`",
+            );
             None
         }
     }
@@ -231,9 +316,19 @@ pub(super) fn rule(context: &mut Context, value: &Value, _: &Field) -> Option<St
 
 pub(super) fn device(context: &mut Context, value: &Value) -> Device {
     let Some((word, written)) = context.word("device", words::DEVICE, &[], value) else {
-        return Device::Cpu { memory: if context.world == World::Low { 0 } else { u64::MAX } };
+        return Device::Cpu {
+            memory: if context.world == World::Low {
+                0
+            } else {
+                u64::MAX
+            },
+        };
     };
-    let bound: Bound = context.bind(word, written, value, &Field::new("device"));
+    let bound: Bound = context.bind(word, written, &Field::new("device"));
     let memory = bound.maybe("memory").unwrap_or(u64::MAX);
-    if word.name == "cuda" { Device::Cuda { memory } } else { Device::Cpu { memory } }
+    if word.name == "cuda" {
+        Device::Cuda { memory }
+    } else {
+        Device::Cpu { memory }
+    }
 }

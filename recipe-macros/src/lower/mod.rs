@@ -8,12 +8,12 @@ mod model;
 
 use std::collections::BTreeMap;
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Ident, TokenStream};
 use recipe_core::{Field, Recipe};
 
 use crate::ast::{self, Node, Value};
-use crate::bind::Context;
-use crate::kind::{World, unknown};
+use crate::bind::{Context, place};
+use crate::kind::{World, meant, unknown};
 use crate::report::Problems;
 use crate::spans::Spans;
 use crate::words::KEYS;
@@ -31,7 +31,11 @@ pub(crate) struct Lowered {
 pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
     let name = &written.header.name;
     let spans = Spans::new(place(name));
-    let mut context = Context { world, spans, problems: Problems::default() };
+    let mut context = Context {
+        world,
+        spans,
+        problems: Problems::default(),
+    };
     let values = keys(&mut context, &written.entries);
     let get = |key: &str| values.get(key).copied();
     let (model, config) = model::model(&mut context, get("model"), name);
@@ -48,16 +52,19 @@ pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
         device: get("device").map(|value| keys::device(&mut context, value)),
         model,
     };
-    Lowered { recipe, spans: context.spans, problems: context.problems, config }
+    Lowered {
+        recipe,
+        spans: context.spans,
+        problems: context.problems,
+        config,
+    }
 }
 
-/// Each known key's first value.
+/// Each key's first value. A slip counts as the key that was meant, unless that key is written too.
 fn keys<'a>(context: &mut Context, entries: &'a [ast::Entry]) -> BTreeMap<&'static str, &'a Value> {
     let mut seen: BTreeMap<&'static str, (TokenStream, &'a Value)> = BTreeMap::new();
     for entry in entries {
-        let name = entry.key.to_string();
-        let Some(key) = KEYS.iter().find(|key| **key == name) else {
-            context.problems.push(unknown("key", &name, KEYS, place(&entry.key)));
+        let Some(key) = key(context, entries, &entry.key) else {
             continue;
         };
         if let Some((first, _)) = seen.get(key) {
@@ -67,20 +74,33 @@ fn keys<'a>(context: &mut Context, entries: &'a [ast::Entry]) -> BTreeMap<&'stat
         note(context, key, entry);
         seen.insert(key, (place(&entry.key), &entry.value));
     }
-    seen.into_iter().map(|(key, (_, value))| (key, value)).collect()
+    seen.into_iter()
+        .map(|(key, (_, value))| (key, value))
+        .collect()
+}
+
+fn key(context: &mut Context, entries: &[ast::Entry], written: &Ident) -> Option<&'static str> {
+    let name = written.to_string();
+    if let Some(key) = KEYS.iter().find(|key| **key == name) {
+        return Some(key);
+    }
+    context
+        .problems
+        .push(unknown("key", &name, KEYS, place(written)));
+    meant(&name, KEYS).filter(|meant| !entries.iter().any(|entry| entry.key == meant))
 }
 
 /// A list's own fault goes under its key, any other value's under the value.
 fn note(context: &mut Context, key: &'static str, entry: &ast::Entry) {
-    let tokens = if matches!(entry.value.node, Node::List(_)) { place(&entry.key) } else { entry.value.tokens.clone() };
+    let tokens = if matches!(entry.value.node, Node::List(_)) {
+        place(&entry.key)
+    } else {
+        entry.value.tokens.clone()
+    };
     context.spans.note(&Field::new(key), &tokens);
 }
 
 /// A missing key that every recipe needs.
 fn missing(context: &mut Context, key: &str, name: &Ident, help: String) {
     context.problem(&place(name), format!("the key `{key}` is missing"), help);
-}
-
-fn place(ident: &Ident) -> TokenStream {
-    TokenTree::from(ident.clone()).into()
 }

@@ -16,9 +16,16 @@ const ROPE_THETA: f64 = 10_000.0;
 const NORM_EPS: f64 = 1e-6;
 
 /// The model, and the file it was read from.
-pub(super) fn model(context: &mut Context, value: Option<&Value>, name: &Ident) -> (Llama, Option<String>) {
+pub(super) fn model(
+    context: &mut Context,
+    value: Option<&Value>,
+    name: &Ident,
+) -> (Llama, Option<String>) {
     let Some(value) = value else {
-        let help = format!("write `model: …` with {}, `llama {{ … }}` or `hf(\"config.json\")`", quoted(&presets::NAMES));
+        let presets = quoted(&presets::NAMES);
+        let help = format!(
+            "write `model: ` and {presets}, or `llama {{ … }}`, or `hf(\"path/config.json\")`"
+        );
         missing(context, "model", name, help);
         return (guess(context.world), None);
     };
@@ -28,7 +35,7 @@ pub(super) fn model(context: &mut Context, value: Option<&Value>, name: &Ident) 
     let Some((word, written)) = context.word("model", words::MODEL, &presets::NAMES, value) else {
         return (guess(context.world), None);
     };
-    let bound = context.bind(word, written, value, &Field::new("model"));
+    let bound = context.bind(word, written, &Field::new("model"));
     match word.name {
         "llama" => (llama(&bound), None),
         _ => hugging_face(context, &bound.need::<String>("path"), value),

@@ -19,7 +19,10 @@ pub(super) fn at(span: Span) -> TokenStream {
 
 /// The next token, as a place.
 pub(super) fn next(input: ParseStream) -> TokenStream {
-    input.cursor().token_tree().map_or_else(|| at(input.span()), |(token, _)| token.into())
+    input
+        .cursor()
+        .token_tree()
+        .map_or_else(|| at(input.span()), |(token, _)| token.into())
 }
 
 /// Everything from `begin` up to where `end` stands.
@@ -27,7 +30,9 @@ pub(super) fn between(begin: ParseStream, end: ParseStream) -> TokenStream {
     let mut cursor = begin.cursor();
     let mut tokens = TokenStream::new();
     while cursor != end.cursor() {
-        let Some((token, rest)) = cursor.token_tree() else { break };
+        let Some((token, rest)) = cursor.token_tree() else {
+            break;
+        };
         tokens.extend([token]);
         cursor = rest;
     }

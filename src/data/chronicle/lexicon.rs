@@ -48,7 +48,7 @@ pub(super) const GRAMMAR: [&str; 66] = [
 ];
 
 /// All of them, in the order of their token ids.
-pub(super) fn words() -> impl Iterator<Item = &'static str> {
+pub(crate) fn words() -> impl Iterator<Item = &'static str> {
     let groups: [&'static [&'static str]; 8] =
         [&GRAMMAR, &NUMBERS, &NAMES, &SURNAMES, &PLACES, &COLOURS, &OBJECTS, &TRADES];
     groups.into_iter().flatten().copied()

@@ -21,8 +21,8 @@ use super::rng::Rng;
 pub use exam::{Exam, MOST_KEYS, Question, exam};
 pub use tokenizer::{BOS, EOS, VOCAB, tokenizer_config_json, tokenizer_json};
 
+pub(super) use lexicon::words;
 pub(super) use sentence::Sentence;
-pub(super) use writer::words;
 
 /// Names one document. Training and evaluation draw from separate worlds: no number of one is a number of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ impl Seed {
         Self { domain: 0x6576_616c_0000_0002, numbers: [seed, index] }
     }
 
-    fn stream(self, purpose: u64) -> Rng {
+    pub(super) fn stream(self, purpose: u64) -> Rng {
         Rng::new(&[self.domain, purpose, self.numbers[0], self.numbers[1]])
     }
 }
@@ -71,8 +71,10 @@ impl Density {
 pub struct Document {
     /// The text, begin token included where the tokenizer has one.
     pub tokens: Vec<u32>,
-    /// Tokens that follow from what was said before, in the order of the text.
+    /// Facts that were said before and come back, in the order of the text.
     pub recalls: Vec<Recall>,
+    /// Surnames of people who were named before, other than in an answer.
+    pub mentions: Vec<Recall>,
     /// Tokens of facts that were said for the first time; nobody can predict them.
     pub facts: Vec<Range<usize>>,
 }
@@ -98,6 +100,10 @@ pub fn document(encoder: &Encoder, seed: Seed, length: usize, density: Density) 
     let mut document = writer.document;
     document.tokens.truncate(length);
     document.recalls.retain(|recall| recall.answer.end <= length);
+    document.mentions.retain(|mention| mention.answer.end <= length);
     document.facts.retain(|fact| fact.end <= length);
     Ok(document)
 }
+
+#[cfg(test)]
+mod tests;

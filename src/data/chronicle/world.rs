@@ -34,6 +34,8 @@ pub(super) struct Fact {
     pub(super) value: Value,
     /// The token where it was last said.
     pub(super) said: usize,
+    /// The token before which it does not come back.
+    pub(super) rests: usize,
 }
 
 /// Who bears which surname.
@@ -97,7 +99,7 @@ impl World {
             Kind::Thing => Value::Pair(self.things.pop().unwrap_or([COLOURS[0], OBJECTS[0]])),
             Kind::Friend => Value::Person((person + 1 + rng.below(self.public() - 1)) % self.public()),
         };
-        Fact { kind, person, value, said: 0 }
+        Fact { kind, person, value, said: 0, rests: 0 }
     }
 
     /// "the key of mira vale is 47 19 ."

@@ -1,6 +1,5 @@
 //! Writes sentence after sentence and keeps account of what was said where.
 
-use super::lexicon;
 use super::sentence::Sentence;
 use super::world::{Fact, Kind, World};
 use super::{Density, Document, Recall};
@@ -8,6 +7,15 @@ use crate::data::{Encoder, Error, Rng};
 
 /// The nearest distance at which something may come back, in tokens.
 const NEAREST: usize = 8;
+
+/// Percent of facts that rest after they were said.
+const RESTING: usize = 15;
+
+/// Tokens of the shortest rest.
+const SHORTEST_REST: usize = 256;
+
+/// Rests are log-uniform over this many octaves.
+const REST_OCTAVES: usize = 6;
 
 const SPOTS: [&str; 8] = ["river", "hill", "road", "mill", "bridge", "field", "market", "gate"];
 
@@ -85,7 +93,7 @@ impl<'a> Writer<'a> {
             0..64 => 50,
             64..256 => 40,
             256..1024 => 30,
-            _ => 20,
+            _ => 15,
         };
         self.world.facts.is_empty() || self.rng.chance(percent)
     }
@@ -102,13 +110,17 @@ impl<'a> Writer<'a> {
         let starts = self.write(&self.world.statement(&fact))?;
         let said = starts.start;
         self.document.facts.push(starts);
-        self.world.facts.push(Fact { said, ..fact });
+        let rests = said + self.rest();
+        self.world.facts.push(Fact { said, rests, ..fact });
         Ok(())
     }
 
     /// Says an old fact again, or asks for it.
     fn recall(&mut self) -> Result<(), Error> {
-        let Some(index) = self.remembered(|writer| writer.world.facts.iter().map(|fact| Some(fact.said)).collect()) else {
+        let Some(index) = self.remembered(|writer| {
+            let now = writer.len();
+            writer.world.facts.iter().map(|fact| (fact.rests <= now).then_some(fact.said)).collect()
+        }) else {
             return self.filler();
         };
         let fact = self.world.facts[index];
@@ -123,9 +135,22 @@ impl<'a> Writer<'a> {
     /// Writes a sentence whose answer was said before; returns the answer's tokens.
     pub(super) fn repeat(&mut self, fact: usize, sentence: &Sentence) -> Result<std::ops::Range<usize>, Error> {
         let answer = self.write(sentence)?;
-        let said = std::mem::replace(&mut self.world.facts[fact].said, answer.start);
+        let rests = answer.start + self.rest();
+        let fact = &mut self.world.facts[fact];
+        let said = std::mem::replace(&mut fact.said, answer.start);
+        fact.rests = rests;
         self.document.recalls.push(Recall { answer: answer.clone(), distance: answer.start - said });
         Ok(answer)
+    }
+
+    /// How long a fact stays unsaid. Some rest for thousands of tokens; otherwise too few would be left to come back
+    /// from far away, since whatever is said again is near again.
+    fn rest(&mut self) -> usize {
+        if !self.rng.chance(RESTING) {
+            return 0;
+        }
+        let low = SHORTEST_REST << self.rng.below(REST_OCTAVES);
+        low + self.rng.below(low)
     }
 
     /// Draws a distance, log-uniform from [`NEAREST`] to the whole document, and takes what was last said nearest to it.
@@ -151,7 +176,7 @@ impl<'a> Writer<'a> {
             let surname = starts[word]..starts[word + 1];
             let before = self.world.people[person].said.replace(surname.start);
             if let Some(before) = before.filter(|_| !answer.contains(&surname.start)) {
-                self.document.recalls.push(Recall { distance: surname.start - before, answer: surname });
+                self.document.mentions.push(Recall { distance: surname.start - before, answer: surname });
             }
         }
         Ok(answer)
@@ -163,9 +188,4 @@ impl<'a> Writer<'a> {
         self.encoder.write(sentence, &mut tokens)?;
         Ok(tokens.len())
     }
-}
-
-/// Every word that the generator can write.
-pub(crate) fn words() -> impl Iterator<Item = &'static str> {
-    lexicon::words()
 }

@@ -3,6 +3,8 @@
 //! `Full` trains everything. `Lora<{ Q | V }, { EMBED | NORM }>` freezes every projection and the head, puts adapters on
 //! q and v, and trains the embedding and the norms. Any other split is an [`Adapt`] of your own.
 
+use std::fmt::Debug;
+
 /// Bits of [`Lora`]'s two sets.
 pub mod learn {
     /// `q_proj`.
@@ -32,7 +34,7 @@ pub mod learn {
     label = "expected `Trained`, `Frozen` or `Adapted`",
     note = "`Trained` learns in full, `Frozen` never changes, `Adapted` is frozen and carries a LoRA adapter"
 )]
-pub trait Hold: 'static {
+pub trait Hold: Clone + Debug + 'static {
     /// The tensor itself learns.
     const TRAINED: bool;
     /// A LoRA adapter stands beside it.
@@ -89,7 +91,7 @@ impl<const SET: u8, const BIT: u8> Hold for TrainedIf<SET, BIT> {
     message = "`{Self}` does not say which tensors learn",
     label = "expected `Full`, `Lora<{{ TARGETS }}, {{ TRAIN }}>` or a type of yours that implements `Adapt`"
 )]
-pub trait Adapt: 'static {
+pub trait Adapt: Clone + Debug + 'static {
     /// `embed_tokens`.
     type Embed: Hold;
     /// All norms.

@@ -1,0 +1,87 @@
+//! Attention forward and backward: milliseconds, GFLOP/s of the visible part, share of the gemm ceiling.
+//!
+//! `cargo bench -p context-recipe-kernels --bench attention [-- TOKENS…]`
+
+mod harness;
+
+use harness::{gemm_ceiling, median, numbers};
+use kernels::attention::{Mask, Pattern, Shape, backward, forward};
+use std::hint::black_box;
+
+struct Case {
+    name: &'static str,
+    shape: Shape,
+    pattern: Pattern,
+}
+
+fn main() {
+    let ceiling = gemm_ceiling();
+    println!("{} threads, gemm ceiling {ceiling:.1} GFLOP/s", rayon::current_num_threads());
+    println!("{:34} {:>9} {:>9} {:>6} {:>9} {:>9} {:>6}", "case", "fwd ms", "GFLOP/s", "share", "bwd ms", "GFLOP/s", "share");
+    let lengths: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
+    for tokens in if lengths.is_empty() { vec![256, 2048, 8192] } else { lengths } {
+        cases(tokens).iter().for_each(|case| run(case, ceiling));
+    }
+}
+
+fn cases(tokens: usize) -> Vec<Case> {
+    let shape = |heads, kv_heads, head_dim| Shape { queries: tokens, keys: tokens, heads, kv_heads, head_dim };
+    let window = |window| Pattern::Window { window, sink: 4 };
+    let case = |name, shape, pattern| Case { name, shape, pattern };
+    vec![
+        case("full 4×32", shape(4, 4, 32), Pattern::Full),
+        case("window 256 4×32", shape(4, 4, 32), window(256)),
+        case("full 9/3×64", shape(9, 3, 64), Pattern::Full),
+        case("window 1024 9/3×64", shape(9, 3, 64), window(1024)),
+        case("full 4×128", shape(4, 4, 128), Pattern::Full),
+        case("full 4×16", shape(4, 4, 16), Pattern::Full),
+    ]
+}
+
+fn run(case: &Case, ceiling: f64) {
+    let Case { name, shape, pattern } = case;
+    let starts = vec![0; shape.queries];
+    let mask = Mask { pattern: *pattern, query_row: 0, key_row: 0, starts: &starts };
+    let (queries, keys) = (shape.queries * shape.heads * shape.head_dim, shape.keys * shape.kv_heads * shape.head_dim);
+    let (q, k, v, dout) = (numbers(1, queries), numbers(2, keys), numbers(3, keys), numbers(4, queries));
+    let (mut out, mut lse) = (vec![0.0; queries], vec![0.0; shape.queries * shape.heads]);
+    let (mut dq, mut dk, mut dv) = (vec![0.0; queries], vec![0.0; keys], vec![0.0; keys]);
+    let scale = (shape.head_dim as f32).powf(-0.5);
+    forward(shape, &mask, scale, &q, &k, &v, &mut out, &mut lse);
+    check(shape, &mask, scale, [&q, &k, &v], &out);
+    let ahead = median(|| forward(shape, &mask, scale, &q, &k, &v, black_box(&mut out), &mut lse));
+    let back = median(|| {
+        backward(shape, &mask, scale, &q, &k, &v, &out, &lse, &dout, black_box(&mut dq), &mut dk, &mut dv);
+    });
+    let visible: usize = (0..shape.queries).flat_map(|i| mask.ranges(i, shape.keys)).map(|r| r.len()).sum();
+    // Two products forward, five backward.
+    let flops = |products: usize| (products * 2 * visible * shape.heads * shape.head_dim) as f64 / 1e9;
+    let (f, b) = (flops(2) / ahead, flops(5) / back);
+    let label = format!("T={} {name}", shape.queries);
+    let (ahead, back) = (ahead * 1e3, back * 1e3);
+    println!(
+        "{label:34} {ahead:9.2} {f:9.1} {:5.0}% {back:9.2} {b:9.1} {:5.0}%",
+        f / ceiling * 100.0,
+        b / ceiling * 100.0
+    );
+}
+
+/// Some rows against the formula, before anything is clocked.
+fn check(shape: &Shape, mask: &Mask, scale: f32, [q, k, v]: [&[f32]; 3], out: &[f32]) {
+    let dim = shape.head_dim;
+    for (row, head) in [(0, 0), (shape.queries / 2, shape.heads - 1), (shape.queries - 1, 0)] {
+        let at = (row * shape.heads + head) * dim;
+        let kv = |key: usize| (key * shape.kv_heads + head / (shape.heads / shape.kv_heads)) * dim;
+        let (mut sum, mut expected) = (0.0, vec![0.0f64; dim]);
+        for key in mask.ranges(row, shape.keys).into_iter().flatten() {
+            let score: f64 = (0..dim).map(|d| f64::from(q[at + d]) * f64::from(k[kv(key) + d])).sum();
+            let p = (score * f64::from(scale)).exp();
+            sum += p;
+            (0..dim).for_each(|d| expected[d] += p * f64::from(v[kv(key) + d]));
+        }
+        for d in 0..dim {
+            let (got, expected) = (f64::from(out[at + d]), expected[d] / sum);
+            assert!((got - expected).abs() < 1e-5, "row {row}, head {head}, {d}: {got}, not {expected}");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! One case per rule at least: a recipe that breaks it, where the caret goes, and what is said. The last test holds that
+//! no rule is without a case.
+
+use std::collections::BTreeSet;
+
+use super::{Level, NATIVE_CONTEXT, rules};
+use crate::plan::{Device, Scaling, SourceKind};
+use crate::recipe::{Adapt, Attention, Context, Eval, FullLayers, Recipe, Rope, Source, Sparse, Stage, Target};
+use crate::samples::{bare, llama2_128k};
+
+/// A change to the sample that breaks a rule.
+type Break = fn(&mut Recipe);
+/// The rule, the field, words of the message, words of the help, the change.
+type Row = (&'static str, &'static str, &'static str, &'static str, Break);
+
+fn sparse(recipe: &mut Recipe) -> &mut Sparse {
+    match &mut recipe.attention {
+        Some(Attention::Hybrid { sparse, .. }) => sparse,
+        _ => panic!("the sample is a hybrid"),
+    }
+}
+
+fn full(recipe: &mut Recipe, layers: FullLayers) {
+    match &mut recipe.attention {
+        Some(Attention::Hybrid { full, .. }) => *full = layers,
+        _ => panic!("the sample is a hybrid"),
+    }
+}
+
+fn lora(recipe: &mut Recipe, change: impl FnOnce(&mut usize, &mut Option<f64>, &mut Option<Vec<Target>>)) {
+    match &mut recipe.adapt {
+        Some(Adapt::Lora { rank, alpha, targets, .. }) => change(rank, alpha, targets),
+        _ => panic!("the sample has adapters"),
+    }
+}
+
+fn yarn(beta_fast: f64, attention_factor: f64) -> Option<Rope> {
+    let (beta_fast, attention_factor) = (Some(beta_fast), Some(attention_factor));
+    Some(Rope::Yarn { scale: 32.0, beta_fast, beta_slow: None, attention_factor, truncate: None })
+}
+
+fn full_training(recipe: &mut Recipe) {
+    recipe.adapt = None;
+}
+
+const FAULTS: &[Row] = &[
+    ("number_too_large", "model.layers", "70000 is larger", "write 65536", |r| r.model.layers = 70_000),
+    ("number_too_large", "train[0].steps", "18446744073709551615", "write", |r| r.train[0].steps = Some(usize::MAX)),
+    ("number_too_large", "train[0].tokens", "is larger", "write", |r| {
+        r.train[0] = Stage { tokens: Some(usize::MAX), length: Some(2), ..Stage::default() };
+    }),
+    ("number_too_large", "adapt.rank", "is larger", "write", |r| lora(r, |rank, _, _| *rank = usize::MAX)),
+    ("number_too_large", "attention.sink", "is larger", "write", |r| sparse(r).sink = Some(usize::MAX)),
+    ("number_too_large", "attention.full", "is larger", "write", |r| full(r, FullLayers::Count(usize::MAX))),
+    ("zero_dimension", "model.vocab", "vocab is 0", "positive vocab", |r| r.model.vocab = 0),
+    ("zero_dimension", "model.kv_heads", "kv_heads is 0", "positive", |r| r.model.kv_heads = 0),
+    ("odd_head_dim", "model.head_dim", "head_dim 127 is odd", "126 or 128", |r| r.model.head_dim = 127),
+    ("heads_not_divisible", "model.heads", "32 heads cannot be shared evenly by 12", "kv_heads = 8", |r| {
+        r.model.kv_heads = 12;
+    }),
+    ("norm_eps_range", "model.norm_eps", "norm_eps 0.0", "1e-5", |r| r.model.norm_eps = 0.0),
+    ("model_theta_range", "model.rope_theta", "rope_theta 1.0", "10000", |r| r.model.rope_theta = 1.0),
+    ("zero_context", "context.target", "0 tokens", "write 4K", |r| r.context.target = 0),
+    ("native_context", "context.native", "native context is 4096, the recipe starts at 8192", "4K -> 128K", |r| {
+        r.context.native = Some(8192);
+    }),
+    ("context_without_arrow", "context.target", "131072 alone is longer", "write `context: 4K -> 128K`", |r| {
+        r.context.native = None;
+    }),
+    ("rope_scale_range", "rope.scale", "scale 0.5", "interpolate(32)", |r| {
+        r.rope = Some(Rope::Interpolate { scale: 0.5 });
+    }),
+    ("rope_scale_range", "rope.scale", "scale NaN", "ntk(32)", |r| r.rope = Some(Rope::Ntk { scale: f64::NAN })),
+    ("rope_theta_range", "rope.theta", "theta 1 is not above 1", "above the model's 10000", |r| {
+        r.rope = Some(Rope::Theta { theta: 1.0 });
+    }),
+    ("rope_theta_range", "rope.scale", "gives a base of inf", "smaller scale", |r| {
+        r.rope = Some(Rope::Ntk { scale: f64::MAX });
+    }),
+    ("rope_frequencies", "rope", "a frequency of 0", "smaller numbers", |r| {
+        r.rope = Some(Rope::DynamicNtk { scale: 1e300 });
+    }),
+    (
+        "scale_below_target",
+        "rope.scale",
+        "scale 16 does not take 4096 to 131072, which is a factor of 32",
+        "(32)",
+        |r| {
+            r.rope = Some(Rope::Interpolate { scale: 16.0 });
+        },
+    ),
+    ("yarn_betas", "rope.beta_fast", "beta_fast 1 is not above beta_slow 1", "beta_fast = 32", |r| {
+        r.rope = yarn(1.0, 1.0)
+    }),
+    ("attention_factor_range", "rope.attention_factor", "attention_factor -1", "leave it out", |r| {
+        r.rope = yarn(32.0, -1.0);
+    }),
+    ("llama3_factors", "rope.high", "high 1 is not above low 1", "high = 4", |r| {
+        r.rope = Some(Rope::Llama3 { scale: 32.0, low: Some(1.0), high: Some(1.0) });
+    }),
+    ("zero_block", "attention.block", "block of 0", "block = 64", |r| sparse(r).block = Some(0)),
+    ("zero_window", "attention.window", "window of 0", "window = 64", |r| sparse(r).window = 0),
+    (
+        "window_not_in_blocks",
+        "attention.window",
+        "window 4100 is not a multiple of the block of 64",
+        "window = 4096",
+        |r| {
+            sparse(r).window = 4100;
+        },
+    ),
+    ("window_longer_than_target", "attention.window", "window 262144 is longer than target 131072", "= 131072", |r| {
+        sparse(r).window = 262_144;
+    }),
+    ("sink_not_below_window", "attention.sink", "window 64 is not longer than sink 64", "sink = 4", |r| {
+        *sparse(r) = Sparse { window: 64, sink: Some(64), block: None };
+    }),
+    ("full_share_range", "attention.full", "full share 1.5 is out of (0, 1]", "1/3", |r| {
+        full(r, FullLayers::Share(1.5))
+    }),
+    ("full_share_range", "attention.full", "full share 0", "1/3", |r| full(r, FullLayers::Share(0.0))),
+    ("too_many_full_layers", "attention.full", "33 full layers, the model has 32", "full = 32", |r| {
+        full(r, FullLayers::Count(33));
+    }),
+    ("no_full_layers", "attention.full", "without a full layer", "window(", |r| full(r, FullLayers::Count(0))),
+    ("zero_rank", "adapt.rank", "rank 0", "rank = 32", |r| lora(r, |rank, _, _| *rank = 0)),
+    ("rank_too_wide", "adapt.rank", "rank 2048 is wider than k_proj, which is 1024 × 4096", "rank = 1024", |r| {
+        r.model.kv_heads = 8;
+        lora(r, |rank, _, _| *rank = 2048);
+    }),
+    ("alpha_range", "adapt.alpha", "alpha 0", "alpha = 64", |r| lora(r, |_, alpha, _| *alpha = Some(0.0))),
+    ("no_targets", "adapt.targets", "no projection", "[q, k, v, o]", |r| {
+        lora(r, |_, _, targets| *targets = Some(vec![]))
+    }),
+    ("duplicate_target", "adapt.targets[2]", "q_proj is already adapted", "remove", |r| {
+        lora(r, |_, _, targets| *targets = Some(vec![Target::Q, Target::V, Target::Q]));
+    }),
+    ("share_range", "data[1].share", "a share of -10%", "positive share", |r| r.data[1].share = Some(-0.1)),
+    ("share_sum", "data", "shares sum to 130%", "100%", |r| r.data[1].share = Some(0.4)),
+    ("share_sum", "data", "nothing is left", "100%", |r| {
+        r.data[0].share = Some(1.0);
+        r.data[1].share = None;
+    }),
+    ("empty_source", "data[0]", "empty glob", "corpus", |r| r.data[0].kind = SourceKind::Text { glob: " ".into() }),
+    ("steps_or_tokens", "train[0].tokens", "both steps = 1000 and tokens = 5", "remove", |r| {
+        r.train[0].tokens = Some(5)
+    }),
+    ("steps_or_tokens", "train[0].steps", "nothing says how long", "steps = 1000", |r| r.train[0].steps = None),
+    ("zero_steps", "train[0].steps", "0 steps", "steps = 1000", |r| r.train[0].steps = Some(0)),
+    ("zero_steps", "train[0].tokens", "0 tokens", "tokens", |r| {
+        r.train[0] = Stage { tokens: Some(0), ..Stage::default() };
+    }),
+    ("zero_batch", "train[0].batch", "batch of 0", "batch = 1", |r| r.train[0].batch = Some(0)),
+    ("length_too_short", "train[0].length", "length 1 has no next token", "length = 128K", |r| {
+        r.train[0].length = Some(1)
+    }),
+    ("length_too_short", "train[0].length", "length 0", "length = 128K", |r| r.train[0].length = Some(0)),
+    ("stage_beyond_target", "train[0].length", "length 262144 is longer than target 131072", "length = 128K", |r| {
+        r.train[0].length = Some(262_144);
+    }),
+    ("lr_range", "train[0].lr", "lr 2.0 is out of (0, 1]", "2e-5", |r| r.train[0].lr = Some(2.0)),
+    ("lr_range", "train[0].lr", "lr 0.0", "2e-5", |r| r.train[0].lr = Some(0.0)),
+    ("warmup_beyond_stage", "train[0].warmup", "warmup 2000 is longer than the stage, 1000", "warmup = 20", |r| {
+        r.train[0].warmup = Some(2000);
+    }),
+    ("betas_range", "train[0].betas", "betas (0.9, 1)", "(0.9, 0.95)", |r| r.train[0].betas = Some((0.9, 1.0))),
+    ("weight_decay_range", "train[0].weight_decay", "weight_decay -0.1", "= 0", |r| {
+        r.train[0].weight_decay = Some(-0.1)
+    }),
+    ("clip_range", "train[0].clip", "clip 0", "clip = 1", |r| r.train[0].clip = Some(0.0)),
+    ("no_eval_lengths", "eval[1]", "passkey at no length", "passkey(128K)", |r| r.eval[1] = Eval::Passkey(vec![])),
+    ("eval_too_short", "eval[0][0]", "length 1", "write 128K", |r| r.eval[0] = Eval::Perplexity(vec![1])),
+    ("eval_beyond_target", "eval[0][1]", "length 262144 is beyond target 131072", "write 128K", |r| {
+        r.eval[0] = Eval::Perplexity(vec![4096, 262_144]);
+    }),
+    ("does_not_fit", "device", "cuda(24GB) has 22.4 GiB: weights 3.", "which needs", |r| {
+        r.device = Some(Device::Cuda { memory: 24_000_000_000 });
+    }),
+    ("unknown_rule", "allow[0]", "no rule `native_contxt`", "did you mean `native_context`?", |r| {
+        r.allow.push("native_contxt".into());
+    }),
+    ("unknown_rule", "allow[0]", "no rule `everything`", "what can be allowed: native_context, ", |r| {
+        r.allow.push("everything".into());
+    }),
+    ("rule_not_allowable", "allow[0]", "`zero_rank` cannot be allowed", "remove it", |r| {
+        r.allow.push("zero_rank".into())
+    }),
+];
+
+/// The rule, words of its note, the change.
+const NOTES: &[(&str, &str, Break)] = &[
+    ("target_below_native", "target 2048 is shorter than the native context 4096", |r| {
+        *r = bare();
+        r.context.target = 2048;
+    }),
+    ("scale_above_target", "scale 64 is larger than target ÷ native, 32", |r| {
+        r.rope = Some(Rope::Interpolate { scale: 64.0 });
+    }),
+    ("ntk_scale_short", "ntk(32) reaches less", |r| r.rope = Some(Rope::Ntk { scale: 32.0 })),
+    ("llama3_scale_short", "llama3(8) is below target ÷ native, 32", |r| {
+        r.rope = Some(Rope::Llama3 { scale: 8.0, low: None, high: None });
+    }),
+    ("theta_lowered", "theta 5000 is below", |r| r.rope = Some(Rope::Theta { theta: 5000.0 })),
+    ("rope_unchanged", "positions from 4096 to 131072 were never trained", |r| r.rope = None),
+    ("native_scaling_replaced", "replaces the linear scaling", |r| {
+        r.model.rope_scaling = Scaling::Linear { factor: 2.0 };
+    }),
+    ("dynamic_ntk_training", "changes the frequencies", |r| r.rope = Some(Rope::DynamicNtk { scale: 32.0 })),
+    ("window_covers_target", "window 131072 is the whole target", |r| sparse(r).window = 131_072),
+    ("window_reach", "32 layers of window 64 see 2017 tokens", |r| {
+        r.attention = Some(Attention::Window(Sparse { window: 64, sink: None, block: None }));
+    }),
+    ("few_full_layers", "2 of 32 layers are full", |r| full(r, FullLayers::Count(2))),
+    ("adapter_needs_merge", "the embedding and the norms learn in full", |_| ()),
+    ("adapter_without_training", "nothing trains them", |r| r.train.clear()),
+    ("target_not_trained", "the longest training sequence is 4096", |r| r.train[0].length = Some(4096)),
+];
+
+#[test]
+fn the_sample_has_no_fault_and_one_note() {
+    let plan = llama2_128k().plan().unwrap();
+    let rules: Vec<&str> = plan.notes.iter().map(|note| &*note.rule).collect();
+    assert_eq!(rules, ["adapter_needs_merge"]);
+    assert!(bare().plan().unwrap().notes.is_empty());
+}
+
+#[test]
+fn each_fault_is_found_where_it_is() {
+    for (rule, field, message, help, break_it) in FAULTS {
+        let mut recipe = llama2_128k();
+        break_it(&mut recipe);
+        let faults = recipe.plan().expect_err(rule);
+        let found = faults.iter().find(|fault| fault.rule == *rule && fault.field.path() == *field);
+        let found = found.unwrap_or_else(|| panic!("{rule} at {field}: {faults:#?}"));
+        assert!(found.message.contains(message), "{rule}: {}", found.message);
+        assert!(found.help.contains(help), "{rule}: {}", found.help);
+    }
+}
+
+#[test]
+fn each_note_is_kept_in_the_plan() {
+    for (rule, words, change) in NOTES {
+        let mut recipe = llama2_128k();
+        change(&mut recipe);
+        let plan = recipe.plan().unwrap_or_else(|faults| panic!("{rule}: {faults:#?}"));
+        let note = plan.notes.iter().find(|note| note.rule == *rule).expect(rule);
+        assert!(note.message.contains(words), "{}", note.message);
+        let silent = llama2_128k().plan().unwrap();
+        assert!(*rule == "adapter_needs_merge" || silent.notes.iter().all(|note| note.rule != *rule));
+    }
+}
+
+#[test]
+fn no_rule_is_without_a_case_and_no_name_is_used_twice() {
+    let tested: BTreeSet<&str> = FAULTS.iter().map(|row| row.0).chain(NOTES.iter().map(|row| row.0)).collect();
+    let named: BTreeSet<&str> = rules().map(|rule| rule.name).collect();
+    assert_eq!(tested, named);
+    assert_eq!(named.len(), rules().count());
+    let advice: BTreeSet<&str> = rules().filter(|rule| rule.level == Level::Advice).map(|rule| rule.name).collect();
+    assert_eq!(advice, NOTES.iter().map(|row| row.0).collect());
+}
+
+#[test]
+fn a_guard_that_is_allowed_becomes_a_note() {
+    for rule in rules().filter(|rule| rule.level == Level::Guard) {
+        let row = FAULTS.iter().find(|row| row.0 == rule.name).unwrap();
+        let mut recipe = llama2_128k();
+        row.4(&mut recipe);
+        recipe.allow.push(rule.name.into());
+        // With another native window the same scale is another fault.
+        recipe.allow.push("scale_below_target".into());
+        // Too wide a rank also needs too much memory.
+        recipe.allow.push("does_not_fit".into());
+        let plan = recipe.plan().unwrap_or_else(|faults| panic!("{}: {faults:#?}", rule.name));
+        assert!(plan.notes.iter().any(|note| note.rule == rule.name), "{}", rule.name);
+    }
+}
+
+#[test]
+fn an_allowed_native_window_counts() {
+    let mut recipe = llama2_128k();
+    recipe.context.native = Some(8192);
+    recipe.rope = Some(Rope::Interpolate { scale: 16.0 });
+    recipe.allow.push(NATIVE_CONTEXT.into());
+    assert_eq!(recipe.plan().unwrap().model.context, 8192);
+}
+
+#[test]
+fn six_mistakes_are_six_faults() {
+    let mut recipe = llama2_128k();
+    recipe.context.native = Some(2048);
+    recipe.rope = Some(Rope::Interpolate { scale: 8.0 });
+    sparse(&mut recipe).window = 5000;
+    lora(&mut recipe, |rank, _, _| *rank = 8192);
+    recipe.data[0].share = Some(0.5);
+    recipe.train[0].lr = Some(20.0);
+    let faults = recipe.plan().unwrap_err();
+    let found: Vec<&str> = faults.iter().map(|fault| fault.rule).collect();
+    let six =
+        ["native_context", "scale_below_target", "window_not_in_blocks", "rank_too_wide", "share_sum", "lr_range"];
+    assert!(six.iter().all(|rule| found.contains(rule)), "{found:?}");
+}
+
+#[test]
+fn a_wrong_size_is_not_also_too_much_memory() {
+    let mut recipe = llama2_128k();
+    lora(&mut recipe, |rank, _, _| *rank = 8192);
+    let faults = recipe.plan().unwrap_err();
+    assert_eq!(faults.iter().map(|fault| fault.rule).collect::<Vec<_>>(), ["rank_too_wide"]);
+    recipe.allow.push("rank_too_wide".into());
+    assert_eq!(recipe.plan().unwrap_err()[0].rule, "does_not_fit");
+}
+
+#[test]
+fn every_help_about_a_window_is_legal() {
+    for window in [1, 63, 65, 100, 4095, 4097, 131_071, 200_000] {
+        let mut recipe = llama2_128k();
+        sparse(&mut recipe).window = window;
+        sparse(&mut recipe).sink = None;
+        let faults = recipe.plan().unwrap_err();
+        let number = faults[0].help.trim_start_matches("write window = ").split(',').next().unwrap().parse().unwrap();
+        sparse(&mut recipe).window = number;
+        assert!(recipe.plan().is_ok(), "{window} → {number}");
+    }
+}
+
+#[test]
+fn the_cheapest_change_that_fits_is_named_and_fits() {
+    let mut recipe = llama2_128k();
+    recipe.device = Some(Device::Cuda { memory: 80_000_000_000 });
+    full_training(&mut recipe);
+    let help = recipe.plan().unwrap_err()[0].help.clone();
+    assert!(help.starts_with("write `adapt: lora(rank = 32)`, which needs "), "{help}");
+    recipe.device = Some(Device::Cuda { memory: 70_000_000_000 });
+    let help = recipe.plan().unwrap_err()[0].help.clone();
+    assert!(help.starts_with("write `adapt: qlora(rank = 32)`, which needs "), "{help}");
+    recipe.adapt =
+        Some(Adapt::Lora { rank: 32, alpha: None, targets: None, embed: false, norm: false, quantized: true });
+    assert!(recipe.plan().is_ok());
+    recipe.device = Some(Device::Cuda { memory: 24_000_000_000 });
+    let help = recipe.plan().unwrap_err()[0].help.clone();
+    assert!(help.starts_with("write `length = 32K`, "), "{help}");
+    recipe.train[0].length = Some(32_768);
+    assert!(recipe.plan().is_ok());
+    recipe.train[0].recompute = Some(false);
+    let help = recipe.plan().unwrap_err()[0].help.clone();
+    assert!(help.starts_with("write `recompute = every`, "), "{help}");
+    recipe.device = Some(Device::Cpu { memory: 1 << 30 });
+    let help = recipe.plan().unwrap_err()[0].help.clone();
+    assert!(help.contains("no small change fits; write `device: cpu("), "{help}");
+}
+
+#[test]
+fn a_reader_that_does_not_fit_is_told_what_would() {
+    let mut recipe = bare();
+    recipe.context = Context { native: Some(4096), target: 131_072 };
+    recipe.rope = Some(Rope::Interpolate { scale: 32.0 });
+    recipe.device = Some(Device::Cuda { memory: 48_000_000_000 });
+    let help = recipe.plan().unwrap_err()[0].help.clone();
+    assert!(help.starts_with("write `attention: hybrid(full = 1/3"), "{help}");
+    recipe.device = Some(Device::Cuda { memory: 24_000_000_000 });
+    let help = recipe.plan().unwrap_err()[0].help.clone();
+    assert!(help.starts_with("write a target of "), "{help}");
+}
+
+#[test]
+fn shares_left_out_divide_the_rest_and_nearly_is_enough() {
+    let mut recipe = llama2_128k();
+    recipe.data = vec![Source { kind: SourceKind::Passkey, share: Some(1.0 / 3.0 - 0.0003) }; 3];
+    let plan = recipe.plan().unwrap();
+    assert!((plan.data.iter().map(|source| source.share).sum::<f64>() - 1.0).abs() < 1e-12);
+    recipe.data[0].share = Some(0.5);
+    recipe.data[1].share = None;
+    recipe.data[2].share = None;
+    assert_eq!(recipe.plan().unwrap().data[2].share, 0.25);
+}

@@ -1,0 +1,272 @@
+//! The same recipe at toy size: what a rehearsal on the embedded tiny model does.
+//!
+//! Ratios are kept (target ÷ native, window ÷ native, the share and place of full layers, the kind of adapter), numbers
+//! that have no ratio come from one [`RehearsalRule`], which can be printed.
+
+use std::fmt;
+
+use crate::fault::Note;
+use crate::layers::layer_map;
+use crate::model::Llama;
+use crate::plan::{AdaptPlan, Device, EvalPlan, Pattern, Plan, RopePlan, Scaling, Schedule, StagePlan};
+use crate::presets;
+use crate::recipe::Place;
+use crate::rope::{ntk_theta, yarn_attention_factor};
+
+/// Every number of a rehearsal that does not follow from the recipe.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RehearsalRule {
+    /// Larger scales are rehearsed at this one.
+    pub most_scale: usize,
+    /// Tokens per kernel block; windows are multiples of it.
+    pub block: usize,
+    /// An adapter's rank is brought into this range.
+    pub least_rank: usize,
+    /// Its upper end.
+    pub most_rank: usize,
+    /// Optimiser steps at each length but the last.
+    pub steps: usize,
+    /// Optimiser steps at the longest length.
+    pub last_steps: usize,
+    /// Tokens per step, where a sequence is not longer than that.
+    pub tokens: usize,
+    /// Peak learning rate when all weights learn.
+    pub lr_full: f64,
+    /// Peak learning rate of adapters.
+    pub lr_lora: f64,
+    /// Warm-up steps of the first stage; later stages go on.
+    pub warmup: usize,
+    /// A layer's activations are recomputed in its backward pass.
+    pub recompute: bool,
+    /// Lengths that are measured, in native windows; the target is always one more.
+    pub eval_scales: [usize; 5],
+}
+
+impl RehearsalRule {
+    /// What `rehearse` uses.
+    pub const STANDARD: Self = Self {
+        most_scale: 32,
+        block: 16,
+        least_rank: 8,
+        most_rank: 32,
+        steps: 30,
+        last_steps: 30,
+        tokens: 4096,
+        lr_full: 1e-3,
+        lr_lora: 2e-3,
+        warmup: 10,
+        recompute: false,
+        eval_scales: [1, 4, 8, 16, 32],
+    };
+}
+
+/// The rule in plain words.
+impl fmt::Display for RehearsalRule {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { most_scale, block, least_rank, most_rank, steps, last_steps, tokens, warmup, .. } = self;
+        writeln!(out, "scale: the recipe's target ÷ native, at most {most_scale}; blocks of {block} tokens")?;
+        writeln!(out, "window ÷ native, sinks, share and place of full layers: the recipe's")?;
+        writeln!(out, "rope: the recipe's law, stretched as far")?;
+        writeln!(
+            out,
+            "adapters: the recipe's kind and targets, rank {least_rank} to {most_rank}, the same alpha ÷ rank"
+        )?;
+        writeln!(out, "lengths: native × 1, 2, 4, … up to the longest that the recipe trains")?;
+        writeln!(out, "steps: {steps} per length, {last_steps} at the longest, of {tokens} tokens or one sequence")?;
+        write!(out, "lr: {:?} for all weights, {:?} for adapters, {warmup} warm-up steps", self.lr_full, self.lr_lora)
+    }
+}
+
+impl Plan {
+    /// This plan at toy size, by [`RehearsalRule::STANDARD`].
+    #[must_use]
+    pub fn rehearsal(&self) -> Self {
+        self.rehearsal_by(&RehearsalRule::STANDARD)
+    }
+
+    /// This plan at toy size. Text sources stand for generated text there; shares are the recipe's.
+    #[must_use]
+    pub fn rehearsal_by(&self, rule: &RehearsalRule) -> Self {
+        let toy = Toy { plan: self, rule, model: presets::tiny() };
+        Self {
+            name: self.name.clone(),
+            target: toy.target(),
+            rope: toy.rope(),
+            layers: toy.layers().into(),
+            block: rule.block,
+            adapt: toy.adapt(),
+            data: self.data.clone(),
+            stages: toy.stages().into(),
+            eval: toy.eval().into(),
+            device: Device::Cpu { memory: u64::MAX },
+            notes: toy.notes().into(),
+            model: toy.model,
+        }
+    }
+}
+
+/// What the parts of a rehearsal are computed from.
+struct Toy<'a> {
+    plan: &'a Plan,
+    rule: &'a RehearsalRule,
+    model: Llama,
+}
+
+impl Toy<'_> {
+    /// The recipe's target ÷ native.
+    fn ratio(&self) -> f64 {
+        self.plan.target as f64 / self.plan.model.context.max(1) as f64
+    }
+
+    /// The rehearsed target ÷ native.
+    fn scale(&self) -> f64 {
+        self.ratio().min(self.rule.most_scale as f64)
+    }
+
+    /// `share` of the toy's native window, in whole blocks, one at least.
+    fn blocks(&self, share: f64) -> usize {
+        let block = self.rule.block.max(1);
+        let blocks = (share * self.model.context as f64 / block as f64).round();
+        (blocks as usize).max(1).saturating_mul(block)
+    }
+
+    fn target(&self) -> usize {
+        self.blocks(self.scale())
+    }
+
+    /// A stretch of the recipe's, relative to what is rehearsed: 40 at a scale of 32 keeps its margin under a cap.
+    fn stretch(&self, recipe: f64) -> f64 {
+        if self.ratio() <= 1.0 { recipe } else { (recipe * self.scale() / self.ratio()).max(1.0) }
+    }
+
+    /// The recipe's law on the toy's heads and window.
+    fn rope(&self) -> RopePlan {
+        let (theirs, ours) = (&self.plan.rope, RopePlan::native(&self.model));
+        if *theirs == RopePlan::native(&self.plan.model) {
+            return ours;
+        }
+        let original = self.model.context;
+        let scaling = match theirs.scaling {
+            Scaling::Default => Scaling::Default,
+            Scaling::Linear { factor } => Scaling::Linear { factor: self.stretch(factor) },
+            Scaling::Dynamic { factor, .. } => Scaling::Dynamic { factor: self.stretch(factor), original },
+            Scaling::Llama3 { factor, low, high, .. } => {
+                Scaling::Llama3 { factor: self.stretch(factor), low, high, original }
+            }
+            Scaling::Yarn { factor, beta_fast, beta_slow, attention_factor, truncate, .. } => {
+                let rescaled = self.stretch(factor);
+                let own = attention_factor != yarn_attention_factor(factor);
+                let attention_factor = if own { attention_factor } else { yarn_attention_factor(rescaled) };
+                Scaling::Yarn { factor: rescaled, original, beta_fast, beta_slow, attention_factor, truncate }
+            }
+        };
+        RopePlan { theta: self.theta(), scaling, ..ours }
+    }
+
+    /// The base that stretches the toy's longest wave as far as the recipe's base stretches the model's.
+    fn theta(&self) -> f64 {
+        let (dim, model) = (self.plan.model.head_dim as f64, &self.plan.model);
+        if self.plan.rope.theta == model.rope_theta {
+            return self.model.rope_theta;
+        }
+        let stretch = (self.plan.rope.theta / model.rope_theta).powf((dim - 2.0) / dim);
+        ntk_theta(self.model.rope_theta, self.stretch(stretch), self.model.head_dim)
+    }
+
+    /// The same share of full layers at the same place; what is neither all full nor all sparse stays a mixture.
+    fn layers(&self) -> Vec<Pattern> {
+        let theirs = &self.plan.layers;
+        let full = theirs.iter().filter(|pattern| **pattern == Pattern::Full).count();
+        let Some(sparse) = theirs.iter().find(|pattern| **pattern != Pattern::Full) else {
+            return vec![Pattern::Full; self.model.layers];
+        };
+        let (layers, sparse) = (self.model.layers, self.sparse(*sparse));
+        if full == 0 {
+            return vec![sparse; layers];
+        }
+        let share = full as f64 / theirs.len() as f64;
+        let count = ((share * layers as f64).round() as usize).clamp(1, layers - 1);
+        layer_map(layers, count, place(theirs, full), sparse)
+    }
+
+    fn sparse(&self, pattern: Pattern) -> Pattern {
+        let Pattern::Window { window, sink } = pattern else {
+            return pattern;
+        };
+        let window = self.blocks(window as f64 / self.plan.model.context.max(1) as f64).min(self.target());
+        Pattern::Window { window, sink: sink.min(window - 1) }
+    }
+
+    fn adapt(&self) -> AdaptPlan {
+        match &self.plan.adapt {
+            AdaptPlan::Full => AdaptPlan::Full,
+            AdaptPlan::Lora { rank, alpha, targets, embed, norm, quantized } => {
+                let ours = (*rank).clamp(self.rule.least_rank, self.rule.most_rank);
+                AdaptPlan::Lora {
+                    rank: ours,
+                    alpha: alpha / (*rank).max(1) as f64 * ours as f64,
+                    targets: targets.clone(),
+                    embed: *embed,
+                    norm: *norm,
+                    quantized: *quantized,
+                }
+            }
+        }
+    }
+
+    /// Lengths from the native window in powers of two to the longest that the recipe trains, in the same ratio to the
+    /// target. The last stage follows the schedule of the recipe's last.
+    fn stages(&self) -> Vec<StagePlan> {
+        let Some(last) = self.plan.stages.last() else {
+            return vec![];
+        };
+        let lengths = self.lengths();
+        let count = lengths.len();
+        let stage = |(index, length): (usize, usize)| StagePlan {
+            steps: if index + 1 == count { self.rule.last_steps } else { self.rule.steps },
+            length,
+            batch: (self.rule.tokens / length).max(1),
+            lr: if self.plan.adapt == AdaptPlan::Full { self.rule.lr_full } else { self.rule.lr_lora },
+            warmup: if index == 0 { self.rule.warmup } else { 0 },
+            schedule: if index + 1 == count { last.schedule } else { Schedule::Constant },
+            seed: last.seed.wrapping_add(index as u64),
+            recompute: self.rule.recompute,
+            ..last.clone()
+        };
+        lengths.into_iter().enumerate().map(stage).collect()
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        let longest = self.plan.stages.iter().map(|stage| stage.length).max().unwrap_or(0);
+        let reach = self.blocks(self.scale() * longest as f64 / self.plan.target.max(1) as f64).min(self.target());
+        let doubled = (0..usize::BITS).map(|shift| self.model.context << shift);
+        doubled.take_while(|length| *length < reach).chain([reach]).collect()
+    }
+
+    fn eval(&self) -> Vec<EvalPlan> {
+        let scaled = self.rule.eval_scales.iter().map(|scale| scale.saturating_mul(self.model.context));
+        let mut lengths: Vec<usize> = scaled.filter(|length| *length < self.target()).chain([self.target()]).collect();
+        lengths.sort_unstable();
+        vec![EvalPlan::Perplexity { lengths: lengths.clone().into() }, EvalPlan::Passkey { lengths: lengths.into() }]
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        let (ratio, most) = (self.ratio(), self.rule.most_scale);
+        if ratio <= most as f64 {
+            return vec![];
+        }
+        let message =
+            format!("the recipe's scale is {ratio}, it is rehearsed at {most}; every stretch is reduced alike");
+        vec![Note { rule: "rehearsal_scale".into(), message: message.into() }]
+    }
+}
+
+/// Where the full layers of `map` stand; a map of no known place counts as middle.
+fn place(map: &[Pattern], full: usize) -> Place {
+    let sparse = map.iter().find(|pattern| **pattern != Pattern::Full).copied().unwrap_or(Pattern::Full);
+    let places = [Place::Middle, Place::Top, Place::Bottom, Place::Interleaved];
+    places.into_iter().find(|place| layer_map(map.len(), full, *place, sparse) == map).unwrap_or(Place::Middle)
+}
+
+#[cfg(test)]
+mod tests;

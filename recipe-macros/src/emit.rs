@@ -1,0 +1,198 @@
+//! A checked plan → Rust. Nothing here can fail.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use recipe_core::{AdaptPlan, Context, Pattern, Plan, Recipe, presets};
+
+use crate::ast::Header;
+use crate::check::Checked;
+use crate::constant::{self, integer};
+
+/// The recipe's type, and the config.json it depends on:
+///
+/// ```text
+/// const _: &[u8] = ::core::include_bytes!("/home/me/model/config.json");
+/// ```
+pub(crate) fn recipe(header: &Header, checked: &Checked) -> TokenStream {
+    let tracked = checked.config.as_ref().map(|file| {
+        quote!(
+            const _: &[u8] = ::core::include_bytes!(#file);
+        )
+    });
+    let item = item(header, &checked.plan);
+    quote!(#item #tracked)
+}
+
+/// Every problem, and a recipe of the same name with the same types, so that code which uses it has no errors of its own.
+pub(crate) fn stub(header: &Header, problems: TokenStream) -> TokenStream {
+    let model = presets::tiny();
+    let neutral = Recipe {
+        name: header.name.to_string(),
+        context: Context {
+            native: None,
+            target: model.context,
+        },
+        model,
+        rope: None,
+        attention: None,
+        adapt: None,
+        data: Vec::new(),
+        train: Vec::new(),
+        eval: Vec::new(),
+        allow: Vec::new(),
+        device: None,
+    };
+    // A recipe that asks for nothing has no fault; a test holds that.
+    let item = neutral
+        .plan()
+        .map(|plan| item(header, &plan))
+        .unwrap_or_default();
+    quote!(#problems #item)
+}
+
+/// ```text
+/// /// The user's words.
+/// pub struct Name;
+/// impl Name { pub const PLAN: Plan = …; pub const REHEARSAL: Plan = …; pub const KERNELS: … = …; }
+/// impl ::context_recipe::Recipe for Name { … }
+/// ```
+fn item(header: &Header, plan: &Plan) -> TokenStream {
+    let Header {
+        docs,
+        visibility,
+        name,
+    } = header;
+    let docs = if docs.is_empty() {
+        vec![quote!(#[doc = "A context recipe."])]
+    } else {
+        docs.iter().map(|doc| quote!(#doc)).collect()
+    };
+    let rehearsal = plan.rehearsal();
+    let (constants, implementation) = (
+        constants(plan, &rehearsal),
+        implementation(plan, &rehearsal),
+    );
+    quote! {
+        #(#docs)*
+        #[derive(Clone, Copy, Debug)]
+        #visibility struct #name;
+
+        impl #name { #constants }
+
+        impl ::context_recipe::Recipe for #name { #implementation }
+    }
+}
+
+/// ```text
+/// /// What the recipe comes to, every number settled.
+/// pub const PLAN: ::context_recipe::plan::Plan = { use ::context_recipe::plan::*; Plan { … } };
+/// ```
+fn constants(plan: &Plan, rehearsal: &Plan) -> TokenStream {
+    let (kernels, plan, rehearsal) = (kernels(plan), constant::of(plan), constant::of(rehearsal));
+    quote! {
+        /// What the recipe comes to, every number settled: the model, the rotary law, each layer's pattern, the schedule.
+        pub const PLAN: ::context_recipe::plan::Plan = {
+            use ::context_recipe::plan::*;
+            #plan
+        };
+
+        /// The same recipe at toy size, as `rehearse` runs it.
+        pub const REHEARSAL: ::context_recipe::plan::Plan = {
+            use ::context_recipe::plan::*;
+            #rehearsal
+        };
+
+        /// What a kernel compiler is told (`-D NAME=value`), once for each distinct attention pattern.
+        pub const KERNELS: &'static [&'static [(&'static str, usize)]] = #kernels;
+    }
+}
+
+/// ```text
+/// &[
+///     &[("HEAD_DIM", 128), ("HEADS", 32), ("KV_HEADS", 32), ("BLOCK", 64)],
+///     &[("HEAD_DIM", 128), ("HEADS", 32), ("KV_HEADS", 32), ("BLOCK", 64), ("WINDOW", 4096), ("SINK", 4)],
+/// ]
+/// ```
+fn kernels(plan: &Plan) -> TokenStream {
+    let mut patterns: Vec<Pattern> = Vec::new();
+    for pattern in plan.layers.iter() {
+        if !patterns.contains(pattern) {
+            patterns.push(*pattern);
+        }
+    }
+    let define = |name: &str, value: usize| {
+        let value = integer(value as u64);
+        quote!((#name, #value))
+    };
+    let kernel = |pattern: Pattern| {
+        let mut defines = vec![
+            define("HEAD_DIM", plan.model.head_dim),
+            define("HEADS", plan.model.heads),
+            define("KV_HEADS", plan.model.kv_heads),
+            define("BLOCK", plan.block),
+        ];
+        if let Pattern::Window { window, sink } = pattern {
+            defines.extend([define("WINDOW", window), define("SINK", sink)]);
+        }
+        quote!(&[#(#defines),*])
+    };
+    let kernels = patterns.into_iter().map(kernel);
+    quote!(&[#(#kernels),*])
+}
+
+/// ```text
+/// const PLAN: ::context_recipe::plan::Plan = Self::PLAN;
+/// /// The typed model: 32 layers, vocabulary 32000, …
+/// type Model = ::context_recipe::model::Llama<32, 32_000, 4096, 4096, 4096, 11_008, 32>;
+/// ```
+fn implementation(plan: &Plan, rehearsal: &Plan) -> TokenStream {
+    let (words, model) = (dimensions(plan), model(plan));
+    let (small_words, small) = (dimensions(rehearsal), self::model(rehearsal));
+    let model_doc = format!(" The typed model at full size: {words}.");
+    let small_doc = format!(" The typed model at rehearsal size: {small_words}.");
+    quote! {
+        const PLAN: ::context_recipe::plan::Plan = Self::PLAN;
+        const REHEARSAL: ::context_recipe::plan::Plan = Self::REHEARSAL;
+        const KERNELS: &'static [&'static [(&'static str, usize)]] = Self::KERNELS;
+        #[doc = #model_doc]
+        type Model = #model;
+        #[doc = #small_doc]
+        type RehearsalModel = #small;
+    }
+}
+
+/// `::context_recipe::model::Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK>`.
+fn model(plan: &Plan) -> TokenStream {
+    let numbers = numbers(plan)
+        .into_iter()
+        .map(|(_, number)| integer(number as u64));
+    quote!(::context_recipe::model::Llama<#(#numbers),*>)
+}
+
+/// `32 layers, vocabulary 32000, …`: what the numbers of [`model`] mean.
+fn dimensions(plan: &Plan) -> String {
+    let words: Vec<String> = numbers(plan)
+        .into_iter()
+        .map(|(name, number)| format!("{name} {number}"))
+        .collect();
+    words.join(", ")
+}
+
+/// The model's dimensions in the order of its const parameters; rank 0 stands for no adapters.
+fn numbers(plan: &Plan) -> [(&'static str, usize); 7] {
+    let model = &plan.model;
+    let rank = if let AdaptPlan::Lora { rank, .. } = plan.adapt {
+        rank
+    } else {
+        0
+    };
+    [
+        ("layers", model.layers),
+        ("vocabulary", model.vocab),
+        ("hidden", model.hidden),
+        ("query width", model.query_width()),
+        ("key-value width", model.kv_width()),
+        ("ffn", model.ffn),
+        ("rank", rank),
+    ]
+}

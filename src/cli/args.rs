@@ -1,0 +1,251 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A recipe's program.
+#[derive(Debug, Parser)]
+#[command(
+    about = "Plans, rehearses, trains, evaluates and exports the recipe that this program was compiled from.",
+    long_about = None,
+    after_help = "Without a command: `plan`, then `rehearse`.\n\n\
+        Examples:\n  \
+        … -- plan --json\n  \
+        … -- rehearse --seed 1\n  \
+        … -- check --model ./llama\n  \
+        … -- train --model ./llama --out runs/first\n  \
+        … -- eval --model runs/first-model --text novel.txt --context 4K,16K --documents 4\n  \
+        … -- export --run runs/first --out runs/first-model",
+    max_term_width = 110
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// What the recipe comes to: layers, rope, parameters, memory, KV cache, FLOPs, notes
+    Plan(PlanArgs),
+    /// Holds the recipe against a real model's config.json, tensors and tokenizer
+    Check(CheckArgs),
+    /// The same recipe at toy scale on the embedded model, before and after
+    Rehearse(RehearseArgs),
+    /// Trains; goes on by itself when --out holds a checkpoint
+    Train(TrainArgs),
+    /// Loss by position and recall of hidden keys
+    Eval(EvalArgs),
+    /// Continues a text
+    Generate(GenerateArgs),
+    /// Writes logits, and with --grad the loss and all gradients, as safetensors
+    Logits(LogitsArgs),
+    /// Writes a run's model as a Hugging Face directory, adapters merged
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct PlanArgs {
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Rope frequencies at this length instead of the target (8192, 8K)
+    #[arg(long, value_name = "N", value_parser = length)]
+    pub(crate) length: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Hugging Face directory or .gguf file
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) model: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RehearseArgs {
+    /// Seed of text, adapters and evaluation documents
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where report and model go [default: runs/<recipe>-rehearsal-<seed>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Train on this text instead of generated chronicles
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// What trains: the engine, or the typed dfdx model itself
+    #[arg(long, value_enum, default_value_t = Trainer::Fast)]
+    pub(crate) engine: Trainer,
+}
+
+impl Default for RehearseArgs {
+    fn default() -> Self {
+        Self { seed: 0, json: false, out: None, text: None, engine: Trainer::Fast }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Trainer {
+    /// The engine
+    Fast,
+    /// The typed dfdx model
+    Dfdx,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Hugging Face directory or .gguf file to start from
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) model: PathBuf,
+    /// The run's folder: checkpoints, metrics.jsonl, report.md
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Text to train on instead of the recipe's `data`: .txt or .jsonl (field `text`), globs allowed; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) data: Vec<String>,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "STEPS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) save_every: u64,
+    /// Checkpoints that stay
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) keep: u64,
+    /// Train here, whatever the recipe's `device` says
+    #[arg(long, value_enum)]
+    pub(crate) device: Option<DeviceArg>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DeviceArg {
+    /// All cores, f32
+    Cpu,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// Hugging Face directory or .gguf file
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) model: PathBuf,
+    /// Text to score; without it only keys are asked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// Lengths instead of the recipe's (4096, 4K), separated by commas
+    #[arg(long, value_name = "N[,N…]", value_delimiter = ',', value_parser = length)]
+    pub(crate) context: Vec<usize>,
+    /// Non-overlapping pieces of the text to score, and exams to read, at each length
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) documents: u64,
+    /// Sliding-window perplexity with this stride instead of pieces
+    #[arg(long, value_name = "S", value_parser = length)]
+    pub(crate) stride: Option<usize>,
+    /// Seed of the exams
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Hugging Face directory or .gguf file
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) model: PathBuf,
+    /// The text to continue
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+    /// Most tokens to write
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) max_tokens: usize,
+    /// 0 is greedy
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Sample from the most likely tokens that make up this probability
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub(crate) top_p: f64,
+    /// Seed of the sampling
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogitsArgs {
+    /// Hugging Face directory or .gguf file
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) model: PathBuf,
+    /// JSON: {"tokens":[…],"positions":[…],"documents":[…],"targets":[…]}, all but tokens optional
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokens: PathBuf,
+    /// The safetensors file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Also `loss` and `grad.<name>`
+    #[arg(long)]
+    pub(crate) grad: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The run's folder, as given to `train --out`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run: PathBuf,
+    /// The Hugging Face directory to write
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How numbers are stored
+    #[arg(long, value_enum, default_value_t = Storage::Bf16)]
+    pub(crate) dtype: Storage,
+    /// The base model, when it has moved since the run
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) model: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Storage {
+    /// 4 bytes
+    F32,
+    /// 2 bytes, as most models are published
+    Bf16,
+    /// 2 bytes, for older GPUs
+    F16,
+}
+
+/// A length in tokens: `4096`, `4K`, `1M`, as in recipes.
+fn length(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.strip_suffix(['K', 'M', 'k', 'm']) {
+        Some(digits) if text.ends_with(['K', 'k']) => (digits, 1024),
+        Some(digits) => (digits, 1024 * 1024),
+        None => (text, 1),
+    };
+    let count: usize = digits.parse().map_err(|_| format!("`{text}` is not a length; write 4096 or 4K"))?;
+    match count.checked_mul(unit) {
+        Some(tokens) if tokens > 0 => Ok(tokens),
+        _ => Err(format!("`{text}` is not a length that a text can have")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lengths_are_written_as_in_recipes() {
+        assert_eq!(length("4096"), Ok(4096));
+        assert_eq!(length("4K"), Ok(4096));
+        assert_eq!(length("1M"), Ok(1 << 20));
+        for wrong in ["", "0", "K", "4G", "-1", "99999999999999999K"] {
+            assert!(length(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `generate`.
+
+use std::io::{self, Write};
+
+use kernels::device::Cpu;
+use recipe_core::Plan;
+use serde_json::json;
+
+use super::args::GenerateArgs;
+use super::load;
+use crate::engine::{Engine, Mode, Sampling};
+use crate::hub::Special;
+use crate::{Error, Result};
+
+pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
+    let checkpoint = load::checkpoint(plan, &args.model)?;
+    let tokenizer = checkpoint.tokenizer()?.clone();
+    let prompt = tokenizer.encode(&args.prompt, Special::Add)?;
+    if prompt.is_empty() {
+        return Err(Error::usage("the prompt has no tokens; write at least a word".to_owned()));
+    }
+    let mut engine =
+        Engine::new(Cpu::with_limit(plan.device.memory()), &plan.merged(), &checkpoint.weights, 0, Mode::Infer)?;
+    drop(checkpoint);
+    let sampling = Sampling { temperature: args.temperature, top_p: args.top_p, top_k: None, seed: args.seed };
+    let (mut written, mut shown) = (vec![], 0);
+    let mut show = |token: u32| {
+        written.push(token);
+        if args.json {
+            return;
+        }
+        // Bytes of one character may span tokens: only what decodes completely is shown.
+        let text = tokenizer.decode(&written).unwrap_or_default();
+        if !text.ends_with('\u{fffd}') && text.is_char_boundary(shown) {
+            print!("{}", &text[shown..]);
+            let _ = io::stdout().flush();
+            shown = text.len();
+        }
+    };
+    let found = engine.generate(&prompt, &sampling, args.max_tokens, &|id| tokenizer.is_stop(id), &mut show)?;
+    if args.json {
+        let text = tokenizer.decode(&found.tokens)?;
+        return super::print_json(&json!({
+            "prompt_tokens": prompt,
+            "tokens": found.tokens,
+            "text": text,
+            "kv_cache_bytes": found.cache_bytes,
+            "prefill_tokens_per_second": prompt.len() as f64 / found.prefill_seconds,
+            "decode_tokens_per_second": found.tokens.len() as f64 / found.decode_seconds,
+        }));
+    }
+    println!();
+    eprintln!(
+        "{} + {} tokens, KV cache {}, prefill {:.0} tok/s, decode {:.1} tok/s",
+        prompt.len(),
+        found.tokens.len(),
+        recipe_core::readable_bytes(found.cache_bytes),
+        prompt.len() as f64 / found.prefill_seconds,
+        found.tokens.len() as f64 / found.decode_seconds
+    );
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! One command line for every recipe.
+
+mod args;
+mod check;
+mod eval;
+mod export;
+mod generate;
+mod load;
+mod logits;
+mod plan;
+mod rehearse;
+mod train;
+
+use clap::Parser;
+
+use crate::{Recipe, Result};
+use args::{Cli, Command, PlanArgs, RehearseArgs};
+
+/// The program of recipe `R`: reads the command line and does what it says.
+///
+/// # Errors
+/// Whatever the command fails with; its `Debug` form is a readable report, so that `fn main() -> Result<()>` prints it.
+pub fn main<R: Recipe>() -> Result<()> {
+    run::<R>(Cli::parse())
+}
+
+fn run<R: Recipe>(cli: Cli) -> Result<()> {
+    let plan = R::PLAN;
+    match cli.command {
+        None => {
+            plan::run(&plan, &PlanArgs::default())?;
+            rehearse::run::<R>(&RehearseArgs::default())
+        }
+        Some(Command::Plan(args)) => plan::run(&plan, &args),
+        Some(Command::Check(args)) => check::run(&plan, &args),
+        Some(Command::Rehearse(args)) => rehearse::run::<R>(&args),
+        Some(Command::Train(args)) => train::run(&plan, &args),
+        Some(Command::Eval(args)) => eval::run(&plan, &args),
+        Some(Command::Generate(args)) => generate::run(&plan, &args),
+        Some(Command::Logits(args)) => logits::run(&plan, &args),
+        Some(Command::Export(args)) => export::run(&plan, &args),
+    }
+}
+
+/// Prints one JSON object on stdout.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string(value).map_err(|error| crate::Error::usage(error.to_string()))?);
+    Ok(())
+}

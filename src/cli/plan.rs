@@ -1,0 +1,14 @@
+//! `plan`.
+
+use recipe_core::Plan;
+
+use super::args::PlanArgs;
+use crate::{Result, report};
+
+pub(super) fn run(plan: &Plan, args: &PlanArgs) -> Result<()> {
+    if args.json {
+        return super::print_json(&report::plan_json(plan, args.length.unwrap_or(plan.target)));
+    }
+    print!("{}", report::plan_text(plan));
+    Ok(())
+}

@@ -1,0 +1,222 @@
+use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
+
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+use super::*;
+use crate::data::digest::{Digest, hex};
+
+/// The embedded tokenizer.
+fn embedded() -> Encoder {
+    Encoder::new(Tokenizer::from_str(&tokenizer_json()).unwrap(), Some(0), Some(1)).unwrap()
+}
+
+/// A tokenizer that knows no word, so that text comes out as prose, letter by letter.
+fn letters() -> Encoder {
+    let mut json: Value = serde_json::from_str(&tokenizer_json()).unwrap();
+    json["model"]["vocab"].as_object_mut().unwrap().retain(|_, id| id.as_u64().unwrap() < 258);
+    Encoder::new(Tokenizer::from_str(&json.to_string()).unwrap(), None, None).unwrap()
+}
+
+fn text(encoder: &Encoder, tokens: &[u32]) -> String {
+    encoder.tokenizer().decode(tokens, true).unwrap()
+}
+
+/// Octaves of distances, and how often the commonest single distance occurs.
+fn histogram(recalls: &[Recall]) -> ([usize; 14], usize) {
+    let mut octaves = [0; 14];
+    let mut single = HashMap::new();
+    for recall in recalls {
+        octaves[recall.distance.ilog2() as usize] += 1;
+        *single.entry(recall.distance).or_insert(0) += 1;
+    }
+    (octaves, single.into_values().max().unwrap_or(0))
+}
+
+#[test]
+fn a_seed_names_one_document_for_ever() {
+    let encoder = embedded();
+    let digest = |seed| {
+        let tokens = document(&encoder, seed, 500, Density::Standard).unwrap().tokens;
+        hex(&Digest::of(&[&tokens.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>()]))
+    };
+    assert_eq!(digest(Seed::train(1, 2)), "FIXED");
+    let seeds = [Seed::train(1, 2), Seed::train(2, 1), Seed::train(1, 3), Seed::eval(1, 2), Seed::eval(2, 1)];
+    let different: HashSet<_> = seeds.map(digest).into_iter().collect();
+    assert_eq!(different.len(), seeds.len());
+}
+
+#[test]
+fn lengths_are_exact() {
+    for encoder in [embedded(), letters()] {
+        for length in [1, 2, 31, 32, 255, 256, 1000] {
+            for density in [Density::Dense, Density::Standard] {
+                let document = document(&encoder, Seed::train(0, length as u64), length, density).unwrap();
+                assert_eq!(document.tokens.len(), length);
+                assert_eq!(document.tokens[0] == 0, encoder.bos().is_some());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_recalled_was_said() {
+    for encoder in [embedded(), letters()] {
+        let document = document(&encoder, Seed::train(0, 7), 6000, Density::Standard).unwrap();
+        let tokens = &document.tokens;
+        assert!(document.recalls.len() > 20);
+        for mention in &document.mentions {
+            let first = mention.answer.start - mention.distance;
+            assert_eq!(tokens[mention.answer.clone()], tokens[first..first + mention.answer.len()]);
+        }
+        for recall in &document.recalls {
+            let answer = &tokens[recall.answer.clone()];
+            let before = &tokens[..recall.answer.start];
+            assert!(before.windows(answer.len()).any(|window| window == answer), "{}", text(&encoder, answer));
+        }
+    }
+}
+
+#[test]
+fn facts_come_back_at_every_distance_and_at_no_fixed_one() {
+    let encoder = embedded();
+    let documents = (0..24).map(|index| document(&encoder, Seed::train(3, index), 8192, Density::Standard).unwrap());
+    let recalls: Vec<_> = documents.flat_map(|document| document.recalls).collect();
+    let (octaves, single) = histogram(&recalls);
+    let middle = &octaves[4..11];
+    let mean = middle.iter().sum::<usize>() / middle.len();
+    assert!(middle.iter().all(|&count| count.abs_diff(mean) * 4 < mean), "{octaves:?}");
+    assert!(octaves[11] * 4 > mean && octaves[12] * 30 > mean, "{octaves:?}");
+    assert!(single * 50 < recalls.len(), "{single} of {}", recalls.len());
+}
+
+#[test]
+fn a_quarter_of_dense_text_is_values() {
+    let encoder = embedded();
+    let share = |density| {
+        let documents = (0..200).map(|index| document(&encoder, Seed::train(4, index), 256, density).unwrap());
+        let values = documents.map(|document| {
+            let recalled = document.recalls.iter().chain(&document.mentions).map(|recall| recall.answer.len());
+            recalled.sum::<usize>() + document.facts.iter().map(Range::len).sum::<usize>()
+        });
+        values.sum::<usize>() as f64 / (200.0 * 256.0)
+    };
+    assert!((0.22..0.30).contains(&share(Density::Dense)), "{}", share(Density::Dense));
+    assert!((0.17..0.24).contains(&share(Density::Standard)), "{}", share(Density::Standard));
+}
+
+#[test]
+fn nothing_can_be_known_without_reading() {
+    let encoder = embedded();
+    let (mut surnames, mut homes, mut digits) = (HashMap::new(), HashMap::new(), HashMap::new());
+    for index in 0..3000 {
+        let document = document(&encoder, Seed::train(5, index), 128, Density::Dense).unwrap();
+        let words = text(&encoder, &document.tokens);
+        let words: Vec<_> = words.split_whitespace().collect();
+        let mut seen = HashSet::new();
+        for at in 0..words.len().saturating_sub(6) {
+            if lexicon::NAMES.contains(&words[at]) && seen.insert(words[at]) {
+                *surnames.entry([words[at], words[at + 1]].join(" ")).or_insert(0) += 1;
+                if words[at + 2] == "lives" {
+                    *homes.entry([words[at], words[at + 4]].join(" ")).or_insert(0) += 1;
+                }
+                if words[at + 2] == "is" && lexicon::NUMBERS.contains(&words[at + 3]) {
+                    *digits.entry(words[at + 3].to_owned()).or_insert(0) += 1;
+                }
+            }
+        }
+    }
+    for (counts, choices) in [(surnames, 40 * 20), (homes, 40 * 12), (digits, 90)] {
+        let total: usize = counts.values().sum();
+        let mean = total as f64 / choices as f64;
+        let most = counts.values().copied().max().unwrap() as f64;
+        assert!(mean > 1.0, "too few to judge: {total} over {choices}");
+        assert!(most < mean + 6.0 * mean.sqrt() + 1.0, "{most} against a mean of {mean}: {counts:?}");
+    }
+}
+
+#[test]
+fn every_word_is_used() {
+    let encoder = embedded();
+    let used: HashSet<u32> = (0..20)
+        .flat_map(|index| document(&encoder, Seed::train(6, index), 8192, Density::Standard).unwrap().tokens)
+        .collect();
+    for word in words() {
+        let id = encoder.encode(&format!(" {word}")).unwrap()[0];
+        assert!(used.contains(&id), "{word}");
+    }
+}
+
+#[test]
+fn prose_is_the_same_chronicle() {
+    let encoder = letters();
+    let prose = text(&encoder, &document(&encoder, Seed::train(0, 1), 3000, Density::Standard).unwrap().tokens);
+    let sentences: Vec<_> = prose.split_inclusive(['.', '?']).collect();
+    assert!(sentences.len() > 50);
+    for sentence in &sentences[..sentences.len() - 1] {
+        assert!(sentence.starts_with(' ') && !sentence.contains(" ."), "{sentence}");
+    }
+    assert!(prose.contains("The key of "));
+    assert_eq!(encoder.encode(&prose).unwrap().len(), 3000, "pieces join as the whole text does");
+}
+
+/// Holds one exam against the text: each key is said once, at its depth, and asked once.
+fn hold(encoder: &Encoder, seed: Seed, length: usize, depths: &[f64], slack: usize) {
+    let exam = exam(encoder, seed, length, depths).unwrap();
+    assert_eq!(exam.tokens.len(), length);
+    assert_eq!(exam.questions.len(), depths.len());
+    let whole = text(encoder, &exam.tokens).to_lowercase();
+    for question in &exam.questions {
+        let until = text(encoder, &exam.tokens[..question.answer.start]).to_lowercase();
+        let answer = text(encoder, &exam.tokens[question.answer.clone()]).to_lowercase();
+        let asked = &until[until.rfind("the key of").unwrap()..];
+        let owner = asked.trim_start_matches("the key of ").trim_end_matches(['?', ' ']);
+        let statement = format!("the key of {owner} is{answer}");
+        assert_eq!(whole.matches(&statement).count(), 1, "{statement}: {whole}");
+        assert_eq!(whole.matches(owner).count(), 2, "{owner} comes up elsewhere");
+        let said = whole.find(&statement).unwrap();
+        let said = encoder.encode(&whole[..said]).unwrap().len();
+        assert!(said.abs_diff((question.depth * length as f64) as usize) <= slack, "{} at {said}", question.depth);
+    }
+    let mut asked: Vec<f64> = exam.questions.iter().map(|question| question.depth).collect();
+    asked.sort_by(f64::total_cmp);
+    assert_eq!(asked, depths);
+}
+
+#[test]
+fn an_exam_hides_each_key_at_its_depth_and_asks_for_it() {
+    let encoder = embedded();
+    let depths = [0.0, 0.25, 0.5, 0.75, 1.0];
+    for seed in 0..30 {
+        hold(&encoder, Seed::eval(seed, 0), 256, &depths, 120);
+        hold(&encoder, Seed::eval(seed, 1), 2048, &depths, 120);
+    }
+    hold(&encoder, Seed::eval(0, 2), 8192, &(0..20).map(|key| f64::from(key) / 20.0).collect::<Vec<_>>(), 320);
+    hold(&letters(), Seed::eval(0, 3), 4000, &depths, 500);
+}
+
+#[test]
+fn an_exam_reads_as_a_chronicle_up_to_its_head() {
+    let encoder = embedded();
+    let exam = exam(&encoder, Seed::eval(1, 1), 200, &[0.5]).unwrap();
+    let words = text(&encoder, &exam.tokens);
+    let (_, body) = words.split_once(" . ").unwrap();
+    assert!(body.ends_with(" ."), "{body}");
+    let question = exam.questions[0].answer.clone();
+    assert_eq!(question.end, 199, "the last token is the full stop behind the last answer");
+    assert_eq!(question.len(), 2);
+}
+
+#[test]
+fn exams_that_cannot_be_set_say_why() {
+    let encoder = embedded();
+    let says = |length, depths: &[f64]| exam(&encoder, Seed::eval(0, 0), length, depths).unwrap_err().to_string();
+    assert!(says(256, &[0.5, 1.5]).contains("depth 1.5"));
+    assert!(says(256, &[f64::NAN]).contains("depth NaN"));
+    assert!(says(4096, &[0.5; 21]).contains("21 depths; an exam holds at most 20"));
+    assert!(says(60, &[0.1, 0.5, 0.9]).contains("an exam with 3 keys needs at least"), "{}", says(60, &[0.1, 0.5, 0.9]));
+    let needed = |length: usize| exam(&encoder, Seed::eval(0, 0), length, &[0.5]).is_ok();
+    let shortest = (1..200).find(|&length| needed(length)).unwrap();
+    assert!((shortest..300).all(needed), "{shortest}");
+}

@@ -1,0 +1,328 @@
+//! All sources of a plan as one endless row of sequences that can be reached in any order.
+//!
+//! `sequence(seed, index, length)` depends on nothing but its arguments and the files, so a resumed run needs only the
+//! index. Each sequence comes from one source; the sources take turns so that after any number of sequences each is within
+//! two sequences of its share. Within a source the documents are shuffled anew for each epoch, laid end to end with the
+//! tokenizer's begin and end tokens, and cut into sequences; a document that is cut goes on in the next sequence.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use recipe_core::{SourceKind, SourcePlan};
+
+use super::batch::Batch;
+use super::chronicle::{self, Density, Seed};
+use super::encoder::Encoder;
+use super::error::Error;
+use super::rng::Rng;
+use super::source::Format;
+use super::store::{Reading, Store};
+
+/// Keys that a training exam hides.
+const KEYS: usize = 5;
+
+/// Epochs whose order is kept: a sequence may need two.
+const ORDERS: usize = 2;
+
+/// What training reads.
+pub struct Corpus {
+    encoder: Arc<Encoder>,
+    sources: Vec<Source>,
+}
+
+struct Source {
+    /// As the recipe writes it.
+    origin: String,
+    share: f64,
+    text: Text,
+}
+
+enum Text {
+    Files(Packed),
+    Passkey,
+    Chronicle(Density),
+}
+
+/// What one source holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// As the recipe writes it.
+    pub origin: String,
+    /// Share of the training tokens.
+    pub share: f64,
+    /// Documents in an epoch; nothing for generated text, which has no end.
+    pub documents: Option<usize>,
+    /// Tokens in an epoch, begin and end tokens included.
+    pub tokens: Option<u64>,
+    /// Tokens of the longest document.
+    pub longest: Option<u64>,
+}
+
+impl Corpus {
+    /// Opens every source; text that the cache in `cache` does not hold is tokenised first and reported meanwhile.
+    ///
+    /// # Errors
+    /// A glob without a match, a file that is unreadable, not UTF-8 or not JSONL, a source without text, a cache folder
+    /// that cannot be written.
+    pub fn open(
+        plan: &[SourcePlan],
+        encoder: Arc<Encoder>,
+        cache: &Path,
+        report: &mut dyn FnMut(Reading<'_>),
+    ) -> Result<Self, Error> {
+        if plan.is_empty() {
+            return Err(Error::NoSource);
+        }
+        let open = |source: &SourcePlan| Source::open(source, &encoder, cache, report);
+        let sources = plan.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { encoder, sources })
+    }
+
+    /// Nothing but generated documents.
+    pub fn chronicle(encoder: Arc<Encoder>, density: Density) -> Self {
+        let source = Source { origin: "chronicle".to_owned(), share: 1.0, text: Text::Chronicle(density) };
+        Self { encoder, sources: vec![source] }
+    }
+
+    /// Sequence `index` of the run `seed`: exactly `length` tokens.
+    ///
+    /// # Errors
+    /// When the cache cannot be read any more, or a length of 0 is asked for.
+    pub fn sequence(&self, seed: u64, index: u64, length: usize) -> Result<Batch, Error> {
+        if length == 0 {
+            return Err(Error::Batch { what: "a sequence of 0 tokens was asked for".to_owned() });
+        }
+        let (number, ordinal) = self.turn(index);
+        let generated = Seed::train(seed, ordinal);
+        let tokens = match &self.sources[number].text {
+            Text::Files(packed) => return packed.sequence([seed, number as u64], ordinal, length),
+            Text::Passkey => passkey(&self.encoder, generated, length)?,
+            Text::Chronicle(density) => chronicle::document(&self.encoder, generated, length, *density)?.tokens,
+        };
+        Batch::sequence(tokens, &[0])
+    }
+
+    /// What the sources hold, in the order of the plan.
+    pub fn summaries(&self) -> Vec<Summary> {
+        self.sources.iter().map(Source::summary).collect()
+    }
+
+    /// How often each source has been read when `index` sequences of `length` are done; 0 for generated text.
+    pub fn epochs(&self, index: u64, length: usize) -> Vec<f64> {
+        let counts = self.counts(index);
+        let epochs = self.sources.iter().zip(counts).map(|(source, count)| match &source.text {
+            Text::Files(packed) => count as f64 * length as f64 / packed.tokens as f64,
+            Text::Passkey | Text::Chronicle(_) => 0.0,
+        });
+        epochs.collect()
+    }
+
+    /// What to know before `sequences` sequences of `length` tokens are read.
+    pub fn notes(&self, length: usize, sequences: u64) -> Vec<String> {
+        let epochs = self.epochs(sequences, length);
+        let sources = self.summaries().into_iter().zip(epochs);
+        sources.flat_map(|(source, epochs)| source.notes(length, epochs)).collect()
+    }
+
+    /// Whose turn `index` is, and how many turns that source had before.
+    fn turn(&self, index: u64) -> (usize, u64) {
+        let mut counts = self.counts(index);
+        let number = self.next(&counts, index);
+        (number, std::mem::take(&mut counts[number]))
+    }
+
+    /// How many of the first `index` sequences came from each source.
+    fn counts(&self, index: u64) -> Vec<u64> {
+        let mut counts = vec![0; self.sources.len()];
+        if let [count] = &mut counts[..] {
+            *count = index;
+            return counts;
+        }
+        for turn in 0..index {
+            let number = self.next(&counts, turn);
+            counts[number] += 1;
+        }
+        counts
+    }
+
+    /// The source that is farthest behind its share; the first of equals.
+    fn next(&self, counts: &[u64], turn: u64) -> usize {
+        let behind = |number: usize| self.sources[number].share * (turn + 1) as f64 - counts[number] as f64;
+        (1..counts.len()).fold(0, |best, number| if behind(number) > behind(best) { number } else { best })
+    }
+}
+
+/// A document that asks for keys all along, or an exam at its end, by turns.
+fn passkey(encoder: &Encoder, seed: Seed, length: usize) -> Result<Vec<u32>, Error> {
+    let mut rng = seed.stream(2);
+    if rng.chance(50) {
+        let depths: [f64; KEYS] = std::array::from_fn(|_| rng.below(1001) as f64 / 1000.0);
+        match chronicle::exam(encoder, seed, length, &depths) {
+            Ok(exam) => return Ok(exam.tokens),
+            Err(Error::ExamTooShort { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(chronicle::document(encoder, seed, length, Density::Standard)?.tokens)
+}
+
+impl Source {
+    fn open(
+        plan: &SourcePlan,
+        encoder: &Encoder,
+        cache: &Path,
+        report: &mut dyn FnMut(Reading<'_>),
+    ) -> Result<Self, Error> {
+        let (origin, glob, format) = match &plan.kind {
+            SourceKind::Text { glob } => (format!("text(\"{glob}\")"), glob, Format::Text),
+            SourceKind::Jsonl { glob, field } => {
+                (format!("jsonl(\"{glob}\", field = \"{field}\")"), glob, Format::Jsonl { field: field.to_string() })
+            }
+            SourceKind::Passkey => {
+                return Ok(Self { origin: "passkey".to_owned(), share: plan.share, text: Text::Passkey });
+            }
+        };
+        let store = Store::open(glob, &format, encoder, cache, report)?;
+        if store.tokens == 0 {
+            return Err(Error::Empty { origin });
+        }
+        let packed = Packed::new(store, [encoder.bos(), encoder.eos()]);
+        Ok(Self { origin, share: plan.share, text: Text::Files(packed) })
+    }
+
+    fn summary(&self) -> Summary {
+        let files = match &self.text {
+            Text::Files(packed) => Some(packed),
+            Text::Passkey | Text::Chronicle(_) => None,
+        };
+        Summary {
+            origin: self.origin.clone(),
+            share: self.share,
+            documents: files.map(|packed| packed.store.documents()),
+            tokens: files.map(|packed| packed.tokens),
+            longest: files.map(|packed| packed.longest),
+        }
+    }
+}
+
+impl Summary {
+    fn notes(&self, length: usize, epochs: f64) -> Vec<String> {
+        let (Some(tokens), Some(longest)) = (self.tokens, self.longest) else { return Vec::new() };
+        let (origin, mut notes) = (&self.origin, Vec::new());
+        if tokens < length as u64 {
+            notes.push(format!("{origin} holds {tokens} tokens, fewer than one sequence of {length}; each sequence repeats it"));
+        } else if epochs > 1.0 {
+            notes.push(format!("{origin} holds {tokens} tokens and will be read {epochs:.1} times"));
+        }
+        if longest < length as u64 {
+            notes.push(format!(
+                "the longest document of {origin} has {longest} tokens; in sequences of {length} nothing of it is seen at a longer distance"
+            ));
+        }
+        notes
+    }
+}
+
+/// The documents of a store laid end to end.
+struct Packed {
+    store: Store,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    tokens: u64,
+    longest: u64,
+    orders: Mutex<Vec<([u64; 3], Arc<Order>)>>,
+}
+
+/// One epoch: which document comes when, and where each ends.
+struct Order {
+    documents: Vec<usize>,
+    ends: Vec<u64>,
+}
+
+impl Packed {
+    fn new(store: Store, [bos, eos]: [Option<u32>; 2]) -> Self {
+        let extra = u64::from(bos.is_some()) + u64::from(eos.is_some());
+        let tokens = store.tokens + extra * store.documents() as u64;
+        let longest = (0..store.documents()).map(|document| store.length(document) + extra).max().unwrap_or(0);
+        Self { store, bos, eos, tokens, longest, orders: Mutex::default() }
+    }
+
+    fn sequence(&self, [seed, source]: [u64; 2], ordinal: u64, length: usize) -> Result<Batch, Error> {
+        let (mut tokens, mut starts) = (Vec::with_capacity(length), Vec::new());
+        let mut place = u128::from(ordinal) * length as u128;
+        while tokens.len() < length {
+            let epoch = (place / u128::from(self.tokens)) as u64;
+            let offset = (place % u128::from(self.tokens)) as u64;
+            let order = self.order([seed, source, epoch]);
+            let before = tokens.len();
+            self.pack(&order, offset, length, &mut tokens, &mut starts)?;
+            place += (tokens.len() - before) as u128;
+        }
+        Batch::sequence(tokens, &starts)
+    }
+
+    /// Appends the epoch from `offset` on until it ends or the sequence is full.
+    fn pack(
+        &self,
+        order: &Order,
+        offset: u64,
+        length: usize,
+        tokens: &mut Vec<u32>,
+        starts: &mut Vec<usize>,
+    ) -> Result<(), Error> {
+        let mut offset = offset;
+        let first = order.ends.partition_point(|&end| end <= offset);
+        for turn in first..order.documents.len() {
+            if tokens.len() == length {
+                break;
+            }
+            let begin = turn.checked_sub(1).map_or(0, |before| order.ends[before]);
+            let count = (length - tokens.len()).min((order.ends[turn] - offset) as usize);
+            starts.push(tokens.len());
+            self.read(order.documents[turn], offset - begin, count, tokens)?;
+            offset += count as u64;
+        }
+        Ok(())
+    }
+
+    /// Appends tokens `from..from + count` of a document with its specials.
+    fn read(&self, document: usize, from: u64, count: usize, tokens: &mut Vec<u32>) -> Result<(), Error> {
+        let full = tokens.len() + count;
+        let before = u64::from(self.bos.is_some());
+        tokens.extend(self.bos.filter(|_| from == 0));
+        let inside = from.saturating_sub(before);
+        let left = self.store.length(document) - inside.min(self.store.length(document));
+        let taken = (full - tokens.len()).min(left as usize);
+        self.store.read(document, inside, taken, tokens)?;
+        tokens.extend(self.eos.filter(|_| tokens.len() < full));
+        Ok(())
+    }
+
+    fn order(&self, key: [u64; 3]) -> Arc<Order> {
+        let mut kept = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, order)) = kept.iter().find(|(of, _)| *of == key) {
+            return order.clone();
+        }
+        let order = Arc::new(self.shuffled(key));
+        kept.push((key, order.clone()));
+        if kept.len() > ORDERS {
+            kept.remove(0);
+        }
+        order
+    }
+
+    fn shuffled(&self, key: [u64; 3]) -> Order {
+        let mut documents: Vec<usize> = (0..self.store.documents()).collect();
+        Rng::new(&key).shuffle(&mut documents);
+        let extra = u64::from(self.bos.is_some()) + u64::from(self.eos.is_some());
+        let mut end = 0;
+        let ends = documents.iter().map(|&document| {
+            end += self.store.length(document) + extra;
+            end
+        });
+        Order { ends: ends.collect(), documents }
+    }
+}
+
+#[cfg(test)]
+mod tests;

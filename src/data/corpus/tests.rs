@@ -1,0 +1,237 @@
+use std::cell::RefCell;
+use std::fs;
+use std::str::FromStr;
+
+use recipe_core::{SourceKind, SourcePlan};
+use tokenizers::Tokenizer;
+
+use super::*;
+use crate::data::IGNORE;
+
+const BOS: u32 = 0;
+const EOS: u32 = 1;
+
+fn encoder(bos: Option<u32>, eos: Option<u32>) -> Arc<Encoder> {
+    let tokenizer = Tokenizer::from_str(&chronicle::tokenizer_json()).unwrap();
+    Arc::new(Encoder::new(tokenizer, bos, eos).unwrap())
+}
+
+/// A folder with `count` text files of 1, 2, … words, each word of file n being the number 10 + n.
+struct Folder {
+    dir: tempfile::TempDir,
+}
+
+impl Folder {
+    fn new(count: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for file in 0..count {
+            let text = format!(" {}", 10 + file).repeat(file + 1);
+            fs::write(dir.path().join(format!("{file:02}.txt")), text).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn glob(&self, pattern: &str) -> String {
+        self.dir.path().join(pattern).display().to_string()
+    }
+
+    fn text(&self, share: f64) -> SourcePlan {
+        SourcePlan { kind: SourceKind::Text { glob: self.glob("*.txt").into() }, share }
+    }
+
+    fn open(&self, plan: &[SourcePlan], encoder: Arc<Encoder>) -> Result<Corpus, Error> {
+        Corpus::open(plan, encoder, &self.dir.path().join("cache"), &mut |_| {})
+    }
+}
+
+fn passkey(share: f64) -> SourcePlan {
+    SourcePlan { kind: SourceKind::Passkey, share }
+}
+
+/// The first `count` sequences as one row of tokens.
+fn row(corpus: &Corpus, seed: u64, count: u64, length: usize) -> Vec<u32> {
+    (0..count).flat_map(|index| corpus.sequence(seed, index, length).unwrap().tokens).collect()
+}
+
+#[test]
+fn an_epoch_holds_every_document_once_with_its_specials() {
+    let folder = Folder::new(12);
+    for (bos, eos) in [(Some(BOS), Some(EOS)), (Some(BOS), None), (None, Some(EOS)), (None, None)] {
+        let corpus = folder.open(&[folder.text(1.0)], encoder(bos, eos)).unwrap();
+        let epoch = corpus.summaries()[0].tokens.unwrap() as usize;
+        assert_eq!(epoch, 78 + 12 * (usize::from(bos.is_some()) + usize::from(eos.is_some())));
+        for length in [1, 2, 7, epoch, epoch + 5] {
+            let count = (2 * epoch).div_ceil(length) as u64;
+            let tokens = row(&corpus, 5, count, length);
+            let expected = |file: u32| {
+                let id = corpus.encoder.encode(&format!(" {}", 10 + file)).unwrap()[0];
+                let body = vec![id; file as usize + 1];
+                [bos.into_iter().collect(), body, eos.into_iter().collect::<Vec<_>>()].concat()
+            };
+            for epoch in [&tokens[..epoch], &tokens[epoch..2 * epoch]] {
+                for file in 0..12 {
+                    let expected = expected(file);
+                    let found = epoch.windows(expected.len()).filter(|window| *window == expected).count();
+                    assert_eq!(found, 1, "file {file}, length {length}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_row_does_not_depend_on_how_it_is_cut() {
+    let folder = Folder::new(9);
+    let corpus = folder.open(&[folder.text(1.0)], encoder(Some(BOS), Some(EOS))).unwrap();
+    let whole = row(&corpus, 1, 1, 300);
+    for length in [1, 10, 75] {
+        assert_eq!(row(&corpus, 1, (300 / length) as u64, length), whole, "{length}");
+    }
+}
+
+#[test]
+fn a_sequence_can_be_reached_in_any_order() {
+    let folder = Folder::new(9);
+    let plan = [folder.text(0.75), passkey(0.25)];
+    let encoder = encoder(Some(BOS), Some(EOS));
+    let corpus = folder.open(&plan, encoder.clone()).unwrap();
+    let forwards: Vec<_> = (0..40).map(|index| corpus.sequence(3, index, 32).unwrap()).collect();
+    let again = folder.open(&plan, encoder).unwrap();
+    for index in (0..40).rev() {
+        assert_eq!(again.sequence(3, index, 32).unwrap(), forwards[index as usize], "{index}");
+    }
+}
+
+#[test]
+fn seeds_and_epochs_shuffle() {
+    let folder = Folder::new(12);
+    let corpus = folder.open(&[folder.text(1.0)], encoder(None, None)).unwrap();
+    let row = |seed| row(&corpus, seed, 2, 78);
+    assert_ne!(row(0), row(1));
+    let both = row(0);
+    assert_ne!(both[..78], both[78..]);
+}
+
+#[test]
+fn documents_stay_apart() {
+    let folder = Folder::new(12);
+    let corpus = folder.open(&[folder.text(1.0)], encoder(Some(BOS), Some(EOS))).unwrap();
+    for index in 0..20 {
+        let batch = corpus.sequence(2, index, 23).unwrap();
+        batch.check(chronicle::VOCAB).unwrap();
+        assert_eq!(batch.len(), 23);
+        for row in 0..23 {
+            let last = row == 22 || batch.documents[row + 1] != batch.documents[row];
+            let target = if last { IGNORE } else { batch.tokens[row + 1] as i32 };
+            assert_eq!(batch.targets[row], target);
+            if row > 0 {
+                let begins = batch.tokens[row] == BOS;
+                assert_eq!(batch.documents[row] != batch.documents[row - 1], begins);
+                assert_eq!(batch.positions[row], if begins { 0 } else { batch.positions[row - 1] + 1 });
+            }
+        }
+    }
+}
+
+#[test]
+fn shares_are_kept_at_every_moment() {
+    let folder = Folder::new(3);
+    for shares in [vec![0.9, 0.1], vec![0.5, 0.3, 0.2], vec![0.85, 0.05, 0.05, 0.05], vec![1.0 / 3.0; 3]] {
+        let plan: Vec<_> = shares.iter().map(|&share| passkey(share)).collect();
+        let corpus = folder.open(&plan, encoder(None, None)).unwrap();
+        for index in 0..500 {
+            let counts = corpus.counts(index);
+            assert_eq!(counts.iter().sum::<u64>(), index);
+            for (&count, share) in counts.iter().zip(&shares) {
+                assert!((count as f64 - share * index as f64).abs() < 2.0, "{counts:?} after {index} of {shares:?}");
+            }
+            let (number, ordinal) = corpus.turn(index);
+            assert_eq!(ordinal, counts[number]);
+            assert_eq!(corpus.counts(index + 1)[number], ordinal + 1);
+        }
+    }
+}
+
+#[test]
+fn passkey_text_is_documents_and_exams() {
+    let folder = Folder::new(1);
+    let corpus = folder.open(&[passkey(1.0)], encoder(Some(BOS), Some(EOS))).unwrap();
+    let mut exams = 0;
+    for index in 0..40 {
+        let batch = corpus.sequence(0, index, 512).unwrap();
+        batch.check(chronicle::VOCAB).unwrap();
+        assert_eq!((batch.len(), batch.counted()), (512, 511));
+        let text = corpus.encoder.tokenizer().decode(&batch.tokens[512 - 12 * KEYS..], true).unwrap();
+        exams += usize::from(text.matches("what is the key of").count() == KEYS);
+    }
+    assert!((10..30).contains(&exams), "{exams}");
+    assert_eq!(corpus.sequence(0, 0, 3).unwrap().len(), 3, "too short for an exam");
+    assert_eq!(corpus.summaries()[0].tokens, None);
+}
+
+#[test]
+fn the_cache_follows_content_field_and_tokenizer() {
+    let folder = Folder::new(2);
+    fs::write(folder.dir.path().join("a.jsonl"), "{\"text\": \" 10\", \"body\": \" 11 11\"}\n").unwrap();
+    let jsonl = |field: &'static str| SourcePlan {
+        kind: SourceKind::Jsonl { glob: folder.glob("a.jsonl").into(), field: field.into() },
+        share: 1.0,
+    };
+    let cache = folder.dir.path().join("cache");
+    let made = |plan: SourcePlan| {
+        let paths = RefCell::new(Vec::new());
+        let mut report = |reading: Reading<'_>| paths.borrow_mut().push(reading.path.file_name().unwrap().to_owned());
+        Corpus::open(&[plan], encoder(None, None), &cache, &mut report).unwrap();
+        paths.into_inner()
+    };
+    assert_eq!(made(folder.text(1.0)), ["00.txt", "01.txt"]);
+    assert!(made(folder.text(1.0)).is_empty());
+    fs::rename(folder.dir.path().join("01.txt"), folder.dir.path().join("02.txt")).unwrap();
+    assert!(made(folder.text(1.0)).is_empty(), "the name of a file does not matter");
+    fs::write(folder.dir.path().join("02.txt"), " 33").unwrap();
+    assert_eq!(made(folder.text(1.0)), ["02.txt"]);
+    assert_eq!(made(jsonl("text")), ["a.jsonl"]);
+    assert_eq!(made(jsonl("body")), ["a.jsonl"]);
+    assert!(made(jsonl("text")).is_empty());
+    let mut other: serde_json::Value = serde_json::from_str(&chronicle::tokenizer_json()).unwrap();
+    other["model"]["ignore_merges"] = false.into();
+    let other = Tokenizer::from_str(&other.to_string()).unwrap();
+    let other = Arc::new(Encoder::new(other, None, None).unwrap());
+    let corpus = Corpus::open(&[jsonl("text")], other, &cache, &mut |_| {}).unwrap();
+    assert_eq!(corpus.summaries()[0].tokens, Some(3), "letters, since this tokenizer knows no word");
+}
+
+#[test]
+fn long_files_give_the_tokens_of_their_whole_text() {
+    let folder = Folder::new(0);
+    let text = " the old mill .\n\nthe  road\n to  selby ?\n".repeat(60_000);
+    fs::write(folder.dir.path().join("long.txt"), &text).unwrap();
+    let encoder = encoder(None, None);
+    let corpus = folder.open(&[folder.text(1.0)], encoder.clone()).unwrap();
+    let tokens = encoder.encode(&text).unwrap();
+    assert!(text.len() > 2 << 20);
+    assert_eq!(row(&corpus, 0, 1, tokens.len()), tokens);
+}
+
+#[test]
+fn notes_tell_what_a_user_should_know() {
+    let folder = Folder::new(12);
+    let corpus = folder.open(&[folder.text(1.0)], encoder(None, None)).unwrap();
+    assert_eq!(corpus.epochs(39, 4), [2.0]);
+    assert!(corpus.notes(4, 10).is_empty());
+    let notes = corpus.notes(16, 50);
+    assert!(notes[0].contains("78 tokens and will be read 10.3 times"), "{notes:?}");
+    assert!(notes[1].contains("the longest document of"), "{notes:?}");
+    assert!(corpus.notes(100, 1)[0].contains("fewer than one sequence of 100"));
+}
+
+#[test]
+fn sources_without_text_are_refused() {
+    let folder = Folder::new(0);
+    fs::write(folder.dir.path().join("a.txt"), "").unwrap();
+    let says = |plan: &[SourcePlan]| folder.open(plan, encoder(Some(BOS), None)).err().unwrap().to_string();
+    assert!(says(&[folder.text(1.0)]).contains("its files hold no text"));
+    assert!(says(&[]).contains("there is no data to train on"));
+    let corpus = folder.open(&[passkey(1.0)], encoder(None, None)).unwrap();
+    assert!(corpus.sequence(0, 0, 0).is_err());
+}

@@ -1,0 +1,30 @@
+//! What can go wrong while evaluating.
+
+use thiserror::Error as ThisError;
+
+/// A failure of an evaluation.
+#[derive(Debug, ThisError)]
+pub enum Error {
+    /// The engine stopped.
+    #[error(transparent)]
+    Engine(#[from] crate::engine::Error),
+    /// The exam could not be written.
+    #[error(transparent)]
+    Data(#[from] crate::data::Error),
+    /// Too little text for even one piece.
+    #[error("the text has {tokens} tokens, and one piece needs {context}; give a longer --text or a shorter --context")]
+    TooShort {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Tokens of a piece.
+        context: usize,
+    },
+    /// A sliding window that does not slide.
+    #[error("a stride of {stride} does not fit a window of {context}; it is at least 1 and at most the window")]
+    Stride {
+        /// Tokens between windows.
+        stride: usize,
+        /// Tokens of a window.
+        context: usize,
+    },
+}

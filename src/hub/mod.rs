@@ -1,0 +1,36 @@
+//! Models on disk: Hugging Face directories are read and written, GGUF files are read.
+//!
+//! Weights come as f32 under Hugging Face's names, with the rows of `q_proj` and `k_proj` in Hugging Face's order, whatever
+//! the file's format. A checkpoint is held against its own configuration before its values are read, and a file that lies
+//! is refused with its name, the tensor's, what was expected and what is there. What reads and writes here knows nothing of
+//! recipes or training.
+
+mod directory;
+mod dtype;
+mod error;
+mod fit;
+mod gguf;
+mod layout;
+mod listed;
+mod read;
+mod save;
+mod staging;
+mod tensor_file;
+mod tokenizer;
+mod weights;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use dtype::Dtype;
+pub use error::Error;
+pub use layout::layout;
+pub use listed::Listed;
+pub use read::{Checkpoint, Format, Header, Source};
+pub use save::save;
+pub use staging::{save_bytes, sweep};
+pub use tensor_file::TensorFile;
+pub use tokenizer::{Special, Tokenizer};
+pub use weights::{Tensor, View, Weights};
+pub use write::{Options, write};

@@ -1,0 +1,3 @@
+//! Whole checkpoints: read, written, damaged.
+
+mod real;

@@ -1,0 +1,28 @@
+//! What a person reads: plans, tables, plots, progress and reports.
+//!
+//! Everything here turns numbers into text; nothing computes a number that a plan or a run already has.
+
+mod error;
+mod evaluation;
+mod files;
+pub mod number;
+mod plan;
+mod plot;
+mod progress;
+mod rehearsal;
+mod run;
+mod table;
+mod training;
+
+pub use error::Error;
+pub use evaluation::{PasskeyRow, PerplexityRow, passkey_grid, passkey_table, perplexity_table, position_plot};
+pub use plan::{Rate, plan_json, plan_text, plan_text_at};
+pub use plot::{Axis, HeatGrid, LinePlot, Mark, Scale, Series, Unit};
+pub use progress::Progress;
+pub use rehearsal::{RehearsalReport, RehearsalRow, rehearsal_findings, rehearsal_table};
+pub use run::RunReport;
+pub use table::{Align, Table};
+pub use training::{training_plot, training_table};
+
+#[cfg(test)]
+mod samples;

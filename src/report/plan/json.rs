@@ -1,0 +1,155 @@
+//! A plan for programs: what `plan --json` prints.
+
+use recipe_core::{AdaptPlan, Device, Llama, Pattern, Plan, SourceKind, SourcePlan, StageFlops, StagePlan, Target, Work};
+use serde_json::{Map, Value, json};
+
+use super::stage_tokens;
+
+/// The plan as one JSON object; `rope.inv_freq` is that of a sequence of `length` tokens.
+///
+/// Names are Hugging Face's where it has one. `memory` and `flops` hold their terms only, sums stand beside them;
+/// `flops` is all training, or reading the target once where nothing is trained.
+pub fn plan_json(plan: &Plan, length: usize) -> Value {
+    let (counts, memory) = (plan.counts(), plan.memory());
+    let (flops, flops_total) = flops(plan);
+    let terms: Map<String, Value> = memory.terms.iter().map(|term| (term.name.to_string(), term.bytes.into())).collect();
+    json!({
+        "name": plan.name,
+        "model": model(&plan.model),
+        "context": { "native": plan.model.context, "target": plan.target },
+        "rope": rope(plan, length),
+        "layers": plan.layers.iter().enumerate().map(layer).collect::<Vec<_>>(),
+        "block": plan.block,
+        "adapt": adapt(&plan.adapt),
+        "parameters": counts.base().saturating_add(counts.adapters),
+        "adapters": counts.adapters,
+        "trainable": counts.trainable,
+        "data": plan.data.iter().map(source).collect::<Vec<_>>(),
+        "stages": plan.stages.iter().zip(plan.flops().stages).map(stage).collect::<Vec<_>>(),
+        "eval": plan.eval.iter().map(|eval| json!({ "kind": eval.word(), "lengths": eval.lengths() })).collect::<Vec<_>>(),
+        "device": device(plan.device),
+        "memory": terms,
+        "memory_total": memory.total,
+        "memory_available": available(plan.device),
+        "kv_bytes": plan.kv_cache_bytes(plan.target),
+        "kv_bytes_full": plan.kv_cache_bytes_full(plan.target),
+        "flops": flops,
+        "flops_total": flops_total,
+        "notes": plan.notes,
+    })
+}
+
+fn model(model: &Llama) -> Value {
+    json!({
+        "num_hidden_layers": model.layers,
+        "hidden_size": model.hidden,
+        "num_attention_heads": model.heads,
+        "num_key_value_heads": model.kv_heads,
+        "head_dim": model.head_dim,
+        "intermediate_size": model.ffn,
+        "vocab_size": model.vocab,
+        "max_position_embeddings": model.context,
+        "rope_theta": model.rope_theta,
+        "rms_norm_eps": model.norm_eps,
+        "tie_word_embeddings": model.tied,
+    })
+}
+
+fn rope(plan: &Plan, length: usize) -> Value {
+    json!({
+        "rope_type": plan.rope.scaling.rope_type(),
+        "rope_theta": plan.rope.theta,
+        "factor": plan.rope.scaling_factor(),
+        "attention_factor": plan.rope.attention_factor(),
+        "length": length,
+        "inv_freq": plan.rope.inv_freq(length),
+    })
+}
+
+fn layer((index, pattern): (usize, &Pattern)) -> Value {
+    match pattern {
+        Pattern::Full => json!({ "index": index, "pattern": "full" }),
+        Pattern::Window { window, sink } => {
+            json!({ "index": index, "pattern": "window", "window": window, "sink": sink })
+        }
+    }
+}
+
+fn adapt(adapt: &AdaptPlan) -> Value {
+    match adapt {
+        AdaptPlan::Full => json!({ "kind": "full" }),
+        AdaptPlan::Lora { rank, alpha, targets, embed, norm, quantized } => json!({
+            "kind": if *quantized { "qlora" } else { "lora" },
+            "r": rank,
+            "lora_alpha": alpha,
+            "target_modules": targets.iter().map(|target: &Target| target.name()).collect::<Vec<_>>(),
+            "embed": embed,
+            "norm": norm,
+        }),
+    }
+}
+
+fn source(source: &SourcePlan) -> Value {
+    let share = source.share;
+    match &source.kind {
+        SourceKind::Text { glob } => json!({ "kind": "text", "glob": glob, "share": share }),
+        SourceKind::Jsonl { glob, field } => json!({ "kind": "jsonl", "glob": glob, "field": field, "share": share }),
+        SourceKind::Passkey => json!({ "kind": "passkey", "share": share }),
+    }
+}
+
+fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {
+    json!({
+        "steps": stage.steps,
+        "length": stage.length,
+        "batch": stage.batch,
+        "tokens": stage_tokens(stage),
+        "lr": stage.lr,
+        "warmup": stage.warmup,
+        "schedule": super::schedule_word(stage.schedule),
+        "betas": [stage.beta1, stage.beta2],
+        "weight_decay": stage.weight_decay,
+        "clip": stage.clip,
+        "seed": stage.seed,
+        "recompute": if stage.recompute { "every" } else { "none" },
+        "flops_per_step": by_term(&work.terms),
+        "flops_total": work.total,
+    })
+}
+
+fn device(device: Device) -> Value {
+    let kind = match device {
+        Device::Cpu { .. } => "cpu",
+        Device::Cuda { .. } => "cuda",
+    };
+    json!({ "kind": kind, "memory": available(device) })
+}
+
+/// Bytes, or null where nothing limits them.
+fn available(device: Device) -> Option<u64> {
+    Some(device.memory()).filter(|bytes| *bytes < u64::MAX)
+}
+
+/// Terms over all steps of all stages, and their sum.
+fn flops(plan: &Plan) -> (Map<String, Value>, f64) {
+    let all = plan.flops();
+    if all.stages.is_empty() {
+        let terms = plan.forward_flops(plan.target);
+        return (by_term(&terms), terms.iter().map(|term| term.flops).sum());
+    }
+    let mut terms: Vec<Work> = vec![];
+    for (stage, planned) in all.stages.iter().zip(plan.stages.iter()) {
+        for term in &stage.terms {
+            let flops = term.flops * planned.steps as f64;
+            match terms.iter_mut().find(|known| known.name == term.name) {
+                Some(known) => known.flops += flops,
+                None => terms.push(Work { name: term.name.clone(), flops }),
+            }
+        }
+    }
+    (by_term(&terms), all.total)
+}
+
+fn by_term(terms: &[Work]) -> Map<String, Value> {
+    terms.iter().map(|term| (term.name.to_string(), term.flops.into())).collect()
+}

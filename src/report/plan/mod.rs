@@ -1,0 +1,198 @@
+//! A plan for people ([`plan_text`]) and for programs ([`plan_json`]).
+
+mod json;
+mod layer_map;
+mod page;
+mod summary;
+mod work;
+
+use recipe_core::{Device, Plan, Schedule, SourceKind, SourcePlan, StagePlan};
+
+use super::number;
+use super::table::{Align, Table};
+pub use json::plan_json;
+use page::Page;
+pub(super) use page::wrapped;
+pub(super) use summary::summary;
+pub use work::Rate;
+
+/// What `plan` prints. Times follow from the rates that [`Rate::assumed`] names.
+pub fn plan_text(plan: &Plan) -> String {
+    plan_text_at(plan, &Rate::assumed(plan.device))
+}
+
+/// [`plan_text`] with the times that `rates` give; without a rate there is no time.
+pub fn plan_text_at(plan: &Plan, rates: &[Rate]) -> String {
+    let mut page = Page::new(&plan.name);
+    for (label, text) in summary(plan) {
+        page.line(label, &text);
+    }
+    page.block("layers", &layer_map::layer_map(&plan.layers));
+    page.block("training", &training(plan));
+    page.block("data", &data(plan));
+    page.block("memory", &memory(plan));
+    page.block("KV cache", &kv_cache(plan));
+    page.block("FLOPs", &work::work(plan, rates));
+    page.block("evaluation", &evaluation(plan));
+    page.block("notes", &notes(plan));
+    page.finish()
+}
+
+fn training(plan: &Plan) -> String {
+    if plan.stages.is_empty() {
+        return "none: the model is only read\n".to_owned();
+    }
+    let columns = ["stage", "steps", "length", "batch", "tokens", "peak lr", "warm-up"].map(|name| (name, Align::Right));
+    let words = ["schedule", "recompute"].map(|name| (name, Align::Left));
+    let mut table = Table::new(columns.into_iter().chain(words));
+    for (index, stage) in plan.stages.iter().enumerate() {
+        table.row(stage_row(index, stage));
+    }
+    if plan.stages.len() > 1 {
+        let steps: f64 = plan.stages.iter().map(|stage| stage.steps as f64).sum();
+        let tokens: f64 = plan.stages.iter().map(|stage| stage_tokens(stage) as f64).sum();
+        table.rule();
+        table.row(["all".to_owned(), number::plain(steps), String::new(), String::new(), number::count(tokens)]);
+    }
+    table.to_text() + &wrapped(&optimizers(&plan.stages))
+}
+
+fn stage_row(index: usize, stage: &StagePlan) -> [String; 9] {
+    [
+        (index + 1).to_string(),
+        stage.steps.to_string(),
+        number::tokens(stage.length),
+        stage.batch.to_string(),
+        number::count(stage_tokens(stage) as f64),
+        number::scientific(stage.lr),
+        stage.warmup.to_string(),
+        schedule_word(stage.schedule).to_owned(),
+        if stage.recompute { "every layer" } else { "none" }.to_owned(),
+    ]
+}
+
+/// Tokens that a stage sees.
+fn stage_tokens(stage: &StagePlan) -> u64 {
+    [stage.length, stage.batch].iter().fold(stage.steps as u64, |product, factor| product.saturating_mul(*factor as u64))
+}
+
+fn schedule_word(schedule: Schedule) -> &'static str {
+    match schedule {
+        Schedule::Constant => "constant",
+        Schedule::Cosine => "cosine",
+        Schedule::Linear => "linear",
+    }
+}
+
+/// One line where all stages have the same optimiser, one per stage otherwise. Seeds differ between stages.
+fn optimizers(stages: &[StagePlan]) -> String {
+    let lines: Vec<String> = stages.iter().map(optimizer).collect();
+    let same = lines.windows(2).all(|pair| pair[0] == pair[1]);
+    let seeds: Vec<String> = stages.iter().map(|stage| stage.seed.to_string()).collect();
+    let word = if seeds.len() > 1 { "seeds" } else { "seed" };
+    if same {
+        return format!("{}; {word} {}\n", lines.first().map_or("", String::as_str), seeds.join(", "));
+    }
+    let numbered = lines.iter().zip(seeds).enumerate();
+    numbered.map(|(index, (line, seed))| format!("stage {}: {line}; seed {seed}\n", index + 1)).collect()
+}
+
+fn optimizer(stage: &StagePlan) -> String {
+    let [beta1, beta2, decay, clip] =
+        [stage.beta1, stage.beta2, stage.weight_decay, stage.clip].map(number::plain);
+    format!("AdamW, betas {beta1} and {beta2}, weight decay {decay}, gradients clipped at norm {clip}")
+}
+
+fn data(plan: &Plan) -> String {
+    if plan.data.is_empty() {
+        let asked = if plan.stages.is_empty() { "none\n" } else { "none in the recipe: `train` takes `--data`\n" };
+        return asked.to_owned();
+    }
+    let mut table = Table::new([("", Align::Right), ("", Align::Left), ("", Align::Left)]);
+    for source in plan.data.iter() {
+        table.row(source_row(source));
+    }
+    table.to_text()
+}
+
+fn source_row(source: &SourcePlan) -> [String; 3] {
+    let (kind, what) = match &source.kind {
+        SourceKind::Text { glob } => ("text", format!("{glob}, a file is a document")),
+        SourceKind::Jsonl { glob, field } => ("jsonl", format!("{glob}, field {field:?} of each line is a document")),
+        SourceKind::Passkey => ("passkey", "generated: hidden keys, asked for at the end".to_owned()),
+    };
+    [number::percent(source.share), kind.to_owned(), what]
+}
+
+/// The terms of the largest step with bars on the scale of the device.
+fn memory(plan: &Plan) -> String {
+    let (memory, available) = (plan.memory(), plan.device.memory());
+    let scale = if available == u64::MAX { memory.total } else { memory.total.max(available) };
+    let mut table = Table::new([("", Align::Left), ("", Align::Right), ("", Align::Right), ("", Align::Left)]);
+    let share = |bytes: u64| bytes as f64 / scale.max(1) as f64;
+    for term in &memory.terms {
+        let part = number::percent(term.bytes as f64 / memory.total.max(1) as f64);
+        table.row([term.name.to_string(), number::bytes(term.bytes), part, page::bar(share(term.bytes))]);
+    }
+    table.rule();
+    let whole = page::gauge(share(memory.total));
+    table.row(["total".to_owned(), number::bytes(memory.total), String::new(), whole]);
+    format!("{}{}{}\n", memory_title(plan), table.to_text(), fits(plan.device, memory.total))
+}
+
+fn memory_title(plan: &Plan) -> String {
+    match plan.stages.len() {
+        0 => format!("while {} tokens are read\n", number::tokens(plan.target)),
+        1 => "at the peak of an optimiser step\n".to_owned(),
+        _ => "at the peak of the stage that needs most\n".to_owned(),
+    }
+}
+
+/// The total against the device.
+fn fits(device: Device, total: u64) -> String {
+    let available = device.memory();
+    if available == u64::MAX {
+        return format!("{device} sets no limit");
+    }
+    let (there, share) = (number::bytes(available), number::percent(total as f64 / available.max(1) as f64));
+    match available.checked_sub(total) {
+        Some(free) => format!("{share} of {device}, which holds {there}; {} stay free", number::bytes(free)),
+        None => format!("{share} of {device}, which holds {there}: {} too much", number::bytes(total - available)),
+    }
+}
+
+/// Keys and values of one sequence at the target, beside what full attention would keep.
+fn kv_cache(plan: &Plan) -> String {
+    let (ours, full) = (plan.kv_cache_bytes(plan.target), plan.kv_cache_bytes_full(plan.target));
+    let share = ours as f64 / full.max(1) as f64;
+    let mut table = Table::new([("", Align::Left), ("", Align::Right), ("", Align::Left)]);
+    table.row(["this recipe".to_owned(), number::bytes(ours), page::bar(share)]);
+    table.row(["all layers full".to_owned(), number::bytes(full), page::bar(1.0)]);
+    let saved = match ours < full {
+        true => format!("saves {}, {}", number::percent(1.0 - share), number::bytes(full - ours)),
+        false => "saves nothing: every layer is full, or its window is no shorter".to_owned(),
+    };
+    format!("one sequence of {} tokens\n{}{saved}\n", number::tokens(plan.target), table.to_text())
+}
+
+fn evaluation(plan: &Plan) -> String {
+    if plan.eval.is_empty() {
+        return "none\n".to_owned();
+    }
+    let mut table = Table::new([("", Align::Left), ("", Align::Left)]);
+    for eval in plan.eval.iter() {
+        table.row([eval.word().to_owned(), number::token_list(eval.lengths())]);
+    }
+    table.to_text()
+}
+
+fn notes(plan: &Plan) -> String {
+    if plan.notes.is_empty() {
+        return "none\n".to_owned();
+    }
+    let note = |note: &recipe_core::Note| wrapped(&format!("[{}] {}\n", note.rule, note.message));
+    plan.notes.iter().map(note).collect()
+}
+
+#[cfg(test)]
+mod tests;

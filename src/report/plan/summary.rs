@@ -1,0 +1,103 @@
+//! The lines at the head of a plan, for a terminal and for a report.
+
+use recipe_core::{AdaptPlan, Pattern, Plan, RopePlan, Scaling, Target};
+
+use super::layer_map::pattern_words;
+use crate::report::number::{self, plain, tokens};
+
+/// Label and words of each line.
+pub(crate) fn summary(plan: &Plan) -> Vec<(&'static str, String)> {
+    vec![
+        ("model", model(plan)),
+        ("context", context(plan)),
+        ("rope", rope(&plan.rope)),
+        ("attention", attention(plan)),
+        ("adapt", adapt(&plan.adapt)),
+        ("weights", weights(plan)),
+        ("device", plan.device.to_string()),
+    ]
+}
+
+fn model(plan: &Plan) -> String {
+    let model = &plan.model;
+    let heads = match model.kv_heads == model.heads {
+        true => format!("{} heads of {}", model.heads, model.head_dim),
+        false => format!("{} heads of {} ({} for keys and values)", model.heads, model.head_dim, model.kv_heads),
+    };
+    let tied = if model.tied { ", tied embeddings" } else { "" };
+    let (layers, hidden, ffn, vocab) = (model.layers, model.hidden, model.ffn, model.vocab);
+    format!("Llama, {layers} layers, hidden {hidden}, {heads}, MLP {ffn}, vocabulary {vocab}{tied}")
+}
+
+fn context(plan: &Plan) -> String {
+    let (native, target) = (plan.model.context, plan.target);
+    if native == target {
+        return format!("{} tokens, the model's own", tokens(native));
+    }
+    let ratio = number::scientific(target as f64 / native.max(1) as f64);
+    format!("{} → {} tokens, {ratio}×", tokens(native), tokens(target))
+}
+
+fn rope(rope: &RopePlan) -> String {
+    let head = format!("{}, theta {}", rope.scaling.rope_type(), plain(rope.theta));
+    let tail = format!("attention factor {}", plain(rope.attention_factor()));
+    let parameters = match rope.scaling {
+        Scaling::Default => String::new(),
+        Scaling::Linear { factor } => format!("factor {}, ", plain(factor)),
+        Scaling::Dynamic { factor, original } => format!("factor {}, original {}, ", plain(factor), tokens(original)),
+        Scaling::Yarn { factor, original, beta_fast, beta_slow, truncate, .. } => format!(
+            "factor {}, original {}, betas {} and {}{}, ",
+            plain(factor),
+            tokens(original),
+            plain(beta_fast),
+            plain(beta_slow),
+            if truncate { "" } else { ", not truncated" },
+        ),
+        Scaling::Llama3 { factor, low, high, original } => format!(
+            "factor {}, original {}, low {}, high {}, ",
+            plain(factor),
+            tokens(original),
+            plain(low),
+            plain(high),
+        ),
+    };
+    format!("{head}, {parameters}{tail}")
+}
+
+fn attention(plan: &Plan) -> String {
+    let (layers, block) = (plan.layers.len(), plan.block);
+    let full = plan.layers.iter().filter(|pattern| **pattern == Pattern::Full).count();
+    let sparse = plan.layers.iter().find(|pattern| **pattern != Pattern::Full).map(|pattern| pattern_words(*pattern));
+    match sparse {
+        None => "full in every layer".to_owned(),
+        Some(words) if full == 0 => format!("{words} in every layer, blocks of {block}"),
+        Some(words) => format!("{full} of {layers} layers full, the others {words}, blocks of {block}"),
+    }
+}
+
+fn adapt(adapt: &AdaptPlan) -> String {
+    let AdaptPlan::Lora { rank, alpha, targets, embed, norm, quantized } = adapt else {
+        return "every weight learns".to_owned();
+    };
+    let kind = if *quantized { "qlora" } else { "lora" };
+    let targets: Vec<&str> = targets.iter().map(|target: &Target| target.name()).collect();
+    let whole = match (embed, norm) {
+        (true, true) => "; embedding and norms learn in full",
+        (true, false) => "; the embedding learns in full",
+        (false, true) => "; the norms learn in full",
+        (false, false) => "",
+    };
+    let base = if *quantized { "; frozen projections in NF4" } else { "" };
+    format!("{kind}, rank {rank}, alpha {} on {}{whole}{base}", plain(*alpha), targets.join(", "))
+}
+
+fn weights(plan: &Plan) -> String {
+    let counts = plan.counts();
+    let all = counts.base().saturating_add(counts.adapters);
+    let adapters = match counts.adapters {
+        0 => String::new(),
+        adapters => format!(" and {} in adapters", number::count(adapters as f64)),
+    };
+    let share = number::percent(counts.trainable as f64 / all.max(1) as f64);
+    format!("{}{adapters}; {} learn, {share}", number::count(counts.base() as f64), number::count(counts.trainable as f64))
+}

@@ -1,0 +1,115 @@
+//! What a run was started from, kept in its folder as `run.json`, and the lock that keeps a second process out.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use kernels::simd::Isa;
+use recipe_core::{Plan, SourcePlan};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Origin};
+use crate::data::Corpus;
+use crate::data::digest::Digest;
+use crate::hub::Checkpoint;
+
+/// `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The recipe's name.
+    pub recipe: String,
+    /// The model that the run starts from.
+    pub model: PathBuf,
+    /// The plan that it follows.
+    pub plan: Plan,
+    /// What a resumed run must have in common with it.
+    pub origin: Origin,
+}
+
+impl Run {
+    /// Describes a run of `plan` from `checkpoint`.
+    ///
+    /// # Errors
+    /// When the model's path cannot be made absolute.
+    pub fn new(plan: &Plan, model: &Path, checkpoint: &Checkpoint, data: &[SourcePlan], corpus: &Corpus) -> Result<Self, Error> {
+        let model = fs::canonicalize(model).map_err(Error::file(model))?;
+        let origin = Origin {
+            plan: digest_of(plan),
+            base: digest_of_weights(checkpoint),
+            data: digest_of(&(data, corpus.fingerprint())),
+            cpu: Isa::best().name().to_owned(),
+        };
+        Ok(Self { recipe: plan.name.to_string(), model, plan: plan.clone(), origin })
+    }
+
+    /// Writes `run.json`.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn record(&self, out: &Path) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        Ok(crate::hub::save_bytes(&out.join(FILE), text.as_bytes())?)
+    }
+
+    /// Reads a run's `run.json`.
+    ///
+    /// # Errors
+    /// When it is not there or malformed.
+    pub fn read(out: &Path) -> Result<Self, Error> {
+        let path = out.join(FILE);
+        let text = fs::read_to_string(&path).map_err(Error::file(&path))?;
+        serde_json::from_str(&text).map_err(|error| Error::Damaged { path, reason: format!("it is malformed: {error}") })
+    }
+}
+
+const FILE: &str = "run.json";
+
+/// A digest of anything that serialises.
+pub(crate) fn digest_of(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    hex(Digest::of(&[text.as_bytes()]))
+}
+
+/// Names, shapes and numbers of the weights.
+fn digest_of_weights(checkpoint: &Checkpoint) -> String {
+    let mut digest = Digest::new();
+    for (name, tensor) in checkpoint.weights.iter() {
+        digest.update(name.as_bytes());
+        for chunk in tensor.data.chunks(1 << 16) {
+            let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
+            digest.update(&bytes);
+        }
+    }
+    hex(digest.finish())
+}
+
+fn hex(bytes: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
+/// Held while a process trains in a folder. The system lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Locks `out`, making it when needed.
+    ///
+    /// # Errors
+    /// When another process holds it, or the folder cannot be written.
+    pub fn take(out: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(out).map_err(Error::file(out))?;
+        let path = out.join("lock");
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Error::file(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy { path }),
+            Err(TryLockError::Error(error)) => return Err(Error::file(path)(error)),
+        }
+        // Only for people who look at the folder.
+        let _ = file.write_all(format!("{}\n", std::process::id()).as_bytes());
+        Ok(Self { _file: file })
+    }
+}

@@ -1,0 +1,15 @@
+//! Rank 0 adapts nothing.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        adapt: lora(rank = 0),
+        train: [extend(steps = 10)],
+    }
+}
+
+fn main() {}

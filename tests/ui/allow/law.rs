@@ -1,0 +1,14 @@
+//! Some faults have nothing to fall back on.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        allow: [zero_rank],
+    }
+}
+
+fn main() {}

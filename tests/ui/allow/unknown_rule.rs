@@ -1,0 +1,14 @@
+//! A rule that is a slip.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        allow: [native_contxt],
+    }
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! More full layers than layers.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        attention: hybrid(full = 40, window = 1K),
+    }
+}
+
+fn main() {}

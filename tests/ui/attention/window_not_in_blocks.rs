@@ -1,0 +1,14 @@
+//! Kernels skip whole blocks.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        attention: hybrid(full = 1/3, window = 5000, sink = 4),
+    }
+}
+
+fn main() {}

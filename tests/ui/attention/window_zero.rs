@@ -1,0 +1,14 @@
+//! A window sees at least the token itself.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        attention: window(0),
+    }
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A source without a share gets what is left.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        data: [jsonl("a/*.jsonl") * 100%, passkey],
+    }
+}
+
+fn main() {}

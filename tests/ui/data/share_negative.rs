@@ -1,0 +1,14 @@
+//! A share is positive.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        data: [jsonl("a/*.jsonl") * 110%, passkey * -10%],
+    }
+}
+
+fn main() {}

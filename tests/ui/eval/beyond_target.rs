@@ -1,0 +1,14 @@
+//! A measurement is not longer than the target.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        eval: [perplexity(4K, 64K)],
+    }
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A unit that is no memory.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        device: cuda(80K),
+    }
+}
+
+fn main() {}

@@ -1,0 +1,19 @@
+//! Every argument of the language once.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama { layers = 4, hidden = 256, heads = 4, kv_heads = 2, head_dim = 64, ffn = 512, vocab = 1_000, context = 2K, rope_theta = 1e4, norm_eps = 1e-5, tied = true },
+        context: 2K -> 16K,
+        rope: llama3(8, 1, 4),
+        attention: hybrid(full = 25%, window = 512, sink = 4, place = interleaved, block = 32),
+        adapt: lora(rank = 8, alpha = 16, targets = [q, k, v, o, gate, up, down], train = [embed, norm]),
+        data: [text("a/*.txt") * 1/2, jsonl("b/*.jsonl", field = "body") * 0.3, passkey * 20%],
+        train: [extend(steps = 10, length = 4K, lr = 2e-5, warmup = 2, batch = 4, schedule = cosine, betas = (0.9, 0.95), weight_decay = 0.1, clip = 1, seed = 7, recompute = none), extend(tokens = 2e6, schedule = linear)],
+        eval: [perplexity(2K, 1.5K), passkey(16K)],
+        device: cpu(64GiB),
+    }
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+//! An empty recipe lacks its keys.
+
+use context_recipe::recipe;
+
+recipe! {
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A forgotten comma does not hide the next key.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8)
+        attention: full,
+    }
+}
+
+fn main() {}

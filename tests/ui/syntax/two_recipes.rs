@@ -1,0 +1,10 @@
+//! One recipe a macro.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case { model: llama2_7b, context: 4K -> 32K, rope: interpolate(8) }
+    pub Other { model: llama2_7b, context: 4K }
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! 0 steps train nothing.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        train: [extend(steps = 0)],
+    }
+}
+
+fn main() {}

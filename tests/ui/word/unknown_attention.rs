@@ -1,0 +1,14 @@
+//! A pattern that resembles none.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        attention: ring(4096),
+    }
+}
+
+fn main() {}

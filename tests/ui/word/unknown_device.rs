@@ -1,0 +1,14 @@
+//! A device that resembles none.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        device: tpu(80GB),
+    }
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A place that is a slip.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        attention: hybrid(full = 1/3, place = midle, window = 1K),
+    }
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A law that is a slip.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: yarnn(8),
+    }
+}
+
+fn main() {}
