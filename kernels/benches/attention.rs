@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::{gemm_ceiling, median, numbers};
+use harness::{gemm_ceiling, fastest, numbers};
 use kernels::attention::{Mask, Pattern, Shape, backward, forward};
 use std::hint::black_box;
 
@@ -49,8 +49,8 @@ fn run(case: &Case, ceiling: f64) {
     let scale = (shape.head_dim as f32).powf(-0.5);
     forward(shape, &mask, scale, &q, &k, &v, &mut out, &mut lse);
     check(shape, &mask, scale, [&q, &k, &v], &out);
-    let ahead = median(|| forward(shape, &mask, scale, &q, &k, &v, black_box(&mut out), &mut lse));
-    let back = median(|| {
+    let ahead = fastest(|| forward(shape, &mask, scale, &q, &k, &v, black_box(&mut out), &mut lse));
+    let back = fastest(|| {
         backward(shape, &mask, scale, &q, &k, &v, &out, &lse, &dout, black_box(&mut dq), &mut dk, &mut dv);
     });
     let visible: usize = (0..shape.queries).flat_map(|i| mask.ranges(i, shape.keys)).map(|r| r.len()).sum();

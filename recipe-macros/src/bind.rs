@@ -19,14 +19,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn problem(
-        &mut self,
-        place: &TokenStream,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        self.problems
-            .push(Problem::new(place.clone(), message, help));
+    pub(crate) fn problem(&mut self, place: &TokenStream, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Problem::new(place.clone(), message, help));
     }
 
     /// The word in `value`, looked up under `key`; nothing, with the reason reported, if it is not one of `words`.
@@ -37,22 +31,13 @@ impl Context {
         more: &[&str],
         value: &'a Value,
     ) -> Option<(&'static Word, &'a ast::Word)> {
-        let names: Vec<&str> = more
-            .iter()
-            .copied()
-            .chain(words.iter().map(|word| word.name))
-            .collect();
+        let names: Vec<&str> = more.iter().copied().chain(words.iter().map(|word| word.name)).collect();
         match &value.node {
             Node::Word(written) => {
                 let name = written.name.to_string();
                 let find = |name: &str| words.iter().find(|word| word.name == name);
                 let found = find(&name).or_else(|| {
-                    self.problems.push(unknown(
-                        &format!("word for `{key}`:"),
-                        &name,
-                        &names,
-                        place(&written.name),
-                    ));
+                    self.problems.push(unknown(&format!("word for `{key}`:"), &name, &names, place(&written.name)));
                     meant(&name, &names).and_then(find)
                 });
                 found.map(|word| (word, written))
@@ -70,24 +55,13 @@ impl Context {
     }
 
     /// The arguments of `written`, each read by its kind. What is missing or broken is reported, and a guess stands in.
-    pub(crate) fn bind(
-        &mut self,
-        word: &'static Word,
-        written: &ast::Word,
-        field: &Field,
-    ) -> Bound {
+    pub(crate) fn bind(&mut self, word: &'static Word, written: &ast::Word, field: &Field) -> Bound {
         if written.braces != word.braces && !written.args.is_empty() {
             let brackets = if word.braces { "braces" } else { "parentheses" };
             let message = format!("the arguments of `{}` stand in {brackets}", word.name);
-            self.problem(
-                &place(&written.name),
-                message,
-                format!("write `{}`", word.usage()),
-            );
+            self.problem(&place(&written.name), message, format!("write `{}`", word.usage()));
         }
-        let mut bound = Bound {
-            data: BTreeMap::new(),
-        };
+        let mut bound = Bound { data: BTreeMap::new() };
         let mut seen: BTreeMap<&'static str, TokenStream> = BTreeMap::new();
         let mut stranger = false;
         for (index, given) in written.args.iter().enumerate() {
@@ -108,79 +82,46 @@ impl Context {
     }
 
     /// The argument of the vocabulary that the one at `index` stands for; a slip stands for what was meant.
-    fn which(
-        &mut self,
-        word: &'static Word,
-        written: &ast::Word,
-        index: usize,
-    ) -> Option<&'static Arg> {
+    fn which(&mut self, word: &'static Word, written: &ast::Word, index: usize) -> Option<&'static Arg> {
         let given = &written.args[index];
         match &given.name {
             Some(name) => self.named(word, written, name),
-            None => self.positional(word, &given.value, index),
+            None => self.positional(word, written, index),
         }
     }
 
-    fn named(
-        &mut self,
-        word: &'static Word,
-        written: &ast::Word,
-        name: &Ident,
-    ) -> Option<&'static Arg> {
+    fn named(&mut self, word: &'static Word, written: &ast::Word, name: &Ident) -> Option<&'static Arg> {
         let find = |name: &str| word.args.iter().find(|arg| arg.name == name);
         let text = name.to_string();
         if let Some(arg) = find(&text) {
             return Some(arg);
         }
         if word.args.is_empty() {
-            self.problem(
-                &place(name),
-                format!("`{}` takes no arguments", word.name),
-                "",
-            );
+            self.problem(&place(name), format!("`{}` takes no arguments", word.name), "");
             return None;
         }
         let names: Vec<&str> = word.args.iter().map(|arg| arg.name).collect();
-        self.problems.push(unknown(
-            &format!("argument of `{}`:", word.name),
-            &text,
-            &names,
-            place(name),
-        ));
-        let also_given = |name: &&str| {
-            written
-                .args
-                .iter()
-                .any(|arg| arg.name.as_ref().is_some_and(|other| other == name))
-        };
-        meant(&text, &names)
-            .filter(|name| !also_given(name))
-            .and_then(find)
+        self.problems.push(unknown(&format!("argument of `{}`:", word.name), &text, &names, place(name)));
+        let also_given =
+            |name: &&str| written.args.iter().any(|arg| arg.name.as_ref().is_some_and(|other| other == name));
+        meant(&text, &names).filter(|name| !also_given(name)).and_then(find)
     }
 
-    fn positional(
-        &mut self,
-        word: &'static Word,
-        value: &Value,
-        index: usize,
-    ) -> Option<&'static Arg> {
+    fn positional(&mut self, word: &'static Word, written: &ast::Word, index: usize) -> Option<&'static Arg> {
         let lengths = word.args.iter().find(|arg| arg.kind == Kind::Lengths);
         let found = lengths.or(word.args.get(index).filter(|_| index < word.positional));
-        if found.is_none() && !matches!(value.node, Node::Broken) {
+        // One message for all of them.
+        let first = written.args[word.positional.min(index)..index].iter().all(|arg| arg.name.is_some());
+        let value = &written.args[index].value;
+        if found.is_none() && first && !matches!(value.node, Node::Broken) {
             let message = match word.args.len() {
                 0 => format!("`{}` takes no arguments", word.name),
-                most if most <= index => format!(
-                    "`{}` takes no argument after `{}`",
-                    word.name,
-                    word.args[most - 1].name
-                ),
-                _ => "this argument needs its name".to_owned(),
+                most if most <= index => {
+                    format!("`{}` takes no argument after `{}`", word.name, word.args[most - 1].name)
+                }
+                _ => format!("from here on, the arguments of `{}` need their names", word.name),
             };
-            self.problem(
-                &value.tokens,
-                message,
-                format!("it is written `{}`", word.usage()),
-            );
+            self.problem(&value.tokens, message, format!("it is written `{}`", word.usage()));
         }
         found
     }
@@ -194,9 +135,7 @@ impl Context {
             }
         }
         let datum = arg.kind.read(value).unwrap_or_else(|problems| {
-            problems
-                .into_iter()
-                .for_each(|problem| self.problems.push(problem));
+            problems.into_iter().for_each(|problem| self.problems.push(problem));
             arg.kind.guess(self.world)
         });
         bound.data.insert(arg.name, datum);
@@ -204,10 +143,7 @@ impl Context {
 
     /// One more of `perplexity(4K, 32K)`.
     fn add_length(&mut self, arg: &'static Arg, value: &Value, field: &Field, bound: &mut Bound) {
-        let lengths = bound
-            .data
-            .entry(arg.name)
-            .or_insert_with(|| Datum::Counts(Vec::new()));
+        let lengths = bound.data.entry(arg.name).or_insert_with(|| Datum::Counts(Vec::new()));
         let Datum::Counts(lengths) = lengths else {
             return;
         };
@@ -215,71 +151,34 @@ impl Context {
         match arg.kind.read(value) {
             Ok(Datum::Count(length)) => lengths.push(length),
             Ok(_) => {}
-            Err(problems) => problems
-                .into_iter()
-                .for_each(|problem| self.problems.push(problem)),
+            Err(problems) => problems.into_iter().for_each(|problem| self.problems.push(problem)),
         }
         self.spans.note(&field, &value.tokens);
     }
 
     /// Required arguments that were not given. Beside a stranger nobody knows which it was, so a guess stands in for
     /// everything that is absent.
-    fn missing(
-        &mut self,
-        word: &'static Word,
-        written: &ast::Word,
-        stranger: bool,
-        bound: &mut Bound,
-    ) {
-        let absent: Vec<&'static Arg> = word
-            .args
-            .iter()
-            .filter(|arg| !bound.data.contains_key(arg.name))
-            .collect();
-        for arg in absent
-            .iter()
-            .filter(|arg| stranger || (arg.required && arg.kind != Kind::Lengths))
-        {
+    fn missing(&mut self, word: &'static Word, written: &ast::Word, stranger: bool, bound: &mut Bound) {
+        let absent: Vec<&'static Arg> = word.args.iter().filter(|arg| !bound.data.contains_key(arg.name)).collect();
+        for arg in absent.iter().filter(|arg| stranger || (arg.required && arg.kind != Kind::Lengths)) {
             bound.data.insert(arg.name, arg.kind.guess(self.world));
         }
-        let required: Vec<&str> = absent
-            .iter()
-            .filter(|arg| arg.required)
-            .map(|arg| arg.name)
-            .collect();
-        let excused = written
-            .args
-            .iter()
-            .any(|arg| arg.name.is_none() && matches!(arg.value.node, Node::Broken));
+        let required: Vec<&str> = absent.iter().filter(|arg| arg.required).map(|arg| arg.name).collect();
+        let unnamed = |(index, arg): (usize, &ast::Arg)| {
+            arg.name.is_none() && (index >= word.positional || matches!(arg.value.node, Node::Broken))
+        };
+        let excused = written.args.iter().enumerate().any(unnamed);
         // Lengths of an evaluation that are missing have a rule of their own.
         if required.is_empty() || excused || required == ["lengths"] {
             return;
         }
-        let message = format!(
-            "`{}` lacks {}",
-            word.name,
-            quoted(&required).replace(" or ", " and ")
-        );
-        self.problem(
-            &place(&written.name),
-            message,
-            format!("it is written `{}`", word.usage()),
-        );
+        let message = format!("`{}` lacks {}", word.name, quoted(&required).replace(" or ", " and "));
+        self.problem(&place(&written.name), message, format!("it is written `{}`", word.usage()));
     }
 
     /// A name given twice: both places are shown.
-    pub(crate) fn twice(
-        &mut self,
-        what: &str,
-        name: &str,
-        first: TokenStream,
-        second: TokenStream,
-    ) {
-        self.problem(
-            &second,
-            format!("{what} `{name}` is written twice"),
-            "remove one of the two",
-        );
+    pub(crate) fn twice(&mut self, what: &str, name: &str, first: TokenStream, second: TokenStream) {
+        self.problem(&second, format!("{what} `{name}` is written twice"), "remove one of the two");
         self.problem(&first, format!("{what} `{name}` is first written here"), "");
     }
 }

@@ -18,18 +18,10 @@ pub(crate) fn read(path: &str) -> Result<(Llama, String), Wrong> {
             ErrorKind::IsADirectory => "it is a folder; name the config.json in it".to_owned(),
             _ => error.to_string(),
         };
-        let help = format!(
-            "paths start at the folder of Cargo.toml, {}",
-            folder.display()
-        );
-        Wrong {
-            message: format!("cannot read `{path}`: {why}"),
-            help,
-        }
+        let help = format!("paths start at the folder of Cargo.toml, {}", folder.display());
+        Wrong { message: format!("cannot read `{path}`: {why}"), help }
     })?;
-    let model = HfConfig::parse(&text)
-        .and_then(|config| config.llama())
-        .map_err(|error| wrong_config(path, &error))?;
+    let model = HfConfig::parse(&text).and_then(|config| config.llama()).map_err(|error| wrong_config(path, &error))?;
     Ok((model, file.display().to_string()))
 }
 
@@ -47,8 +39,5 @@ fn wrong_config(path: &str, error: &ConfigError) -> Wrong {
     let text = error.to_string();
     // The error speaks of any config.json; here the user sees which.
     let rest = text.strip_prefix("config.json").unwrap_or(&text);
-    Wrong {
-        message: format!("`{path}`{rest}"),
-        help: help.to_owned(),
-    }
+    Wrong { message: format!("`{path}`{rest}"), help: help.to_owned() }
 }

@@ -18,9 +18,7 @@ use serde::ser::{self, Serialize, Serializer};
 /// The expression that makes `value`.
 pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> TokenStream {
     // Only maps and byte strings have no constant, and a plan holds none.
-    value
-        .serialize(Expression)
-        .unwrap_or_else(|Unwritable(why)| quote!(::core::compile_error!(#why)))
+    value.serialize(Expression).unwrap_or_else(|Unwritable(why)| quote!(::core::compile_error!(#why)))
 }
 
 /// A value that has no constant expression.
@@ -44,9 +42,7 @@ impl ser::Error for Unwritable {
 type Written = Result<TokenStream, Unwritable>;
 
 fn unwritable<T>(what: &str) -> Result<T, Unwritable> {
-    Err(Unwritable(format!(
-        "{what} cannot be written as a constant"
-    )))
+    Err(Unwritable(format!("{what} cannot be written as a constant")))
 }
 
 fn path(name: &str) -> TokenStream {
@@ -80,24 +76,13 @@ fn float(value: f64) -> TokenStream {
     if value.is_nan() {
         return quote!(f64::NAN);
     }
-    let size = if value.is_infinite() {
-        quote!(f64::INFINITY)
-    } else {
-        literal(&format!("{:?}", value.abs()))
-    };
-    if value.is_sign_negative() {
-        quote!(-#size)
-    } else {
-        size
-    }
+    let size = if value.is_infinite() { quote!(f64::INFINITY) } else { literal(&format!("{:?}", value.abs())) };
+    if value.is_sign_negative() { quote!(-#size) } else { size }
 }
 
 /// `text` is a number that Rust wrote, so it is a literal.
 fn literal(text: &str) -> TokenStream {
-    text.parse::<Literal>().map_or_else(
-        |_| quote!(::core::compile_error!("not a number")),
-        |literal| quote!(#literal),
-    )
+    text.parse::<Literal>().map_or_else(|_| quote!(::core::compile_error!("not a number")), |literal| quote!(#literal))
 }
 
 /// The serializer itself holds nothing: every value is one expression.
@@ -152,11 +137,7 @@ impl Serializer for Expression {
         Ok(variant_path(name, variant))
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        name: &'static str,
-        value: &T,
-    ) -> Written {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Written {
         let (path, value) = (path(name), value.serialize(Self)?);
         Ok(quote!(#path(#value)))
     }
@@ -173,10 +154,7 @@ impl Serializer for Expression {
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Elements, Unwritable> {
-        Ok(Elements::new(
-            |items| quote!(List::Borrowed(&[#items])),
-            quote!(),
-        ))
+        Ok(Elements::new(|items| quote!(List::Borrowed(&[#items])), quote!()))
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Elements, Unwritable> {
@@ -194,17 +172,11 @@ impl Serializer for Expression {
         variant: &'static str,
         _: usize,
     ) -> Result<Elements, Unwritable> {
-        Ok(Elements::new(
-            |items| quote!((#items)),
-            variant_path(name, variant),
-        ))
+        Ok(Elements::new(|items| quote!((#items)), variant_path(name, variant)))
     }
 
     fn serialize_struct(self, name: &'static str, _: usize) -> Result<Fields, Unwritable> {
-        Ok(Fields {
-            path: path(name),
-            fields: TokenStream::new(),
-        })
+        Ok(Fields { path: path(name), fields: TokenStream::new() })
     }
 
     fn serialize_struct_variant(
@@ -214,10 +186,7 @@ impl Serializer for Expression {
         variant: &'static str,
         _: usize,
     ) -> Result<Fields, Unwritable> {
-        Ok(Fields {
-            path: variant_path(name, variant),
-            fields: TokenStream::new(),
-        })
+        Ok(Fields { path: variant_path(name, variant), fields: TokenStream::new() })
     }
 
     fn serialize_i8(self, value: i8) -> Written {
@@ -274,11 +243,7 @@ struct Elements {
 
 impl Elements {
     fn new(wrap: fn(TokenStream) -> TokenStream, path: TokenStream) -> Self {
-        Self {
-            wrap,
-            path,
-            items: TokenStream::new(),
-        }
+        Self { wrap, path, items: TokenStream::new() }
     }
 
     fn add<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
@@ -300,11 +265,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn add<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), Unwritable> {
+    fn add<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Unwritable> {
         let (key, value) = (format_ident!("{key}"), value.serialize(Expression)?);
         self.fields.extend(quote!(#key: #value,));
         Ok(())
@@ -367,42 +328,17 @@ mod tests {
     #[test]
     fn types_are_written_by_their_names() {
         assert_eq!(written(&Pattern::Full), "Pattern::Full");
-        assert_eq!(
-            written(&Pattern::Window {
-                window: 4096,
-                sink: 4
-            }),
-            "Pattern::Window{window:4096,sink:4,}"
-        );
-        assert_eq!(
-            written(&Device::Cuda {
-                memory: 80_000_000_000
-            }),
-            "Device::Cuda{memory:80_000_000_000,}"
-        );
-        let eval = EvalPlan::Passkey {
-            lengths: vec![1, 2].into(),
-        };
-        assert_eq!(
-            written(&eval),
-            "EvalPlan::Passkey{lengths:List::Borrowed(&[1,2,]),}"
-        );
-        let note = Note {
-            rule: "a".into(),
-            message: "b".into(),
-        };
-        assert_eq!(
-            written(&note),
-            "Note{rule:Text::Borrowed(\"a\"),message:Text::Borrowed(\"b\"),}"
-        );
+        assert_eq!(written(&Pattern::Window { window: 4096, sink: 4 }), "Pattern::Window{window:4096,sink:4,}");
+        assert_eq!(written(&Device::Cuda { memory: 80_000_000_000 }), "Device::Cuda{memory:80_000_000_000,}");
+        let eval = EvalPlan::Passkey { lengths: vec![1, 2].into() };
+        assert_eq!(written(&eval), "EvalPlan::Passkey{lengths:List::Borrowed(&[1,2,]),}");
+        let note = Note { rule: "a".into(), message: "b".into() };
+        assert_eq!(written(&note), "Note{rule:Text::Borrowed(\"a\"),message:Text::Borrowed(\"b\"),}");
     }
 
     #[test]
     fn a_map_is_refused_by_name() {
         let map = std::collections::BTreeMap::from([(1, 2)]);
-        assert_eq!(
-            written(&map),
-            "::core::compile_error!(\"amapcannotbewrittenasaconstant\")"
-        );
+        assert_eq!(written(&map), "::core::compile_error!(\"amapcannotbewrittenasaconstant\")");
     }
 }

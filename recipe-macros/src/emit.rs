@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use recipe_core::{AdaptPlan, Context, Pattern, Plan, Recipe, presets};
+use recipe_core::{AdaptPlan, Context, Pattern, Plan, Recipe, Target, presets};
 
 use crate::ast::Header;
 use crate::check::Checked;
@@ -28,10 +28,7 @@ pub(crate) fn stub(header: &Header, problems: TokenStream) -> TokenStream {
     let model = presets::tiny();
     let neutral = Recipe {
         name: header.name.to_string(),
-        context: Context {
-            native: None,
-            target: model.context,
-        },
+        context: Context { native: None, target: model.context },
         model,
         rope: None,
         attention: None,
@@ -43,10 +40,7 @@ pub(crate) fn stub(header: &Header, problems: TokenStream) -> TokenStream {
         device: None,
     };
     // A recipe that asks for nothing has no fault; a test holds that.
-    let item = neutral
-        .plan()
-        .map(|plan| item(header, &plan))
-        .unwrap_or_default();
+    let item = neutral.plan().map(|plan| item(header, &plan)).unwrap_or_default();
     quote!(#problems #item)
 }
 
@@ -57,21 +51,14 @@ pub(crate) fn stub(header: &Header, problems: TokenStream) -> TokenStream {
 /// impl ::context_recipe::Recipe for Name { … }
 /// ```
 fn item(header: &Header, plan: &Plan) -> TokenStream {
-    let Header {
-        docs,
-        visibility,
-        name,
-    } = header;
+    let Header { docs, visibility, name } = header;
     let docs = if docs.is_empty() {
         vec![quote!(#[doc = "A context recipe."])]
     } else {
         docs.iter().map(|doc| quote!(#doc)).collect()
     };
     let rehearsal = plan.rehearsal();
-    let (constants, implementation) = (
-        constants(plan, &rehearsal),
-        implementation(plan, &rehearsal),
-    );
+    let (constants, implementation) = (constants(plan, &rehearsal), implementation(plan, &rehearsal));
     quote! {
         #(#docs)*
         #[derive(Clone, Copy, Debug)]
@@ -143,7 +130,7 @@ fn kernels(plan: &Plan) -> TokenStream {
 /// ```text
 /// const PLAN: ::context_recipe::plan::Plan = Self::PLAN;
 /// /// The typed model: 32 layers, vocabulary 32000, …
-/// type Model = ::context_recipe::model::Llama<32, 32_000, 4096, 4096, 4096, 11_008, 32>;
+/// type Model = ::context_recipe::model::Llama<32, 32_000, 4096, 4096, 4096, 11_008, 32, false, …>;
 /// ```
 fn implementation(plan: &Plan, rehearsal: &Plan) -> TokenStream {
     let (words, model) = (dimensions(plan), model(plan));
@@ -161,31 +148,61 @@ fn implementation(plan: &Plan, rehearsal: &Plan) -> TokenStream {
     }
 }
 
-/// `::context_recipe::model::Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK>`.
+/// ```text
+/// ::context_recipe::model::Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, ::context_recipe::model::Full>
+/// ```
 fn model(plan: &Plan) -> TokenStream {
-    let numbers = numbers(plan)
-        .into_iter()
-        .map(|(_, number)| integer(number as u64));
-    quote!(::context_recipe::model::Llama<#(#numbers),*>)
+    let numbers = numbers(plan).into_iter().map(|(_, number)| integer(number as u64));
+    let (tied, learning) = (plan.model.tied, learning(&plan.adapt));
+    quote!(::context_recipe::model::Llama<#(#numbers,)* #tied, #learning>)
+}
+
+/// Which tensors learn, as a type:
+///
+/// ```text
+/// ::context_recipe::model::Lora<{ use ::context_recipe::model::learn::*; Q | K }, { use …; EMBED | NORM }>
+/// ```
+fn learning(adapt: &AdaptPlan) -> TokenStream {
+    let AdaptPlan::Lora { targets, embed, norm, .. } = adapt else {
+        return quote!(::context_recipe::model::Full);
+    };
+    let targets = bits(targets.iter().map(|target| match target {
+        Target::Q => quote!(Q),
+        Target::K => quote!(K),
+        Target::V => quote!(V),
+        Target::O => quote!(O),
+        Target::Gate => quote!(GATE),
+        Target::Up => quote!(UP),
+        Target::Down => quote!(DOWN),
+    }));
+    let embed = embed.then(|| quote!(EMBED));
+    let train = bits(embed.into_iter().chain(norm.then(|| quote!(NORM))));
+    quote!(::context_recipe::model::Lora<#targets, #train>)
+}
+
+/// `{ use ::context_recipe::model::learn::*; Q | K }`; 0 for nothing.
+fn bits(names: impl Iterator<Item = TokenStream>) -> TokenStream {
+    let names: Vec<TokenStream> = names.collect();
+    if names.is_empty() {
+        return quote!(0);
+    }
+    quote!({
+        use ::context_recipe::model::learn::*;
+        #(#names)|*
+    })
 }
 
 /// `32 layers, vocabulary 32000, …`: what the numbers of [`model`] mean.
 fn dimensions(plan: &Plan) -> String {
-    let words: Vec<String> = numbers(plan)
-        .into_iter()
-        .map(|(name, number)| format!("{name} {number}"))
-        .collect();
-    words.join(", ")
+    let words: Vec<String> = numbers(plan).into_iter().map(|(name, number)| format!("{name} {number}")).collect();
+    let tied = if plan.model.tied { "tied" } else { "own" };
+    format!("{}, {tied} head", words.join(", "))
 }
 
 /// The model's dimensions in the order of its const parameters; rank 0 stands for no adapters.
 fn numbers(plan: &Plan) -> [(&'static str, usize); 7] {
     let model = &plan.model;
-    let rank = if let AdaptPlan::Lora { rank, .. } = plan.adapt {
-        rank
-    } else {
-        0
-    };
+    let rank = if let AdaptPlan::Lora { rank, .. } = plan.adapt { rank } else { 0 };
     [
         ("layers", model.layers),
         ("vocabulary", model.vocab),

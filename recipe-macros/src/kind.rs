@@ -66,9 +66,7 @@ impl Kind {
         match (self, &value.node) {
             (_, Node::Broken) => Err(Vec::new()),
             (Self::SomeOf(words), Node::List(list)) => some_of(words, list).map(Datum::Words),
-            (Self::SomeOf(words), Node::Word(_)) => {
-                one(one_of(words, value).map(|word| Datum::Words(vec![word])))
-            }
+            (Self::SomeOf(words), Node::Word(_)) => one(one_of(words, value).map(|word| Datum::Words(vec![word]))),
             (Self::Pair, Node::List(list)) if list.len() == 2 => pair(list),
             (Self::Lengths, _) => one(Self::Length.scalar(value)),
             _ => one(self.scalar(value)),
@@ -82,16 +80,10 @@ impl Kind {
             (Self::Count, Node::Number(number)) => number.count().map(Datum::Count),
             (Self::Length, Node::Number(number)) => number.length().map(Datum::Count),
             (Self::Bytes, Node::Number(number)) => number.bytes().map(Datum::Count),
-            (Self::Layers, Node::Number(number)) if !number.digits.contains(['.', 'e', 'E']) => {
-                number.count().map(|count| {
-                    Datum::Layers(FullLayers::Count(
-                        usize::try_from(count).unwrap_or(usize::MAX),
-                    ))
-                })
-            }
-            (Self::Layers, _) => {
-                share(&value.node, self).map(|share| Datum::Layers(FullLayers::Share(share)))
-            }
+            (Self::Layers, Node::Number(number)) if !number.digits.contains(['.', 'e', 'E']) => number
+                .count()
+                .map(|count| Datum::Layers(FullLayers::Count(usize::try_from(count).unwrap_or(usize::MAX)))),
+            (Self::Layers, _) => share(&value.node, self).map(|share| Datum::Layers(FullLayers::Share(share))),
             (Self::Share, _) => share(&value.node, self).map(Datum::Number),
             (Self::Text, Node::Text(text)) => Ok(Datum::Text(text.clone())),
             (Self::Flag, Node::Flag(flag)) => Ok(Datum::Flag(*flag)),
@@ -104,22 +96,17 @@ impl Kind {
     pub(crate) fn mismatch(self, node: &Node) -> Wrong {
         let help = match (self.is_numeric(), node) {
             (true, Node::Path | Node::Word(_)) => {
-                "constants cannot be used: a recipe is read before rustc knows their values; write the number".to_owned()
+                "constants cannot be used: a recipe is read before rustc knows their values; write the number"
+                    .to_owned()
             }
             (true, Node::Share(..)) => "a recipe does no arithmetic; write the result".to_owned(),
             _ => format!("write {}", self.example()),
         };
-        Wrong {
-            message: format!("expected {}, found {}", self.name(), node.name()),
-            help,
-        }
+        Wrong { message: format!("expected {}, found {}", self.name(), node.name()), help }
     }
 
     fn is_numeric(self) -> bool {
-        !matches!(
-            self,
-            Self::Text | Self::Flag | Self::OneOf(_) | Self::SomeOf(_)
-        )
+        !matches!(self, Self::Text | Self::Flag | Self::OneOf(_) | Self::SomeOf(_))
     }
 
     fn name(self) -> &'static str {
@@ -146,9 +133,7 @@ impl Kind {
             Self::Lengths => "lengths such as `4K, 32K`".to_owned(),
             Self::Bytes => "memory such as `80GB` or `16GiB`".to_owned(),
             Self::Share => "a share such as `30%` or `1/3`".to_owned(),
-            Self::Layers => {
-                "a share such as `1/3` or `30%`, or a number of layers such as `12`".to_owned()
-            }
+            Self::Layers => "a share such as `1/3` or `30%`, or a number of layers such as `12`".to_owned(),
             Self::Text => "a text in quotes".to_owned(),
             Self::Flag => "`true` or `false`".to_owned(),
             Self::OneOf(words) => format!("one of {}", quoted(words)),
@@ -168,16 +153,10 @@ impl Kind {
             Self::Layers => Datum::Layers(FullLayers::Share(if high { 1.0 } else { 0.0 })),
             Self::Text => Datum::Text(if high { "a" } else { "b" }.to_owned()),
             Self::Flag => Datum::Flag(high),
-            Self::OneOf(words) => Datum::Word(
-                if high { words.last() } else { words.first() }
-                    .copied()
-                    .unwrap_or_default(),
-            ),
-            Self::SomeOf(words) => Datum::Words(if high {
-                words.to_vec()
-            } else {
-                words[..1].to_vec()
-            }),
+            Self::OneOf(words) => {
+                Datum::Word(if high { words.last() } else { words.first() }.copied().unwrap_or_default())
+            }
+            Self::SomeOf(words) => Datum::Words(if high { words.to_vec() } else { words[..1].to_vec() }),
             Self::Pair => {
                 if high {
                     Datum::Pair(0.9, 0.99)
@@ -235,10 +214,7 @@ fn share(node: &Node, kind: Kind) -> Result<f64, Wrong> {
             if below != 0.0 {
                 return Ok(above / below);
             }
-            Err(Wrong {
-                message: "a fraction's lower part is 0".to_owned(),
-                help: format!("write {}", kind.example()),
-            })
+            Err(Wrong { message: "a fraction's lower part is 0".to_owned(), help: format!("write {}", kind.example()) })
         }
         _ => Err(kind.mismatch(node)),
     }
@@ -251,18 +227,11 @@ fn pair(list: &[Value]) -> Result<Datum, Vec<Problem>> {
     };
     match (read(&list[0]), read(&list[1])) {
         (Ok(first), Ok(second)) => Ok(Datum::Pair(first, second)),
-        (first, second) => Err([first.err(), second.err()]
-            .into_iter()
-            .flatten()
-            .flatten()
-            .collect()),
+        (first, second) => Err([first.err(), second.err()].into_iter().flatten().flatten().collect()),
     }
 }
 
-fn some_of(
-    words: &'static [&'static str],
-    list: &[Value],
-) -> Result<Vec<&'static str>, Vec<Problem>> {
+fn some_of(words: &'static [&'static str], list: &[Value]) -> Result<Vec<&'static str>, Vec<Problem>> {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for value in list {
         match one_of(words, value) {
@@ -278,29 +247,17 @@ fn some_of(
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() {
-        Ok(found)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(found) } else { Err(problems) }
 }
 
 fn one_of(words: &'static [&'static str], value: &Value) -> Result<&'static str, Problem> {
     let Node::Word(word) = &value.node else {
         let wrong = Kind::OneOf(words).mismatch(&value.node);
-        return Err(Problem::new(
-            value.tokens.clone(),
-            wrong.message,
-            wrong.help,
-        ));
+        return Err(Problem::new(value.tokens.clone(), wrong.message, wrong.help));
     };
     let name = word.name.to_string();
-    let known = words
-        .iter()
-        .find(|known| **known == name && word.args.is_empty());
-    known
-        .copied()
-        .ok_or_else(|| unknown("word", &name, words, value.tokens.clone()))
+    let known = words.iter().find(|known| **known == name && word.args.is_empty());
+    known.copied().ok_or_else(|| unknown("word", &name, words, value.tokens.clone()))
 }
 
 /// The known name that `name` is a slip of. A single letter is nobody's slip of another.

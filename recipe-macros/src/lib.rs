@@ -1,6 +1,6 @@
 //! `recipe! { … }`: a recipe's text becomes a checked plan and a typed model.
 //!
-//! The macro is a road in one direction, one file a stage: tokens → [`ast`] → [`lower`] → [`check`] → [`emit`].
+//! The macro is a road in one direction, one file a stage: tokens → `ast` → `lower` → `check` → `emit`.
 //! Everything after the shell below works on `proc_macro2`, so that tests and the fuzzer call the same function as rustc.
 
 #![forbid(unsafe_code)]

@@ -23,21 +23,13 @@ pub(crate) struct Wrong {
 }
 
 fn wrong(message: impl Into<String>, help: impl Into<String>) -> Wrong {
-    Wrong {
-        message: message.into(),
-        help: help.into(),
-    }
+    Wrong { message: message.into(), help: help.into() }
 }
 
 impl Number {
     /// As written, without underscores.
     pub(crate) fn text(&self) -> String {
-        format!(
-            "{}{}{}",
-            if self.negative { "-" } else { "" },
-            self.digits,
-            self.suffix
-        )
+        format!("{}{}{}", if self.negative { "-" } else { "" }, self.digits, self.suffix)
     }
 
     fn plain_value(&self) -> Result<f64, Wrong> {
@@ -45,20 +37,13 @@ impl Number {
         if value.is_finite() {
             return Ok(if self.negative { -value } else { value });
         }
-        Err(wrong(
-            format!("`{}` is too large for a number", self.text()),
-            "the largest is about 1.8e308",
-        ))
+        Err(wrong(format!("`{}` is too large for a number", self.text()), "the largest is about 1.8e308"))
     }
 
     /// `2e-5`, `5_000_000`, `-1`: no suffix.
     pub(crate) fn plain(&self) -> Result<f64, Wrong> {
         let value = self.plain_value()?;
-        if self.suffix.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.suffix_misplaced(value))
-        }
+        if self.suffix.is_empty() { Ok(value) } else { Err(self.suffix_misplaced(value)) }
     }
 
     /// A whole number, no suffix.
@@ -78,11 +63,9 @@ impl Number {
         let value = self.plain_value()?;
         match unit(LENGTHS, &self.suffix) {
             Some(size) => self.whole(value * size, "a whole number of tokens"),
-            None => Err(self.unit_unknown(
-                "length",
-                LENGTHS,
-                "a length is written `4096` or `4K` (1K = 1024, 1M = 1024K)",
-            )),
+            None => {
+                Err(self.unit_unknown("length", LENGTHS, "a length is written `4096` or `4K` (1K = 1024, 1M = 1024K)"))
+            }
         }
     }
 
@@ -93,9 +76,8 @@ impl Number {
             Some(size) => self.whole((value * size).round(), "an amount of memory"),
             None if self.suffix.is_empty() => {
                 let (text, digits) = (self.text(), &self.digits);
-                let help = format!(
-                    "write `{digits}GB` (10⁹ bytes each, as cards are sold) or `{digits}GiB` (2³⁰ bytes each)"
-                );
+                let help =
+                    format!("write `{digits}GB` (10⁹ bytes each, as cards are sold) or `{digits}GiB` (2³⁰ bytes each)");
                 Err(wrong(format!("`{text}` says no unit of memory"), help))
             }
             None => Err(self.unit_unknown("memory", BYTES, "memory is written `80GB` or `16GiB`")),
@@ -104,10 +86,7 @@ impl Number {
 
     fn whole(&self, value: f64, what: &str) -> Result<u64, Wrong> {
         if value < 0.0 {
-            return Err(wrong(
-                format!("`{}` is negative", self.text()),
-                format!("write {what}, 0 or more"),
-            ));
+            return Err(wrong(format!("`{}` is negative", self.text()), format!("write {what}, 0 or more")));
         }
         if value.fract() != 0.0 {
             return Err(wrong(
@@ -116,19 +95,14 @@ impl Number {
             ));
         }
         if value > EXACT {
-            return Err(wrong(
-                format!("`{}` is too large", self.text()),
-                format!("write {what} up to 2^53"),
-            ));
+            return Err(wrong(format!("`{}` is too large", self.text()), format!("write {what} up to 2^53")));
         }
         Ok(value as u64)
     }
 
     /// A suffix that is no unit: perhaps its case is wrong.
     fn unit_unknown(&self, of: &str, units: &[(&str, f64)], help: &str) -> Wrong {
-        let near = units
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(&self.suffix));
+        let near = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(&self.suffix));
         let help = match near {
             Some((name, _)) => format!("did you mean `{}{name}`?", self.digits),
             None => help.to_owned(),
@@ -142,35 +116,22 @@ impl Number {
         match unit(LENGTHS, &self.suffix) {
             Some(size) => {
                 let round = value * if size > 1024.0 { 1e6 } else { 1e3 };
-                let message = format!(
-                    "`{text}`: the suffix `{}` is for lengths in tokens alone",
-                    self.suffix
-                );
+                let message = format!("`{text}`: the suffix `{}` is for lengths in tokens alone", self.suffix);
                 wrong(
                     message,
-                    format!(
-                        "write the number out: `{round}`, or `{}` if you mean the binary one",
-                        value * size
-                    ),
+                    format!("write the number out: `{round}`, or `{}` if you mean the binary one", value * size),
                 )
             }
-            None if unit(BYTES, &self.suffix).is_some() => wrong(
-                format!("`{text}` is an amount of memory, not a number"),
-                format!("write `{digits}`"),
-            ),
-            None => wrong(
-                format!("`{text}` has a suffix that means nothing here"),
-                format!("write `{digits}`"),
-            ),
+            None if unit(BYTES, &self.suffix).is_some() => {
+                wrong(format!("`{text}` is an amount of memory, not a number"), format!("write `{digits}`"))
+            }
+            None => wrong(format!("`{text}` has a suffix that means nothing here"), format!("write `{digits}`")),
         }
     }
 }
 
 fn unit(units: &[(&str, f64)], suffix: &str) -> Option<f64> {
-    units
-        .iter()
-        .find(|(name, _)| *name == suffix)
-        .map(|(_, size)| *size)
+    units.iter().find(|(name, _)| *name == suffix).map(|(_, size)| *size)
 }
 
 #[cfg(test)]
@@ -178,11 +139,7 @@ mod tests {
     use super::*;
 
     fn number(digits: &str, suffix: &str) -> Number {
-        Number {
-            negative: false,
-            digits: digits.to_owned(),
-            suffix: suffix.to_owned(),
-        }
+        Number { negative: false, digits: digits.to_owned(), suffix: suffix.to_owned() }
     }
 
     #[test]
@@ -192,43 +149,17 @@ mod tests {
         assert_eq!(number("80", "GB").bytes().ok(), Some(80_000_000_000));
         assert_eq!(number("16", "GiB").bytes().ok(), Some(17_179_869_184));
         assert_eq!(number("2e8", "").count().ok(), Some(200_000_000));
-        assert_eq!(
-            number("18446744073709551615", "").count().ok(),
-            Some(u64::MAX)
-        );
+        assert_eq!(number("18446744073709551615", "").count().ok(), Some(u64::MAX));
     }
 
     #[test]
     fn what_does_not_fit_says_why() {
-        let message = |result: Result<u64, Wrong>| {
-            result.err().map(|wrong| wrong.message).unwrap_or_default()
-        };
-        assert_eq!(
-            message(number("1", "K").count()),
-            "`1K`: the suffix `K` is for lengths in tokens alone"
-        );
-        assert_eq!(
-            message(number("4", "k").length()),
-            "`k` is not a unit of length"
-        );
-        assert_eq!(
-            message(number("80", "").bytes()),
-            "`80` says no unit of memory"
-        );
+        let message = |result: Result<u64, Wrong>| result.err().map(|wrong| wrong.message).unwrap_or_default();
+        assert_eq!(message(number("1", "K").count()), "`1K`: the suffix `K` is for lengths in tokens alone");
+        assert_eq!(message(number("4", "k").length()), "`k` is not a unit of length");
+        assert_eq!(message(number("80", "").bytes()), "`80` says no unit of memory");
         assert_eq!(message(number("0.3", "K").length()), "`0.3K` is not whole");
-        assert_eq!(
-            message(number("1e999", "").count()),
-            "`1e999` is too large for a number"
-        );
-        assert_eq!(
-            message(
-                Number {
-                    negative: true,
-                    ..number("3", "")
-                }
-                .count()
-            ),
-            "`-3` is negative"
-        );
+        assert_eq!(message(number("1e999", "").count()), "`1e999` is too large for a number");
+        assert_eq!(message(Number { negative: true, ..number("3", "") }.count()), "`-3` is negative");
     }
 }

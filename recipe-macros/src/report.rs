@@ -16,16 +16,8 @@ pub(crate) struct Problem {
 
 impl Problem {
     /// `help` may be empty, where the message says it all.
-    pub(crate) fn new(
-        place: TokenStream,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Self {
-        Self {
-            place,
-            message: message.into(),
-            help: help.into(),
-        }
+    pub(crate) fn new(place: TokenStream, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { place, message: message.into(), help: help.into() }
     }
 
     /// A rule's verdict, put under the user's own tokens.
@@ -36,23 +28,9 @@ impl Problem {
     /// From the first token to the last; a place of several lines is shortened to its first token, so that rustc draws
     /// one caret line and not a box around half the recipe.
     fn ends(&self) -> (Span, Span) {
-        let first = self
-            .place
-            .clone()
-            .into_iter()
-            .next()
-            .map_or_else(Span::call_site, |token| opening(&token));
-        let last = self
-            .place
-            .clone()
-            .into_iter()
-            .last()
-            .map_or(first, |token| closing(&token));
-        if first.start().line == last.end().line {
-            (first, last)
-        } else {
-            (first, first)
-        }
+        let first = self.place.clone().into_iter().next().map_or_else(Span::call_site, |token| opening(&token));
+        let last = self.place.clone().into_iter().last().map_or(first, |token| closing(&token));
+        if first.start().line == last.end().line { (first, last) } else { (first, first) }
     }
 
     /// `::core::compile_error! { "message\n  = help: …" }`, its first token carrying the start of the place and its last
@@ -72,18 +50,14 @@ impl Problem {
 
 fn opening(token: &TokenTree) -> Span {
     match token {
-        TokenTree::Group(group) if group.span().start().line != group.span().end().line => {
-            group.span_open()
-        }
+        TokenTree::Group(group) if group.span().start().line != group.span().end().line => group.span_open(),
         _ => token.span(),
     }
 }
 
 fn closing(token: &TokenTree) -> Span {
     match token {
-        TokenTree::Group(group) if group.span().start().line != group.span().end().line => {
-            group.span_close()
-        }
+        TokenTree::Group(group) if group.span().start().line != group.span().end().line => group.span_close(),
         _ => token.span(),
     }
 }

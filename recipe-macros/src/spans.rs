@@ -14,17 +14,12 @@ pub(crate) struct Spans {
 
 impl Spans {
     pub(crate) fn new(name: TokenStream) -> Self {
-        Self {
-            name,
-            places: BTreeMap::new(),
-        }
+        Self { name, places: BTreeMap::new() }
     }
 
     /// The first place noted for a field stays.
     pub(crate) fn note(&mut self, field: &Field, tokens: &TokenStream) {
-        self.places
-            .entry(field.path().to_owned())
-            .or_insert_with(|| tokens.clone());
+        self.places.entry(field.path().to_owned()).or_insert_with(|| tokens.clone());
     }
 
     /// The field's tokens, or those of its nearest written parent.

@@ -4,18 +4,8 @@
 use crate::kind::Kind::{self, *};
 
 /// A recipe's keys, in the order in which they are best written.
-pub(crate) const KEYS: &[&str] = &[
-    "model",
-    "context",
-    "rope",
-    "attention",
-    "adapt",
-    "data",
-    "train",
-    "eval",
-    "allow",
-    "device",
-];
+pub(crate) const KEYS: &[&str] =
+    &["model", "context", "rope", "attention", "adapt", "data", "train", "eval", "allow", "device"];
 
 /// A word that may stand under a key.
 pub(crate) struct Word {
@@ -72,28 +62,12 @@ pub(crate) const ROPE: &[Word] = &[
         ],
         1,
     ),
-    word(
-        "llama3",
-        &[
-            need("scale", Number),
-            may("low", Number),
-            may("high", Number),
-        ],
-        3,
-    ),
+    word("llama3", &[need("scale", Number), may("low", Number), may("high", Number)], 3),
 ];
 
 pub(crate) const ATTENTION: &[Word] = &[
     word("full", &[], 0),
-    word(
-        "window",
-        &[
-            need("window", Length),
-            may("sink", Length),
-            may("block", Length),
-        ],
-        2,
-    ),
+    word("window", &[need("window", Length), may("sink", Length), may("block", Length)], 2),
     word(
         "hybrid",
         &[
@@ -109,18 +83,10 @@ pub(crate) const ATTENTION: &[Word] = &[
 
 pub(crate) const PLACES: &[&str] = &["middle", "top", "bottom", "interleaved"];
 
-pub(crate) const ADAPT: &[Word] = &[
-    word("full", &[], 0),
-    word("lora", ADAPTER, 1),
-    word("qlora", ADAPTER, 1),
-];
+pub(crate) const ADAPT: &[Word] = &[word("full", &[], 0), word("lora", ADAPTER, 1), word("qlora", ADAPTER, 1)];
 
-const ADAPTER: &[Arg] = &[
-    need("rank", Count),
-    may("alpha", Number),
-    may("targets", SomeOf(TARGETS)),
-    may("train", SomeOf(WHOLE)),
-];
+const ADAPTER: &[Arg] =
+    &[need("rank", Count), may("alpha", Number), may("targets", SomeOf(TARGETS)), may("train", SomeOf(WHOLE))];
 
 pub(crate) const TARGETS: &[&str] = &["q", "k", "v", "o", "gate", "up", "down"];
 
@@ -157,41 +123,24 @@ pub(crate) const SCHEDULES: &[&str] = &["constant", "cosine", "linear"];
 /// `every` layer's activations are recomputed in its backward pass, or none's.
 pub(crate) const RECOMPUTES: &[&str] = &["every", "none"];
 
-pub(crate) const EVAL: &[Word] = &[
-    word("perplexity", &[need("lengths", Lengths)], 1),
-    word("passkey", &[need("lengths", Lengths)], 1),
-];
+pub(crate) const EVAL: &[Word] =
+    &[word("perplexity", &[need("lengths", Lengths)], 1), word("passkey", &[need("lengths", Lengths)], 1)];
 
-pub(crate) const DEVICE: &[Word] = &[
-    word("cpu", &[may("memory", Bytes)], 1),
-    word("cuda", &[need("memory", Bytes)], 1),
-];
+pub(crate) const DEVICE: &[Word] =
+    &[word("cpu", &[may("memory", Bytes)], 1), word("cuda", &[need("memory", Bytes)], 1)];
 
 const fn word(name: &'static str, args: &'static [Arg], positional: usize) -> Word {
-    Word {
-        name,
-        args,
-        positional,
-        braces: false,
-    }
+    Word { name, args, positional, braces: false }
 }
 
 /// An argument that must be given.
 const fn need(name: &'static str, kind: Kind) -> Arg {
-    Arg {
-        name,
-        kind,
-        required: true,
-    }
+    Arg { name, kind, required: true }
 }
 
 /// An argument that has a default, which recipe-core knows.
 const fn may(name: &'static str, kind: Kind) -> Arg {
-    Arg {
-        name,
-        kind,
-        required: false,
-    }
+    Arg { name, kind, required: false }
 }
 
 impl Word {
@@ -207,11 +156,7 @@ impl Word {
             (false, false) => format!("[{} = …]", arg.name),
         };
         let args: Vec<String> = self.args.iter().enumerate().map(arg).collect();
-        let (open, close) = if self.braces {
-            (" { ", " }")
-        } else {
-            ("(", ")")
-        };
+        let (open, close) = if self.braces { (" { ", " }") } else { ("(", ")") };
         format!("{}{open}{}{close}", self.name, args.join(", "))
     }
 }
@@ -230,38 +175,19 @@ mod tests {
         let mut words: Vec<&str> = [KEYS, PLACES, TARGETS, WHOLE, SCHEDULES, RECOMPUTES].concat();
         words.extend(presets::NAMES);
         words.extend(ALL.iter().copied().flatten().map(|word| word.name));
-        words.extend(
-            ALL.iter()
-                .copied()
-                .flatten()
-                .flat_map(|word| word.args)
-                .map(|arg| arg.name),
-        );
+        words.extend(ALL.iter().copied().flatten().flat_map(|word| word.args).map(|arg| arg.name));
         for word in words {
-            let known = text
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .any(|other| other == word);
+            let known = text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|other| other == word);
             // A path and a glob are shown by an example.
-            assert!(
-                known || ["path", "glob"].contains(&word),
-                "`{word}` is not documented"
-            );
+            assert!(known || ["path", "glob"].contains(&word), "`{word}` is not documented");
         }
     }
 
     #[test]
     fn required_arguments_stand_before_the_others() {
         for word in ALL.iter().copied().flatten() {
-            let first_optional = word
-                .args
-                .iter()
-                .position(|arg| !arg.required)
-                .unwrap_or(word.args.len());
-            assert!(
-                word.args[first_optional..].iter().all(|arg| !arg.required),
-                "{}",
-                word.usage()
-            );
+            let first_optional = word.args.iter().position(|arg| !arg.required).unwrap_or(word.args.len());
+            assert!(word.args[first_optional..].iter().all(|arg| !arg.required), "{}", word.usage());
         }
     }
 }

@@ -43,13 +43,13 @@ fn perplexity(
     match args.stride {
         Some(stride) => {
             let windows = tokens.len().saturating_sub(context) / stride.max(1) + 1;
-            let mut progress = Progress::new(&format!("perplexity at {context}"), windows as u64);
-            Ok(eval::sliding(engine, tokens, context, stride, &mut |done| progress.set(done as u64))?)
+            let progress = Progress::new(&format!("perplexity at {context}"), "windows", windows as u64);
+            Ok(eval::sliding(engine, tokens, context, stride, &mut |_| progress.advance(1))?)
         }
         None => {
-            let mut progress = Progress::new(&format!("perplexity at {context}"), pieces as u64);
+            let progress = Progress::new(&format!("perplexity at {context}"), "pieces", pieces as u64);
             let documents = args.documents as usize;
-            Ok(eval::by_position(engine, tokens, context, documents, &mut |done| progress.set(done as u64))?)
+            Ok(eval::by_position(engine, tokens, context, documents, &mut |_| progress.advance(1))?)
         }
     }
 }
@@ -60,8 +60,8 @@ fn passkey(
     context: usize,
     args: &EvalArgs,
 ) -> Result<Vec<eval::PasskeyScore>> {
-    let mut progress = Progress::new(&format!("passkey at {context}"), args.documents);
-    let mut tick = |done: usize| progress.set(done as u64);
+    let progress = Progress::new(&format!("passkey at {context}"), "documents", args.documents);
+    let mut tick = |_| progress.advance(1);
     Ok(eval::passkey(engine, encoder, context, args.documents as usize, args.seed, &mut tick)?)
 }
 
@@ -88,6 +88,11 @@ fn contexts(plan: &Plan, args: &EvalArgs, kind: Kind) -> Vec<usize> {
 }
 
 fn print(found: &Evaluation) -> Result<()> {
-    print!("{}", report::evaluation_text(found));
+    if !found.perplexity.is_empty() {
+        println!("{}", report::perplexity_table(&found.perplexity).to_text());
+    }
+    if !found.passkey.is_empty() {
+        println!("{}", report::passkey_table(&found.passkey).to_text());
+    }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
             shown = text.len();
         }
     };
-    let found = engine.generate(&prompt, &sampling, args.max_tokens, &|id| tokenizer.is_stop(id), &mut show)?;
+    let found = engine.generate(&prompt, sampling, args.max_tokens, &|id| tokenizer.is_stop(id), &mut show)?;
     if args.json {
         let text = tokenizer.decode(&found.tokens)?;
         return super::print_json(&json!({

@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::args::{RehearseArgs, Trainer};
 use crate::rehearse::{self, Options, Outcome, Progress as Event};
-use crate::report::{self, Progress};
+use recipe_core::RehearsalRule;
+
+use crate::report::{Progress, RehearsalReport, Series};
 use crate::{Recipe, Result};
 
 pub(super) fn run<R: Recipe>(args: &RehearseArgs) -> Result<()> {
@@ -16,16 +18,29 @@ pub(super) fn run<R: Recipe>(args: &RehearseArgs) -> Result<()> {
     let options =
         Options { seed: args.seed, out, text: args.text.clone(), dfdx: args.engine == Trainer::Dfdx };
     if !args.json {
-        print!("{}", report::rehearsal_intro(&plan));
+        println!("\n{}", RehearsalRule::STANDARD);
     }
     let mut progress = None;
     let outcome = rehearse::run::<R::RehearsalModel>(&plan, &options, &mut |event| show(event, &mut progress))?;
-    let report = report::write_rehearsal(&options.out, &plan, &outcome)?;
+    let files = [("model".to_owned(), outcome.model.clone())];
+    let curves: Vec<Series> =
+        outcome.curves.iter().map(|(state, points)| Series::new(*state, points.iter().copied())).collect();
+    let report = RehearsalReport {
+        plan: &plan,
+        seed: outcome.seed,
+        seconds: outcome.seconds,
+        rows: &outcome.rows,
+        curves: &curves,
+        metrics: &outcome.steps,
+        passkey: &outcome.depths,
+        protocol: &rehearse::protocol(),
+        files: &files,
+    };
+    let written = report.write(&options.out)?;
     if args.json {
         return super::print_json(&to_json(&outcome));
     }
-    print!("{}", report::rehearsal_text(&outcome));
-    println!("\nmodel   {}\nreport  {}\n{:.0} s in all", outcome.model.display(), report.display(), outcome.seconds);
+    println!("{}\nreport: {}", report.to_text(), written.display());
     Ok(())
 }
 
@@ -36,11 +51,11 @@ fn show(event: Event<'_>, progress: &mut Option<Progress>) {
             found.loss, found.loss_difference, found.tensors, found.gradient_difference
         ),
         Event::Measuring(state, documents) => {
-            *progress = Some(Progress::new(&format!("measure: {state}"), documents as u64));
+            *progress = Some(Progress::new(&format!("measure: {state}"), "documents", documents as u64));
         }
-        Event::Training(steps) => *progress = Some(Progress::new("train", steps as u64)),
-        Event::Document => progress.iter_mut().for_each(Progress::tick),
-        Event::Step(metrics) => progress.iter_mut().for_each(|bar| bar.step(metrics)),
+        Event::Training(steps) => *progress = Some(Progress::new("train", "steps", steps as u64)),
+        Event::Document => progress.iter().for_each(|bar| bar.advance(1)),
+        Event::Step(metrics) => progress.iter().for_each(|bar| bar.step(metrics)),
         Event::Measured(_) => *progress = None,
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 use kernels::device::{Cpu, Device as _};
 use recipe_core::{Device, Plan, SourceKind, SourcePlan, readable_bytes};
@@ -11,8 +10,8 @@ use super::args::{DeviceArg, TrainArgs};
 use super::load;
 use crate::data::Corpus;
 use crate::engine::{Engine, Mode};
-use crate::report::{self, Progress};
-use crate::train::{self, Event, Keeping, Lock, Run, Sequences};
+use crate::report::{self, Progress, RunReport};
+use crate::train::{self, Event, Keeping, Lock, MetricsLog, Run, Sequences};
 use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
@@ -35,28 +34,29 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     drive(&mut engine, &plan, &corpus, &run, args)?;
     let (planned, counted) = (plan.memory().total, engine.device().memory().1);
     println!("peak memory in buffers {}, planned {}", readable_bytes(counted), readable_bytes(planned));
-    let report = report::write_run(&args.out, &plan)?;
+    let metrics = MetricsLog::read(&args.out.join("metrics.jsonl"))?;
+    let report = RunReport { plan: &plan, metrics: &metrics, perplexity: &[], passkey: &[], protocol: &[], files: &[] };
+    let report = report.write(&args.out)?;
     println!("report  {}\nexport  … export --run {} --out DIR", report.display(), args.out.display());
     Ok(())
 }
 
 fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpus: &impl Sequences, run: &Run, args: &TrainArgs) -> Result<()> {
     let steps: usize = plan.stages.iter().map(|stage| stage.steps).sum();
-    let mut progress = Progress::new("train", steps as u64);
+    let progress = Progress::new("train", "steps", steps as u64);
     let keeping = Keeping { out: &args.out, every: args.save_every as usize, keep: args.keep as usize };
-    let started = Instant::now();
     train::run(engine, plan, corpus, &run.origin, keeping, &mut |event| match event {
         Event::Resumed(resumed) => {
-            eprintln!("resuming after step {} from {}", resumed.place.total_steps, resumed.path.display());
+            progress.note(&format!("resuming after step {} from {}", resumed.place.total_steps, resumed.path.display()));
             if let Some(other) = &resumed.other_cpu {
-                eprintln!("note: that checkpoint was written with {other}, this CPU uses {}; roundings may differ", run.origin.cpu);
+                let this = &run.origin.cpu;
+                progress.note(&format!("that checkpoint was written with {other}, this CPU uses {this}: roundings may differ"));
             }
-            progress.set(resumed.place.total_steps as u64);
+            progress.resume_at(resumed.place.total_steps as u64);
         }
         Event::Step(metrics) => progress.step(metrics),
     })?;
-    drop(progress);
-    println!("trained in {:.0} s", started.elapsed().as_secs_f64());
+    progress.finish("trained");
     Ok(())
 }
 

@@ -81,9 +81,9 @@ impl TokenFile {
     pub(super) fn read(&self, first: u64, count: usize, tokens: &mut Vec<u32>) -> Result<(), Error> {
         let mut bytes = vec![0; count * 4];
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(HEAD + first * 4))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|error| Error::file(&self.path, "the token cache could not be read; start again to rebuild it", &error))?;
+        file.seek(SeekFrom::Start(HEAD + first * 4)).and_then(|_| file.read_exact(&mut bytes)).map_err(|error| {
+            Error::file(&self.path, "the token cache could not be read; start again to rebuild it", &error)
+        })?;
         tokens.extend(bytes.chunks_exact(4).map(|id| u32::from_le_bytes([id[0], id[1], id[2], id[3]])));
         Ok(())
     }
@@ -121,7 +121,8 @@ fn read_ends(file: &mut File, documents: u64, tokens: u64) -> Option<Vec<u64>> {
     file.seek(SeekFrom::Start(HEAD + tokens * 4)).ok()?;
     let mut bytes = vec![0; usize::try_from(documents * 8).ok()?];
     file.read_exact(&mut bytes).ok()?;
-    let ends: Vec<u64> = bytes.chunks_exact(8).map(|end| u64::from_le_bytes(std::array::from_fn(|at| end[at]))).collect();
+    let ends: Vec<u64> =
+        bytes.chunks_exact(8).map(|end| u64::from_le_bytes(std::array::from_fn(|at| end[at]))).collect();
     let whole = ends.is_sorted() && ends.last().copied().unwrap_or(0) == tokens;
     whole.then_some(ends)
 }

@@ -87,9 +87,13 @@ impl Encoder {
     /// for the end).
     pub(super) fn write(&self, sentence: &Sentence, tokens: &mut Vec<u32>) -> Result<Vec<usize>, Error> {
         let Some(ids) = &self.words else { return self.write_prose(sentence, tokens) };
-        let first = tokens.len();
-        tokens.extend(sentence.words().iter().map(|word| ids[word]));
-        Ok((first..=tokens.len()).collect())
+        let mut starts = vec![];
+        for word in sentence.words() {
+            starts.push(tokens.len());
+            tokens.extend(word.map(|word| ids[word]));
+        }
+        starts.push(tokens.len());
+        Ok(starts)
     }
 
     fn write_prose(&self, sentence: &Sentence, tokens: &mut Vec<u32>) -> Result<Vec<usize>, Error> {

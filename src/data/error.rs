@@ -20,7 +20,9 @@ pub enum Error {
         reason: String,
     },
     /// An exam that does not fit its length.
-    #[error("an exam with {keys} keys needs at least {needed} tokens, got a length of {length}; ask for fewer depths or a longer text")]
+    #[error(
+        "an exam with {keys} keys needs at least {needed} tokens, got a length of {length}; ask for fewer depths or a longer text"
+    )]
     ExamTooShort {
         /// Tokens asked for.
         length: usize,

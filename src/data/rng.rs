@@ -18,7 +18,8 @@ impl Rng {
     /// The stream of these keys; another order or number of keys is another stream.
     pub fn new(keys: &[u64]) -> Self {
         let start = mix(keys.len() as u64 ^ GOLDEN);
-        let state = keys.iter().fold(start, |state, key| mix(state ^ mix(key.wrapping_add(GOLDEN))).wrapping_add(GOLDEN));
+        let state =
+            keys.iter().fold(start, |state, key| mix(state ^ mix(key.wrapping_add(GOLDEN))).wrapping_add(GOLDEN));
         Self { state }
     }
 

@@ -24,7 +24,7 @@ pub(super) enum Piece<'a> {
 }
 
 /// Bytes that are read at a time.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 
 /// A file to read.
 pub(super) struct Reader<'a> {
@@ -47,7 +47,8 @@ pub(super) fn files(glob: &str) -> Result<Vec<PathBuf>, Error> {
     }
     files.sort();
     if files.is_empty() {
-        let here = std::env::current_dir().map_or_else(|_| "the working directory".to_owned(), |dir| dir.display().to_string());
+        let here = std::env::current_dir()
+            .map_or_else(|_| "the working directory".to_owned(), |dir| dir.display().to_string());
         return Err(pattern(format!("no file matches it; it is relative to {here}")));
     }
     Ok(files)
@@ -87,7 +88,11 @@ impl Reader<'_> {
         let (mut digest, mut held, mut offset) = (Digest::new(), Vec::new(), 0);
         loop {
             let before = held.len();
-            let read = file.by_ref().take(CHUNK as u64).read_to_end(&mut held).map_err(|error| unreadable(self.path, &error))?;
+            let read = file
+                .by_ref()
+                .take(CHUNK as u64)
+                .read_to_end(&mut held)
+                .map_err(|error| unreadable(self.path, &error))?;
             digest.update(&held[before..]);
             let end = if read == 0 { held.len() } else { self.cut(&held) };
             let text = self.utf8(&held[..end], offset)?;
@@ -143,7 +148,8 @@ impl Reader<'_> {
         visit: &mut dyn FnMut(Piece<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let wrong = |reason: String| Error::Json { path: self.path.to_owned(), line: number, reason };
-        let value: Value = serde_json::from_str(line.trim_start_matches('\u{feff}')).map_err(|error| wrong(error.to_string()))?;
+        let value: Value =
+            serde_json::from_str(line.trim_start_matches('\u{feff}')).map_err(|error| wrong(error.to_string()))?;
         let Value::Object(object) = &value else {
             return Err(wrong(format!("a line is an object like {{\"{field}\": \"…\"}}, got {}", kind(&value))));
         };
@@ -153,7 +159,9 @@ impl Reader<'_> {
             None => {
                 let names: Vec<_> = object.keys().map(|key| format!("`{key}`")).collect();
                 let has = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-                return Err(wrong(format!("no field `{field}`; the line has {has}; name another with `field = \"…\"`")));
+                return Err(wrong(format!(
+                    "no field `{field}`; the line has {has}; name another with `field = \"…\"`"
+                )));
             }
         };
         while text.len() > CHUNK && self.cut {

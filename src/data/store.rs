@@ -94,7 +94,8 @@ fn tokenized(
     let key = Digest::of(&[&content, tokenizer, field]);
     let bytes = path.metadata().map_or(0, |metadata| metadata.len());
     TokenFile::obtain(cache, &key, |writer| {
-        let mut tokenizing = Tokenizing { encoder, writer, path, done: 0, bytes, texts: Vec::new(), ends: Vec::new(), held: 0, report };
+        let mut tokenizing =
+            Tokenizing { encoder, writer, path, done: 0, bytes, texts: Vec::new(), ends: Vec::new(), held: 0, report };
         let reader = Reader { path, format, cut: encoder.cuts_at_newlines() };
         let read = reader.read(&mut |piece| tokenizing.piece(piece))?;
         tokenizing.flush()?;

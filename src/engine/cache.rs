@@ -80,7 +80,8 @@ impl<D: Device> Cache<D> {
 
     /// Bytes of keys and values on the device, with the room that is not used yet.
     pub fn bytes(&self) -> u64 {
-        self.layers.iter().flat_map(|layer| [Some(&layer.recent), layer.sinks.as_ref()]).flatten().map(|s| s.bytes).sum()
+        let of = |layer: &Layer<D>| layer.recent.bytes + layer.sinks.as_ref().map_or(0, |sinks| sinks.bytes);
+        self.layers.iter().map(of).sum()
     }
 
     /// Most rows of one pass.
@@ -108,7 +109,8 @@ impl<D: Device> Cache<D> {
     ) -> Result<(), Error> {
         let (device, layer) = (pass.device, &mut self.layers[index]);
         layer.make_room(device, self.rows, pass.rows, self.ahead, self.growth)?;
-        let (to, width) = (&mut layer.recent, layer.recent.width);
+        let to = &mut layer.recent;
+        let width = to.width;
         let offset = (self.rows - to.first) * width;
         device.copy_range(keys, 0, &mut to.keys, offset, pass.rows * width);
         device.copy_range(values, 0, &mut to.values, offset, pass.rows * width);
@@ -320,5 +322,15 @@ pub(super) fn batch<D: Device>(
 ) -> Result<D::Batch, Error> {
     let positions: Vec<u32> = (first as u32..).take(tokens.len()).collect();
     let starts = vec![0; tokens.len()];
-    Ok(device.batch(&Rows { tokens, positions: &positions, starts: &starts, targets: &[], inv_freq, attention_factor })?)
+    Ok(device.batch(&Rows {
+        tokens,
+        positions: &positions,
+        starts: &starts,
+        targets: &[],
+        inv_freq,
+        attention_factor,
+    })?)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,19 +1,20 @@
 //! Text through a [`Cache`]: prefill in chunks, then one row per token.
 
+mod sampling;
+
 use std::time::Instant;
 
 use kernels::device::{Device, Linear, Weight};
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
 use recipe_core::Scaling;
-use thiserror::Error as ThisError;
 
 use super::cache::{self, Cache, Turn};
 use super::layer::Pass;
 use super::store::LayerIndex;
 use super::workspace::{Purpose, Workspace};
 use super::{Engine, Error};
-use crate::data::Rng;
+pub use sampling::{Sampling, SamplingError};
 
 /// Most rows of one pass: activations and the slack of window layers stay this small however long the text is.
 const CHUNK: usize = 512;
@@ -172,111 +173,67 @@ impl<D: Device> Pass<'_, D> {
     }
 }
 
-/// How the next token is drawn from the logits: temperature, then `top_k`, then `top_p`.
-///
-/// The same seed, logits and place in the answer give the same token on every machine.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    temperature: f64,
-    top_p: f64,
-    top_k: Option<usize>,
-    seed: u64,
-}
+#[cfg(test)]
+mod tests {
+    use recipe_core::Pattern;
 
-/// A sampling parameter out of its range.
-#[derive(Clone, Copy, Debug, PartialEq, ThisError)]
-pub enum SamplingError {
-    /// Negative or not a number.
-    #[error("temperature is {0}; give a number from 0 (always the most likely token) up, usually at most 1")]
-    Temperature(f64),
-    /// Out of (0, 1].
-    #[error("top_p is {0}; give a share of the probability above 0 and at most 1 (1 keeps every token)")]
-    TopP(f64),
-    /// No token to choose from.
-    #[error("top_k is 0, which leaves no token to choose from; give at least 1, or leave it out to keep every token")]
-    TopK,
-}
+    use super::super::cache::tests::{engine, plan, text};
+    use super::*;
+    use crate::data::Batch;
 
-impl Sampling {
-    /// Always the most likely token; of equals, the lowest id.
-    pub fn greedy() -> Self {
-        Self { temperature: 0.0, top_p: 1.0, top_k: None, seed: 0 }
+    const HYBRID: [Pattern; 2] = [Pattern::Window { window: 8, sink: 2 }, Pattern::Full];
+
+    #[test]
+    fn greedy_text_is_the_argmax_of_one_pass() {
+        let plan = plan(&HYBRID, Scaling::Default);
+        let mut engine = engine(&plan);
+        let prompt = text(30);
+        let mut seen = vec![];
+        let answer =
+            engine.generate(&prompt, Sampling::greedy(), 25, &|_| false, &mut |token| seen.push(token)).unwrap();
+        assert_eq!((seen.len(), &seen), (25, &answer.tokens));
+        let tokens: Vec<u32> = prompt.iter().chain(&answer.tokens).copied().collect();
+        let logits = engine.logits(&Batch::sequence(tokens, &[0]).unwrap()).unwrap();
+        let argmax = |row: usize| Sampling::greedy().pick(&logits[row * plan.model.vocab..][..plan.model.vocab], 0);
+        assert_eq!(answer.tokens, (29..54).map(argmax).collect::<Vec<_>>());
+        assert!(answer.tokens.iter().any(|token| *token != answer.tokens[0]));
     }
 
-    /// Softmax of logits ÷ `temperature` over the `top_k` most likely tokens, cut to the fewest that together reach
-    /// `top_p`. A temperature of 0 is [`Sampling::greedy`].
-    ///
-    /// # Errors
-    /// A parameter out of its range.
-    pub fn new(temperature: f64, top_p: f64, top_k: Option<usize>, seed: u64) -> Result<Self, SamplingError> {
-        if !(temperature.is_finite() && temperature >= 0.0) {
-            return Err(SamplingError::Temperature(temperature));
-        }
-        if !(top_p > 0.0 && top_p <= 1.0) {
-            return Err(SamplingError::TopP(top_p));
-        }
-        if top_k == Some(0) {
-            return Err(SamplingError::TopK);
-        }
-        Ok(Self { temperature, top_p, top_k, seed })
+    #[test]
+    fn generation_stops_where_it_is_told() {
+        let mut engine = engine(&plan(&HYBRID, Scaling::Default));
+        let mut run = |max_new, stop: &dyn Fn(u32) -> bool| {
+            engine.generate(&text(5), Sampling::greedy(), max_new, stop, &mut |_| ()).unwrap().tokens
+        };
+        let all = run(12, &|_| false);
+        let fourth = all[3];
+        let first = all.iter().position(|token| *token == fourth).unwrap();
+        assert_eq!(run(12, &|token| token == fourth), all[..=first]);
+        assert!(run(0, &|_| false).is_empty());
     }
 
-    /// The token number `step` of the answer.
-    fn pick(&self, logits: &[f32], step: u64) -> u32 {
-        if self.temperature == 0.0 {
-            return most_likely(logits);
-        }
-        let kept = self.kept(logits);
-        let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
-        // 53 bits make an even number in [0, 1).
-        let draw = (Rng::new(&[self.seed, step]).bits() >> 11) as f64 / (1u64 << 53) as f64;
-        let mut left = draw * total;
-        let hit = kept.iter().find(|(_, weight)| {
-            left -= weight;
-            left < 0.0
-        });
-        // Rounding may leave a little behind the last one.
-        hit.or(kept.last()).map_or(0, |&(token, _)| token)
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        let mut engine = engine(&plan(&HYBRID, Scaling::Default));
+        let mut says = |prompt: &[u32]| {
+            engine.generate(prompt, Sampling::greedy(), 3, &|_| false, &mut |_| ()).unwrap_err().to_string()
+        };
+        assert!(says(&[]).contains("no tokens"));
+        assert!(says(&[3, 97]).contains("tokens[1] is 97, the vocabulary ends at 96"));
+        let mut empty = engine.cache(5).unwrap();
+        assert!(matches!(engine.next_logits(&mut empty), Err(Error::Empty)));
     }
 
-    /// The tokens to choose from, most likely first where an order matters, with weights relative to the first.
-    fn kept(&self, logits: &[f32]) -> Vec<(u32, f64)> {
-        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        let by_logit = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-        if let Some(k) = self.top_k.filter(|&k| k < order.len()) {
-            order.select_nth_unstable_by(k, by_logit);
-            order.truncate(k);
-        }
-        if self.top_p < 1.0 {
-            order.sort_unstable_by(by_logit);
-        }
-        let highest = f64::from(logits[most_likely(logits) as usize]);
-        let weight = |&token: &u32| ((f64::from(logits[token as usize]) - highest) / self.temperature).exp();
-        let mut kept: Vec<(u32, f64)> = order.iter().map(|token| (*token, weight(token))).collect();
-        if self.top_p < 1.0 {
-            kept.truncate(nucleus(&kept, self.top_p));
-        }
-        kept
+    #[test]
+    fn the_seed_decides() {
+        let mut engine = engine(&plan(&HYBRID, Scaling::Default));
+        let mut run = |seed| {
+            engine
+                .generate(&text(5), Sampling::new(1.0, 0.9, Some(50), seed).unwrap(), 20, &|_| false, &mut |_| ())
+                .unwrap()
+                .tokens
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
     }
-}
-
-/// How many of the most likely tokens it takes to reach `share` of the whole weight.
-fn nucleus(sorted: &[(u32, f64)], share: f64) -> usize {
-    let mut missing = share * sorted.iter().map(|(_, weight)| weight).sum::<f64>();
-    let reached = sorted.iter().position(|(_, weight)| {
-        missing -= weight;
-        missing <= 0.0
-    });
-    reached.map_or(sorted.len(), |index| index + 1)
-}
-
-/// The first of the highest.
-fn most_likely(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (token, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = token;
-        }
-    }
-    best as u32
 }

@@ -10,8 +10,9 @@ mod layer;
 mod store;
 mod workspace;
 
-use kernels::adamw::Hyper;
-use kernels::device::{Device, Head, HeadGrads, Rows, Scores};
+pub use kernels::adamw::Hyper;
+pub use kernels::device::Device;
+use kernels::device::{Head, HeadGrads, Rows, Scores};
 use recipe_core::Plan;
 
 use crate::data::Batch;

@@ -7,6 +7,7 @@ mod perplexity;
 use serde::Serialize;
 
 pub use error::Error;
+pub(crate) use passkey::tally;
 pub use passkey::{DEPTHS, PasskeyScore, passkey};
 pub use perplexity::{Perplexity, Protocol, by_position, sliding};
 

@@ -18,6 +18,9 @@ pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// The model's configuration.
 pub(super) const CONFIG: &str = "config.json";
 
+/// What marks a directory that holds an adapter only.
+const ADAPTER: &str = "adapter_config.json";
+
 /// The open weight files of a directory, and which of them holds which tensor.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -146,12 +149,10 @@ pub(super) fn no_config(dir: &Path) -> Result<Error, Error> {
     let names = file_names(dir)?;
     let gguf = names.iter().find(|name| name.ends_with(".gguf"));
     let (found, advice) = match gguf {
-        _ if names.is_empty() => {
-            ("an empty directory".to_string(), "Fetch a model into it, or check the path")
-        }
+        _ if names.is_empty() => ("an empty directory".to_string(), "Fetch a model into it, or check the path"),
         Some(name) => (format!("no {CONFIG}, but {name}"), "Give the path of the .gguf file itself"),
-        None if names.iter().any(|name| name.contains(super::staging::MARK)) => {
-            (format!("no {CONFIG}, but an unfinished write"), "Run again what was writing here")
+        None if names.iter().any(|name| name == ADAPTER) => {
+            (format!("an adapter ({ADAPTER}), no whole model"), "Merge it into its base first")
         }
         None => (format!("no {CONFIG}"), "Give the directory that holds config.json and the safetensors files"),
     };
@@ -160,8 +161,7 @@ pub(super) fn no_config(dir: &Path) -> Result<Error, Error> {
 
 fn file_names(dir: &Path) -> Result<Vec<String>, Error> {
     let entries = fs::read_dir(dir).map_err(Error::io("read", dir))?;
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort();
     Ok(names)
 }

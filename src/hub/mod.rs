@@ -1,9 +1,9 @@
 //! Models on disk: Hugging Face directories are read and written, GGUF files are read.
 //!
-//! Weights come as f32 under Hugging Face's names, with the rows of `q_proj` and `k_proj` in Hugging Face's order, whatever
-//! the file's format. A checkpoint is held against its own configuration before its values are read, and a file that lies
-//! is refused with its name, the tensor's, what was expected and what is there. What reads and writes here knows nothing of
-//! recipes or training.
+//! Weights come as f32 under Hugging Face's names, with the rows of `q_proj` and `k_proj` in Hugging Face's order,
+//! whatever the file's format. A checkpoint is held against its own configuration before its values are read, and a
+//! file that lies is refused with its name, the tensor's, what was expected and what is there. What reads and writes
+//! here knows nothing of recipes or training.
 
 mod directory;
 mod dtype;
@@ -13,6 +13,7 @@ mod gguf;
 mod layout;
 mod listed;
 mod read;
+mod replace;
 mod save;
 mod staging;
 mod tensor_file;

@@ -1,6 +1,5 @@
 //! Opening a checkpoint: first what it says it is, then its values.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use super::fit;
 use super::gguf::Gguf;
 use super::layout::{EMBEDDING, HEAD, layout};
 use super::listed::Listed;
+use super::replace;
 use super::tokenizer::Tokenizer;
 use super::weights::{Tensor, Weights};
 
@@ -135,6 +135,7 @@ impl Header {
     }
 
     fn directory(path: &Path) -> Result<Self, Error> {
+        replace::finish(path)?;
         let file = path.join(directory::CONFIG);
         if file.symlink_metadata().is_err() {
             return Err(directory::no_config(path)?);
@@ -218,11 +219,6 @@ impl Header {
         let listed = self.tensors.iter().find(|tensor| tensor.name == name);
         listed.map_or_else(|| self.source.path.clone(), |tensor| tensor.file.clone())
     }
-
-    /// The files that hold tensors.
-    pub fn files(&self) -> HashSet<&Path> {
-        self.tensors.iter().map(|tensor| tensor.file.as_path()).collect()
-    }
 }
 
 /// A directory is Hugging Face's; a file is told by its first bytes.
@@ -242,9 +238,7 @@ fn format(path: &Path) -> Result<Format, Error> {
         return Ok(Format::Gguf);
     }
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("safetensors" | "json") => {
-            no_model("one file of a model".into(), "Give the directory that holds it")
-        }
+        Some("safetensors" | "json") => no_model("one file of a model".into(), "Give the directory that holds it"),
         _ => no_model(
             format!("a file that does not begin with GGUF, but with {:?}", String::from_utf8_lossy(&magic)),
             "Give a .gguf file, or a directory with config.json and safetensors files",

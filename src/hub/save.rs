@@ -59,12 +59,7 @@ pub(super) fn write_file(
     file.sync_all()
 }
 
-fn write_to(
-    mut out: impl Write,
-    tensors: &[View<'_>],
-    dtype: Dtype,
-    metadata: &[(&str, &str)],
-) -> std::io::Result<()> {
+fn write_to(mut out: impl Write, tensors: &[View<'_>], dtype: Dtype, metadata: &[(&str, &str)]) -> std::io::Result<()> {
     let header = header(tensors, dtype, metadata);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
@@ -89,10 +84,7 @@ fn header(tensors: &[View<'_>], dtype: Dtype, metadata: &[(&str, &str)]) -> Stri
     let mut begin = 0;
     for (name, shape, data) in tensors {
         let end = begin + data.len() * dtype.bytes();
-        fields.insert(
-            name.to_string(),
-            json!({ "dtype": dtype.tag(), "shape": shape, "data_offsets": [begin, end] }),
-        );
+        fields.insert(name.to_string(), json!({ "dtype": dtype.tag(), "shape": shape, "data_offsets": [begin, end] }));
         begin = end;
     }
     let mut text = Value::Object(fields).to_string();

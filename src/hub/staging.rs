@@ -5,11 +5,13 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::Error;
 
-pub(super) const MARK: &str = ".partial-";
+const MARK: &str = ".partial-";
 
 /// A file or directory on its way to its place; what is not put there is removed again.
 #[derive(Debug)]
@@ -18,12 +20,15 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// A fresh name beside `target`, in the same directory, so that a rename does not copy.
+    /// A fresh name beside `target`, in the same directory, so that a rename does not copy. What an earlier process
+    /// left on its way to the same place is removed.
     pub(super) fn beside(target: &Path) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        Self { path: target.with_file_name(format!(".{name}{MARK}{}-{count}", std::process::id())) }
+        let stem = format!(".{name}{MARK}");
+        remove_leftovers(parent(target), &stem);
+        Self { path: target.with_file_name(format!("{stem}{}-{count}", process())) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -51,20 +56,35 @@ impl Drop for Staged {
     }
 }
 
-/// Removes from a directory what writers that died left behind. Call it only where no other process writes.
+/// Removes from a directory whatever writers that died left behind. Call it only where no other process writes.
 ///
 /// # Errors
-/// [`Error::Io`] when the directory cannot be read or a leftover cannot be removed.
+/// [`Error::Io`] when the directory cannot be read.
 pub fn sweep(dir: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
-        let entry = entry.map_err(Error::io("read", dir))?;
+    fs::read_dir(dir).map_err(Error::io("read", dir))?;
+    remove_leftovers(dir, ".");
+    Ok(())
+}
+
+/// Removes staged names of other processes that begin with `stem`, as far as that is possible.
+fn remove_leftovers(dir: &Path, stem: &str) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with('.') && name.contains(MARK) {
+        if name.starts_with(stem) && name.contains(MARK) && !name.contains(process()) {
             drop(Staged { path: entry.path() });
         }
     }
-    Ok(())
+}
+
+/// Tells this process from every other, also from one of the same number in another container.
+fn process() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        format!("{}-{}", std::process::id(), start.as_nanos())
+    })
 }
 
 /// Writes a small file whole or not at all.
@@ -118,15 +138,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_put_is_removed_and_sweep_removes_what_a_dead_run_left() {
+    fn what_is_not_put_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let staged = Staged::beside(&dir.path().join("model"));
         fs::create_dir(staged.path()).unwrap();
         fs::write(staged.path().join("a"), b"").unwrap();
-        std::mem::forget(staged);
-        fs::write(dir.path().join(".hidden"), b"").unwrap();
-        assert_eq!(names(dir.path()).len(), 2);
+        drop(staged);
+        assert!(names(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".hidden", ".a.partial-7-7-0", ".b.partial-7-7-0"] {
+            fs::write(dir.path().join(name), b"").unwrap();
+        }
+        save_bytes(&dir.path().join("a"), b"").unwrap();
+        let mut left = names(dir.path());
+        left.sort();
+        assert_eq!(left, [".b.partial-7-7-0", ".hidden", "a"], "only what was on its way to the same place");
         sweep(dir.path()).unwrap();
-        assert_eq!(names(dir.path()), [".hidden"]);
+        assert_eq!(names(dir.path()).len(), 2);
     }
 }

@@ -4,7 +4,7 @@
 //! file's length before anything is allocated.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,9 @@ use super::weights::Tensor;
 const MAX_HEADER: u64 = 100_000_000;
 /// Bytes read at a time, a multiple of every element size.
 const CHUNK: usize = 1 << 20;
+
+/// Appends the values of some bytes.
+type Decoder = fn(&[u8], &mut Vec<f32>);
 
 /// An open safetensors file.
 #[derive(Debug)]
@@ -45,8 +48,12 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Io`], [`Error::Json`], and [`Error::Damaged`] when the header contradicts itself or the file's length.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        let metadata = fs::metadata(path).map_err(Error::io("open", path))?;
+        if !metadata.is_file() {
+            return Err(damaged(path, "what has this name", "a file", "something else".into()));
+        }
         let mut file = File::open(path).map_err(Error::io("open", path))?;
-        let length = file.metadata().map_err(Error::io("open", path))?.len();
+        let length = metadata.len();
         let header = read_header(path, &mut file, length)?;
         let data = 8 + header.len() as u64;
         let (entries, metadata) = parse_header(path, &header)?;
@@ -101,11 +108,7 @@ impl TensorFile {
     }
 
     /// Hands a tensor's values on in order, as f32, a part at a time.
-    pub(super) fn stream(
-        &self,
-        name: &str,
-        visit: &mut dyn FnMut(&[f32]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub(super) fn stream(&self, name: &str, visit: &mut dyn FnMut(&[f32]) -> Result<(), Error>) -> Result<(), Error> {
         let info = &self.entry(name)?.info;
         let decode = self.decoder(name, info.dtype)?;
         let (begin, end) = info.data_offsets;
@@ -138,7 +141,7 @@ impl TensorFile {
         })
     }
 
-    fn decoder(&self, name: &str, dtype: Dtype) -> Result<fn(&[u8], &mut Vec<f32>), Error> {
+    fn decoder(&self, name: &str, dtype: Dtype) -> Result<Decoder, Error> {
         match dtype {
             Dtype::F32 => Ok(decode_f32),
             Dtype::F16 => Ok(decode_f16),

@@ -7,16 +7,15 @@ use std::path::Path;
 use recipe_core::{HfConfig, Llama, RopePlan};
 use serde_json::{Map, Value, json};
 
-use super::directory::{CONFIG, INDEX, is_weight_file, shard_name};
+use super::directory::{CONFIG, INDEX, shard_name};
 use super::dtype::Dtype;
 use super::error::Error;
 use super::layout::{HEAD, layout};
+use super::replace::replace;
 use super::save::{check_lengths, write_file};
 use super::staging::{Staged, parent, sync_directory, write_synced};
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{GENERATION, Tokenizer};
 use super::weights::View;
-
-const GENERATION: &str = "generation_config.json";
 
 /// How a checkpoint is written.
 #[derive(Clone, Copy, Debug)]
@@ -36,16 +35,17 @@ impl Default for Options<'_> {
     }
 }
 
-/// Writes a model as a Hugging Face directory: configuration with both spellings of rope, weights, index, tokenizer. A tied
-/// `lm_head.weight` is left out.
+/// Writes a model as a Hugging Face directory: configuration with both spellings of rope, weights, index, tokenizer.
+/// A tied `lm_head.weight` is left out.
 ///
-/// A new directory appears whole or not at all. Into an existing one the files are written and synced under other names
-/// first; then `config.json` is taken away, all files are put in place, weight files of an earlier save are removed, and
-/// `config.json` comes last. A failure before that leaves the earlier model as it was.
+/// A new directory appears whole or not at all. In an existing one all files are written and synced aside first; a
+/// failure until then leaves the earlier model as it was. Then they take its place and its other weight files are
+/// removed; a run that dies in between is taken up by the next [`Header::open`](super::Header::open) or `write`
+/// there. Files of other kinds stay.
 ///
 /// # Errors
-/// [`Error::Config`] for a configuration that describes no Llama; [`Error::Tensor`] for a tensor that it does not describe,
-/// or with a value that the number format cannot hold; [`Error::Io`].
+/// [`Error::Config`] for a configuration that describes no Llama; [`Error::Tensor`] for a tensor that it does not
+/// describe, or with a value that the number format cannot hold; [`Error::Io`].
 pub fn write<'t>(
     dir: &Path,
     config: &HfConfig,
@@ -59,7 +59,7 @@ pub fn write<'t>(
     let staged = if exists { Staged::beside(&dir.join("model")) } else { Staged::beside(dir) };
     fs::create_dir_all(parent(dir)).map_err(Error::io("create", parent(dir)))?;
     write_all(staged.path(), &config, &model, &tensors, options)?;
-    if exists { replace(&staged, dir) } else { staged.put(dir) }
+    if exists { replace(staged, dir) } else { staged.put(dir) }
 }
 
 /// The configuration as it is written: both spellings of rope, and the number format.
@@ -77,11 +77,7 @@ fn settled(dir: &Path, config: &HfConfig, dtype: Dtype) -> Result<(HfConfig, Lla
 }
 
 /// The tensors in the order of the model, each of the shape that the configuration asks for.
-fn ordered<'t>(
-    dir: &Path,
-    model: &Llama,
-    tensors: impl IntoIterator<Item = View<'t>>,
-) -> Result<Vec<View<'t>>, Error> {
+fn ordered<'t>(dir: &Path, model: &Llama, tensors: impl IntoIterator<Item = View<'t>>) -> Result<Vec<View<'t>>, Error> {
     let mut given: HashMap<&str, View<'t>> = tensors.into_iter().map(|view| (view.0, view)).collect();
     if model.tied {
         given.remove(HEAD);
@@ -97,9 +93,11 @@ fn ordered<'t>(
             }
         }
     }
-    errors.extend(given.values().map(|(name, shape, _)| {
-        unfit(dir, name, "no such tensor in this Llama model".into(), format!("{shape:?}"))
-    }));
+    errors.extend(
+        given.values().map(|(name, shape, _)| {
+            unfit(dir, name, "no such tensor in this Llama model".into(), format!("{shape:?}"))
+        }),
+    );
     Error::all(dir, errors)?;
     check_lengths(dir, &views)?;
     Ok(views)
@@ -119,7 +117,11 @@ fn unfit(dir: &Path, name: &str, expected: String, got: String) -> Error {
 fn check_values(dir: &Path, tensors: &[View<'_>], dtype: Dtype) -> Result<(), Error> {
     for (name, _, data) in tensors {
         if let Some(value) = data.iter().find(|value| !value.is_finite() || !dtype.holds(**value)) {
-            let advice = if value.is_finite() { "Write it as BF16 or F32" } else { "The model diverged; go back to an earlier checkpoint" };
+            let advice = if value.is_finite() {
+                "Write it as BF16 or F32"
+            } else {
+                "The model diverged; go back to an earlier checkpoint"
+            };
             return Err(Error::Tensor {
                 path: dir.to_path_buf(),
                 tensor: name.to_string(),
@@ -146,12 +148,12 @@ fn write_all(
         let path = at.join(shard_name(place, shards.len()));
         write_file(&path, shard, options.dtype, &[("format", "pt")]).map_err(Error::io("write", &path))?;
     }
-    let mut files = vec![
+    let mut files = BTreeMap::from([
         (CONFIG.to_string(), config.to_json().into_bytes()),
         (GENERATION.to_string(), generation(config).into_bytes()),
-    ];
+    ]);
     if shards.len() > 1 {
-        files.push((INDEX.to_string(), index(&shards, options.dtype).into_bytes()));
+        files.insert(INDEX.to_string(), index(&shards, options.dtype).into_bytes());
     }
     if let Some(tokenizer) = options.tokenizer {
         files.extend(tokenizer.contents(Some(model.context))?);
@@ -203,32 +205,4 @@ fn generation(config: &HfConfig) -> String {
         }
     }
     format!("{:#}\n", Value::Object(keys))
-}
-
-/// Puts staged files in place of an earlier model's; while that happens there is no `config.json`, so that no reader takes
-/// half of each for a model.
-fn replace(staged: &Staged, dir: &Path) -> Result<(), Error> {
-    let mut names = file_names(staged.path())?;
-    names.sort_by_key(|name| name == CONFIG);
-    remove(&dir.join(CONFIG))?;
-    for name in file_names(dir)?.into_iter().filter(|name| is_weight_file(name) && !names.contains(name)) {
-        remove(&dir.join(name))?;
-    }
-    for name in names {
-        let target = dir.join(&name);
-        fs::rename(staged.path().join(&name), &target).map_err(Error::io("write", &target))?;
-    }
-    sync_directory(dir)
-}
-
-fn file_names(dir: &Path) -> Result<Vec<String>, Error> {
-    let entries = fs::read_dir(dir).map_err(Error::io("read", dir))?;
-    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
-}
-
-fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => Err(Error::io("replace", path)(reason)),
-        _ => Ok(()),
-    }
 }

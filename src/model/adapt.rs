@@ -1,7 +1,8 @@
 //! Which tensors learn, as types: dfdx asks a type, never a value, what its optimisers may change.
 //!
 //! `Full` trains everything. `Lora<{ Q | V }, { EMBED | NORM }>` freezes every projection and the head, puts adapters on
-//! q and v, and trains the embedding and the norms. Any other split is an [`Adapt`] of your own.
+//! q and v, and trains the embedding and the norms. A plan says one of the two; research on other splits writes an
+//! [`Adapt`] of its own.
 
 use std::fmt::Debug;
 

@@ -2,12 +2,12 @@
 
 use dfdx::nn::{ModuleVisitor, TensorCollection};
 use dfdx::shapes::Dtype;
-use dfdx::tensor::{Cpu, SplitTape, Storage, Tape, PutTape, WithEmptyTape};
+use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape, WithEmptyTape};
 use dfdx::tensor_ops::{Device, TryAdd};
 
+use super::adapt::{Adapt, Full};
 use super::error::Error;
 use super::layer::{Layer, Through, module};
-use super::adapt::{Adapt, Full};
 use super::linear::Linear;
 use super::norm::RmsNorm;
 use super::ops;

@@ -7,9 +7,11 @@ use dfdx::tensor::CpuError;
 #[non_exhaustive]
 pub enum Error {
     /// The type was written for another plan.
-    #[error("the model type does not fit the plan: {what} is {typed} in the type and {planned} in the plan; write the type with the plan's numbers")]
+    #[error(
+        "the model type does not fit the plan: `{what}` is {typed} in the type, {planned} in the plan; write the type with the plan's numbers"
+    )]
     Mismatch {
-        /// The dimension or tensor that differs.
+        /// The first tensor that differs, by Hugging Face's name.
         what: String,
         /// What the type says.
         typed: String,
@@ -59,7 +61,9 @@ pub enum Error {
         vocab: usize,
     },
     /// A document that starts after one of its own rows, or inside another document.
-    #[error("row {row} says that its document starts at row {start}; a start is the first row of a contiguous run that holds the row")]
+    #[error(
+        "row {row} says that its document starts at row {start}; a start is the first row of a contiguous run that holds the row"
+    )]
     Start {
         /// The row.
         row: usize,

@@ -7,9 +7,10 @@ use dfdx::shapes::{ConstShape, Dtype, Rank2};
 use dfdx::tensor::{Cpu, Storage, Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{Device, ReshapeTo, TryAdd, TryMul};
 
+use super::adapt::{Hold, Trained};
 use super::error::Error;
 use super::layer::{Layer, module};
-use super::adapt::{Hold, Trained};
+use super::maybe::Maybe;
 use super::ops;
 use super::tape::Hidden;
 use super::view::View;
@@ -93,12 +94,15 @@ impl<const I: usize, const O: usize, const R: usize, H: Hold, E: Dtype, D: Devic
 
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         let weight = Self::tensor("weight", |s| &s.weight, |s| &mut s.weight, zeros(H::TRAINED));
-        // A list of one or none: the type says how many.
-        let a = H::ADAPTED.then(|| Self::tensor("lora_A.weight", |s| &s.pair().a, |s| &mut s.pair_mut().a, zeros(true)));
-        let b = H::ADAPTED.then(|| Self::tensor("lora_B.weight", |s| &s.pair().b, |s| &mut s.pair_mut().b, zeros(true)));
-        visitor.visit_fields((weight, Vec::from_iter(a), Vec::from_iter(b)), |(weight, a, b)| Linear {
+        let pair = H::ADAPTED.then(|| {
+            (
+                Self::tensor("lora_A.weight", |s| &s.pair().a, |s| &mut s.pair_mut().a, zeros(true)),
+                Self::tensor("lora_B.weight", |s| &s.pair().b, |s| &mut s.pair_mut().b, zeros(true)),
+            )
+        });
+        visitor.visit_fields((weight, Maybe(pair)), |(weight, pair)| Linear {
             weight,
-            adapter: a.into_iter().zip(b).next().map(|(a, b)| Adapter { a, b }),
+            adapter: pair.map(|(a, b)| Adapter { a, b }),
             hold: PhantomData,
         })
     }

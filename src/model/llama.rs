@@ -10,16 +10,17 @@ use dfdx::tensor::{Cpu, NoneTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 use recipe_core::Plan;
 
+use super::adapt::{Adapt, Full, Hold};
 use super::block::Block;
 use super::error::Error;
 use super::layer::Through;
-use super::adapt::{Adapt, Full, Hold};
 use super::linear::Linear;
+use super::maybe::Maybe;
 use super::norm::{Embedding, RmsNorm};
+use super::ops;
 use super::tape::Hidden;
 use super::view::{Input, Laws, View, check_targets};
-use super::weights::{self, Source};
-use super::ops;
+use super::weights::{self, Entry, Source};
 
 /// A Llama with every dimension in its type.
 ///
@@ -101,25 +102,26 @@ impl<
     A: Adapt,
 > Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>
 {
-    /// The plan's model with the weights that `source` gives for Hugging Face's names.
+    /// The plan's model with the weights that `source` gives for Hugging Face's names. Which of them learn is the type's
+    /// say; [`TypedModel::from_weights`](super::TypedModel::from_weights) asks that the plan says the same.
     ///
     /// Under QLoRA the frozen projections are rounded to NF4, which is how training holds them.
     ///
     /// # Errors
-    /// When the plan has other numbers than this type, and when a weight is missing or has another shape.
-    pub fn from_weights(plan: &Plan, source: &Source<'_>) -> Result<Self, Error> {
-        Self::check(plan)?;
-        let weights = weights::build(&mut |name, shape| weights::look_up(plan, source, name, shape))?;
+    /// When the plan has other tensors than this type, and when a weight is missing or has another shape.
+    pub fn load(plan: &Plan, source: &Source<'_>) -> Result<Self, Error> {
+        weights::compare(&Self::catalogue(), plan)?;
+        let weights = weights::build(&|name, shape| weights::look_up(plan, source, name, shape))?;
         Ok(Self::with(plan, weights))
     }
 
     /// The plan's model with all weights zero.
     ///
     /// # Errors
-    /// When the plan has other numbers than this type.
+    /// When the plan has other tensors than this type.
     pub fn zeros(plan: &Plan) -> Result<Self, Error> {
-        Self::check(plan)?;
-        let weights = weights::build(&mut |_, shape| Ok(vec![0.0; shape.iter().product()]))?;
+        weights::compare(&Self::catalogue(), plan)?;
+        let weights = weights::build(&|_, shape| Ok(vec![0.0; shape.iter().product()]))?;
         Ok(Self::with(plan, weights))
     }
 
@@ -128,10 +130,9 @@ impl<
         Self { weights, laws: Arc::new(Laws::of(plan)), adam }
     }
 
-    /// The type's tensors and the plan's are one list: same names, shapes, and which of them learn.
-    fn check(plan: &Plan) -> Result<(), Error> {
-        let typed = weights::catalogue::<Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>>();
-        weights::compare(&typed, plan)
+    /// What the type holds.
+    pub(super) fn catalogue() -> Vec<Entry> {
+        weights::catalogue::<Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>>()
     }
 
     /// Makes an input ready for the layers.
@@ -153,7 +154,7 @@ impl<
     }
 
     /// Logits `[T, VOCAB]`, all of them at once.
-    pub fn logits<T: Tape<f32, Cpu>>(&self, view: &View, tape: T) -> Result<Hidden<VOCAB, T>, Error> {
+    pub fn logits_on<T: Tape<f32, Cpu>>(&self, view: &View, tape: T) -> Result<Hidden<VOCAB, T>, Error> {
         let (head, learns) = self.weights.head();
         ops::linear(self.hidden(view, tape)?, head, learns)
     }
@@ -162,7 +163,12 @@ impl<
     ///
     /// # Errors
     /// When there is not one target per row, one is outside the vocabulary, or all are ignored.
-    pub fn loss<T: Tape<f32, Cpu>>(&self, view: &View, targets: &[i32], tape: T) -> Result<Tensor<(), f32, Cpu, T>, Error> {
+    pub fn loss_on<T: Tape<f32, Cpu>>(
+        &self,
+        view: &View,
+        targets: &[i32],
+        tape: T,
+    ) -> Result<Tensor<(), f32, Cpu, T>, Error> {
         check_targets(view, targets)?;
         let (head, learns) = self.weights.head();
         ops::cross_entropy(self.hidden(view, tape)?, head, learns, targets)
@@ -216,7 +222,7 @@ impl<
     type Error = Error;
 
     fn try_forward(&self, input: Input<'_>) -> Result<Hidden<VOCAB>, Error> {
-        self.logits(&self.view(&input)?, NoneTape)
+        self.logits_on(&self.view(&input)?, NoneTape)
     }
 }
 
@@ -238,12 +244,8 @@ impl<
 
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         let model = Self::module("model", |s| &s.model, |s| &mut s.model);
-        // A list of one or none: the type says how many.
         let head = (!TIED).then(|| Self::module("lm_head", |s| s.own_head(), |s| s.own_head_mut()));
-        visitor.visit_fields((model, Vec::from_iter(head)), |(model, head)| Weights {
-            model,
-            lm_head: head.into_iter().next(),
-        })
+        visitor.visit_fields((model, Maybe(head)), |(model, lm_head)| Weights { model, lm_head })
     }
 }
 

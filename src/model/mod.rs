@@ -18,6 +18,7 @@ mod error;
 mod layer;
 mod linear;
 mod llama;
+mod maybe;
 mod norm;
 mod ops;
 mod tape;

@@ -7,9 +7,9 @@ use dfdx::shapes::{Dtype, Rank1, Rank2};
 use dfdx::tensor::{Cpu, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
+use super::adapt::{Hold, Trained};
 use super::error::Error;
 use super::layer::{Layer, module};
-use super::adapt::{Hold, Trained};
 use super::linear::zeros;
 use super::ops;
 use super::tape::Hidden;

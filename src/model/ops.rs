@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dfdx::shapes::{Const, HasShape, Rank1, Rank2};
-use dfdx::tensor::{Cpu, Merge, Tape, Tensor};
+use dfdx::tensor::{Cpu, Tape, Tensor};
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
 use kernels::{attention, cross_entropy, embedding, linear, rms_norm, rope, swiglu};

@@ -53,19 +53,29 @@ pub(super) fn record<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
     backward: impl FnOnce(&[f32], [Option<&mut [f32]>; N]) + 'static,
 ) -> Result<Tensor<S, f32, Cpu, T>, CpuError> {
     let out = device.try_tensor_from_vec(values, shape)?;
-    let find_out = find(&out);
-    tape.add_backward_op(move |gradients| {
-        // Taken out and put back, since only one gradient can be borrowed at a time.
-        let dout = std::mem::take(find_out(gradients)?);
-        let mut parts = inputs.each_ref().map(Slot::buffer);
-        backward(&dout, parts.each_mut().map(Option::as_deref_mut));
-        for (slot, part) in inputs.into_iter().zip(parts) {
-            slot.add(gradients, part)?;
-        }
-        *find_out(gradients)? = dout;
-        Ok(())
-    });
+    let (find_out, backward) = (find(&out), Box::new(backward));
+    tape.add_backward_op(move |gradients| play(gradients, &find_out, inputs, backward));
     Ok(out.put_tape(tape))
+}
+
+type Play<const N: usize> = dyn FnOnce(&[f32], [Option<&mut [f32]>; N]);
+
+/// Runs one op's backward closure.
+fn play<const N: usize>(
+    gradients: &mut Gradients<f32, Cpu>,
+    find_out: &Find,
+    inputs: [Slot; N],
+    backward: Box<Play<N>>,
+) -> Result<(), CpuError> {
+    // Taken out and put back, since only one gradient can be borrowed at a time.
+    let dout = std::mem::take(find_out(gradients)?);
+    let mut parts = inputs.each_ref().map(Slot::buffer);
+    backward(&dout, parts.each_mut().map(Option::as_deref_mut));
+    for (slot, part) in inputs.into_iter().zip(parts) {
+        slot.add(gradients, part)?;
+    }
+    *find_out(gradients)? = dout;
+    Ok(())
 }
 
 /// Splits the tape off a tensor whose values then lie row-major, whatever was done to it before.
@@ -97,4 +107,78 @@ pub fn tape(gradients: Gradients<f32, Cpu>) -> OwnedTape<f32, Cpu> {
 fn find<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Find {
     let ghost = tensor.ghost();
     Box::new(move |gradients| Ok(&mut **gradients.get_or_alloc_mut(&ghost)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::shapes::Rank2;
+    use dfdx::tensor::Trace;
+    use dfdx::tensor_ops::{Backward, PermuteTo, SumTo, TryMul};
+
+    use super::*;
+
+    /// x · w element by element, as an op of ours.
+    fn product(x: Hidden<2, OwnedTape<f32, Cpu>>, w: &Hidden<2>, learns: bool) -> Hidden<2, OwnedTape<f32, Cpu>> {
+        let (x, tape) = open(x).unwrap();
+        let (a, b) = (read(&x), read(w));
+        let y = a.iter().zip(&b).map(|(a, b)| a * b).collect();
+        let slots = [Slot::of(&x), Slot::weight(w, learns)];
+        record(x.device(), tape, (y, *x.shape()), slots, move |dy, [dx, dw]| {
+            for (into, other) in [(dx, &b), (dw, &a)] {
+                let Some(into) = into else { continue };
+                into.iter_mut().zip(dy.iter().zip(other)).for_each(|(into, (dy, other))| *into = dy * other);
+            }
+        })
+        .unwrap()
+    }
+
+    fn tensor(values: [f32; 4]) -> Hidden<2> {
+        Cpu::default().tensor_from_vec(values.to_vec(), (2, Const))
+    }
+
+    #[test]
+    fn gradients_add_up_among_ops_of_dfdx() {
+        let (x, w) = (tensor([1.0, 2.0, 3.0, 4.0]), tensor([5.0, 6.0, 7.0, 8.0]));
+        let y = product(x.leaky_trace(), &w, true).try_mul(2.0).unwrap();
+        let gradients = product(y, &w, true).sum::<(), _>().backward();
+        // Σ 2 x w²
+        assert_eq!(read(&gradients.get(&x)), [50.0, 72.0, 98.0, 128.0]);
+        assert_eq!(read(&gradients.get(&w)), [20.0, 48.0, 84.0, 128.0]);
+    }
+
+    #[test]
+    fn one_tensor_may_be_two_inputs() {
+        let x = tensor([1.0, 2.0, 3.0, 4.0]);
+        let gradients = product(x.leaky_trace(), &x, true).sum::<(), _>().backward();
+        assert_eq!(read(&gradients.get(&x)), [2.0, 4.0, 6.0, 8.0]);
+    }
+
+    #[test]
+    fn a_frozen_weight_gets_no_gradient() {
+        let (x, w) = (tensor([1.0; 4]), tensor([3.0; 4]));
+        let mut gradients = product(x.leaky_trace(), &w, false).sum::<(), _>().backward();
+        assert_eq!(gradient(&mut gradients, &w).unwrap(), &[0.0; 4]);
+        assert_eq!(gradient(&mut gradients, &x).unwrap(), &[3.0; 4]);
+    }
+
+    #[test]
+    fn a_permuted_view_gets_its_gradient_in_place() {
+        let cpu = Cpu::default();
+        let x: Tensor<Rank2<2, 2>, f32, Cpu> = cpu.tensor_from_vec(vec![1.0, 2.0, 3.0, 4.0], (Const, Const));
+        let w = tensor([1.0, 10.0, 100.0, 1000.0]);
+        let turned: Tensor<Rank2<2, 2>, f32, Cpu, _> = x.leaky_trace().permute();
+        let turned: Hidden<2, _> = turned.reshape_like(&(2, Const));
+        let y = product(turned, &w, true);
+        assert_eq!(read(&y), [1.0, 30.0, 200.0, 4000.0]);
+        let gradients = y.sum::<(), _>().backward();
+        assert_eq!(read(&gradients.get(&x)), [1.0, 100.0, 10.0, 1000.0]);
+    }
+
+    #[test]
+    fn a_tape_accumulates_into_the_gradients_it_is_given() {
+        let x = tensor([1.0; 4]);
+        let once = product(x.leaky_trace(), &x, false).sum::<(), _>().backward();
+        let twice = product(x.clone().put_tape(tape(once)), &x, false).sum::<(), _>().backward();
+        assert_eq!(read(&twice.get(&x)), [2.0; 4]);
+    }
 }

@@ -6,12 +6,12 @@ use dfdx::tensor::{Cpu, Gradients, NoneTape};
 use dfdx::tensor_ops::Backward;
 use recipe_core::Plan;
 
-use super::error::Error;
 use super::adapt::Adapt;
+use super::error::Error;
 use super::llama::Llama;
 use super::tape::{read, tape};
 use super::view::Input;
-use super::weights::{self, Named, Source};
+use super::weights::{self, Entry, Named, Source};
 
 /// AdamW's numbers for one step (arXiv 1711.05101).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +49,7 @@ pub trait TypedModel {
     /// The plan's model with the weights that `source` gives for Hugging Face's names.
     ///
     /// # Errors
-    /// When the plan has other numbers than this type, and when a weight is missing or has another shape.
+    /// When the plan has other tensors than this type, or lets others learn, and when a weight is missing or has another shape.
     fn from_weights(plan: &Plan, source: &Source<'_>) -> Result<Self, Error>
     where
         Self: Sized;
@@ -83,23 +83,23 @@ impl<
 > TypedModel for Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>
 {
     fn from_weights(plan: &Plan, source: &Source<'_>) -> Result<Self, Error> {
-        Llama::from_weights(plan, source)
+        weights::compare_all(&Self::catalogue(), plan)?;
+        Self::load(plan, source)
     }
 
     fn logits(&self, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        Ok(read(&self.logits(&self.view(input)?, NoneTape)?))
+        Ok(read(&self.logits_on(&self.view(input)?, NoneTape)?))
     }
 
     fn loss(&self, input: &Input<'_>, targets: &[i32]) -> Result<f32, Error> {
-        Ok(read(&self.loss(&self.view(input)?, targets, NoneTape)?)[0])
+        Ok(read(&self.loss_on(&self.view(input)?, targets, NoneTape)?)[0])
     }
 
     fn loss_and_gradients(&self, input: &Input<'_>, targets: &[i32]) -> Result<(f32, Vec<Named>), Error> {
         let (loss, mut gradients) = self.traced(input, targets)?;
         let mut list = Vec::new();
-        weights::for_gradients(&self.weights, &mut gradients, &mut |found| {
-            list.push(Named { name: found.name, shape: found.shape, data: found.gradient.to_vec() });
-        })?;
+        let mut keep = |entry: Entry, gradient: &mut [f32]| list.push(entry.with(gradient.to_vec()));
+        weights::for_gradients(&self.weights, &mut gradients, &mut keep)?;
         Ok((loss, list))
     }
 
@@ -134,7 +134,7 @@ impl<
     /// The loss and dfdx's gradients of everything that learns.
     fn traced(&self, input: &Input<'_>, targets: &[i32]) -> Result<(f32, Gradients<f32, Cpu>), Error> {
         let view = self.view(input)?;
-        let loss = self.loss(&view, targets, tape(self.weights.try_alloc_grads()?))?;
+        let loss = self.loss_on(&view, targets, tape(self.weights.try_alloc_grads()?))?;
         Ok((read(&loss)[0], loss.try_backward()?))
     }
 }
@@ -157,13 +157,12 @@ fn clip<M: dfdx::nn::TensorCollection<f32, Cpu>>(
     limit: f64,
 ) -> Result<f64, Error> {
     let mut sum = 0.0;
-    weights::for_gradients(model, gradients, &mut |found| sum += kernels::reduce::sum_of_squares(found.gradient))?;
+    weights::for_gradients(model, gradients, &mut |_, g| sum += kernels::reduce::sum_of_squares(g))?;
     let norm = sum.sqrt();
     let factor = limit / (norm + 1e-6);
     if factor < 1.0 {
-        weights::for_gradients(model, gradients, &mut |found| {
-            found.gradient.iter_mut().for_each(|g| *g *= factor as f32);
-        })?;
+        let mut scale = |_, gradient: &mut [f32]| gradient.iter_mut().for_each(|g| *g *= factor as f32);
+        weights::for_gradients(model, gradients, &mut scale)?;
     }
     Ok(norm)
 }

@@ -45,7 +45,7 @@ impl Base {
             let data = halves.map(|two| half::bf16::from_le_bytes([two[0], two[1]]).to_f32()).collect();
             weights.insert(name, Tensor { shape: view.shape().to_vec(), data });
         }
-        let tokenizer = Tokenizer::embedded(TOKENIZER, TOKENIZER_CONFIG)?;
+        let tokenizer = Tokenizer::from_files(TOKENIZER, TOKENIZER_CONFIG)?;
         Ok(Self { config, model, weights, tokenizer })
     }
 

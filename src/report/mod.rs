@@ -15,7 +15,7 @@ mod table;
 mod training;
 
 pub use error::Error;
-pub use evaluation::{PasskeyRow, PerplexityRow, passkey_grid, passkey_table, perplexity_table, position_plot};
+pub use evaluation::{passkey_grid, passkey_table, perplexity_table, position_plot};
 pub use plan::{Rate, plan_json, plan_text, plan_text_at};
 pub use plot::{Axis, HeatGrid, LinePlot, Mark, Scale, Series, Unit};
 pub use progress::Progress;

@@ -78,15 +78,23 @@ pub fn percent(share: f64) -> String {
         size if size < 0.01 => "<0.01%".to_owned(),
         size if size < 9.95 => format!("{}%", trimmed(&significant(size, 2))),
         size if (99.5..100.0).contains(&size) && share < 1.0 - 1e-9 => ">99%".to_owned(),
+        size if size >= 1e5 => format!("{}%", scientific(size)),
         size => format!("{size:.0}%"),
     })
 }
 
-/// A time in seconds: `3.2 s`, `4 min 10 s`, `2 h 5 min`, `3.1 days`.
+/// A share of 1 with one decimal, for columns of them: `83.1%`, `0.4%`.
+pub fn percent_tenths(share: f64) -> String {
+    with_sign(share * 100.0, |size| if size > 0.0 && size < 0.05 { "<0.1%".to_owned() } else { format!("{size:.1}%") })
+}
+
+/// A time in seconds: `7.5 ms`, `3.2 s`, `4 min 10 s`, `2 h 5 min`, `3.1 days`.
 pub fn duration(seconds: f64) -> String {
     with_sign(seconds, |seconds| {
         let whole = seconds.round();
         match seconds {
+            0.0 => "0 s".to_owned(),
+            s if s < 0.9995 => format!("{} ms", significant(s * 1e3, 2)),
             s if s < 9.95 => format!("{s:.1} s"),
             _ if whole < 60.0 => format!("{whole:.0} s"),
             _ if whole < 3600.0 => pair((whole / 60.0).floor(), "min", whole % 60.0, "s"),
@@ -101,7 +109,11 @@ pub fn duration(seconds: f64) -> String {
 }
 
 fn pair(large: f64, large_unit: &str, small: f64, small_unit: &str) -> String {
-    if small == 0.0 { format!("{large:.0} {large_unit}") } else { format!("{large:.0} {large_unit} {small:.0} {small_unit}") }
+    if small == 0.0 {
+        format!("{large:.0} {large_unit}")
+    } else {
+        format!("{large:.0} {large_unit} {small:.0} {small_unit}")
+    }
 }
 
 /// `text` of the size of `value`, with its sign; words for what has no digits.
@@ -141,7 +153,10 @@ mod tests {
 
     #[test]
     fn lengths_are_binary_and_exact() {
-        assert_eq!([0, 1000, 4096, 131_072, 1 << 20, 1536 << 10].map(tokens), ["0", "1000", "4K", "128K", "1M", "1536K"]);
+        assert_eq!(
+            [0, 1000, 4096, 131_072, 1 << 20, 1536 << 10].map(tokens),
+            ["0", "1000", "4K", "128K", "1M", "1536K"]
+        );
     }
 
     #[test]
@@ -157,19 +172,26 @@ mod tests {
 
     #[test]
     fn small_numbers_keep_their_exponent() {
-        assert_eq!([2e-5, 1.234e-5, 1e-3, 0.95, 0.0, 1e6].map(scientific), ["2e-5", "1.23e-5", "1e-3", "0.95", "0", "1e6"]);
+        assert_eq!(
+            [2e-5, 1.234e-5, 1e-3, 0.95, 0.0, 1e6].map(scientific),
+            ["2e-5", "1.23e-5", "1e-3", "0.95", "0", "1e6"]
+        );
         assert_eq!([10_000.0, 0.95, 1.0, 1.346_574].map(plain), ["10000", "0.95", "1", "1.3466"]);
     }
 
     #[test]
     fn shares_never_round_up_to_all() {
-        assert_eq!([0.0, 1e-6, 0.0244, 0.0996, 0.83, 0.999, 1.0].map(percent), ["0%", "<0.01%", "2.4%", "10%", "83%", ">99%", "100%"]);
+        assert_eq!([0.0, 1e-6, 0.0244, 1.0].map(percent_tenths), ["0.0%", "<0.1%", "2.4%", "100.0%"]);
+        assert_eq!(
+            [0.0, 1e-6, 0.0244, 0.0996, 0.83, 0.999, 1.0].map(percent),
+            ["0%", "<0.01%", "2.4%", "10%", "83%", ">99%", "100%"]
+        );
     }
 
     #[test]
     fn times() {
-        let all = [0.04, 9.97, 59.6, 250.0, 7500.0, 47.9 * 3600.0, 3.1 * 86_400.0, f64::INFINITY].map(duration);
-        assert_eq!(all, ["0.0 s", "10 s", "1 min", "4 min 10 s", "2 h 5 min", "47 h 54 min", "3.1 days", "∞"]);
+        let all = [0.0, 0.0432, 9.97, 59.6, 250.0, 7500.0, 47.9 * 3600.0, 3.1 * 86_400.0, f64::INFINITY].map(duration);
+        assert_eq!(all, ["0 s", "43 ms", "10 s", "1 min", "4 min 10 s", "2 h 5 min", "47 h 54 min", "3.1 days", "∞"]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Table {
         let mut out = markdown_line(names) + &markdown_line(dashes);
         for line in &self.lines {
             if let Line::Cells(cells) = line {
-                let cell = |index| cells.get(index).map(|cell| markdown_cell(cell)).unwrap_or_default();
+                let cell = |index: usize| cells.get(index).map_or_else(String::new, |cell| markdown_cell(cell));
                 out += &markdown_line((0..self.columns.len()).map(cell));
             }
         }
@@ -116,7 +116,7 @@ impl Table {
 
     /// Every group with its first column and the one behind its last.
     fn spans(&self) -> Vec<(&str, usize, usize)> {
-        let mut first = 0;
+        let mut first = 0_usize;
         let mut spans = vec![];
         for (name, columns) in &self.groups {
             let end = first.saturating_add(*columns).min(self.columns.len());
@@ -159,11 +159,15 @@ impl Table {
     }
 
     fn rule_line(&self, widths: &[usize]) -> String {
-        widths.iter().enumerate().map(|(index, width)| {
-            let gap = self.gap(index);
-            let gap = if gap == GAP { "──" } else { gap };
-            format!("{gap}{}", "─".repeat(*width))
-        }).collect()
+        widths
+            .iter()
+            .enumerate()
+            .map(|(index, width)| {
+                let gap = self.gap(index);
+                let gap = if gap == GAP { "──" } else { gap };
+                format!("{gap}{}", "─".repeat(*width))
+            })
+            .collect()
     }
 }
 
@@ -208,7 +212,9 @@ mod tests {
     use super::*;
 
     fn sample() -> Table {
-        let mut table = Table::new([("name", Align::Left), ("a", Align::Right), ("b", Align::Right)]).group("", 1).group("numbers", 2);
+        let mut table = Table::new([("name", Align::Left), ("a", Align::Right), ("b", Align::Right)])
+            .group("", 1)
+            .group("numbers", 2);
         table.row(["first", "1", "22"]);
         table.rule();
         table.row(["x|y\n", "333"]);
@@ -217,14 +223,18 @@ mod tests {
 
     #[test]
     fn text_is_aligned() {
-        assert_eq!(sample().to_text(), [
-            "         numbers\n",
-            "name       a   b\n",
-            "─────    ───────\n",
-            "first      1  22\n",
-            "─────    ───────\n",
-            "x|y      333\n",
-        ].concat());
+        assert_eq!(
+            sample().to_text(),
+            [
+                "         numbers\n",
+                "name       a   b\n",
+                "─────    ───────\n",
+                "first      1  22\n",
+                "─────    ───────\n",
+                "x|y      333\n",
+            ]
+            .concat()
+        );
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub trait Sequences {
     fn sequence(&self, stage: &StagePlan, index: u64) -> Result<Batch, crate::data::Error>;
 }
 
+impl Sequences for crate::data::Corpus {
+    fn sequence(&self, stage: &StagePlan, index: u64) -> Result<Batch, crate::data::Error> {
+        Self::sequence(self, stage.seed, index, stage.length)
+    }
+}
+
 /// One optimiser step: gradients over the step's sequences in passes, clipping, AdamW.
 ///
 /// The loss is the mean over all counted tokens of the step, not a mean of means.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Origin};
 use crate::data::Corpus;
-use crate::data::digest::Digest;
+use crate::data::digest::{Digest, hex};
 use crate::hub::Checkpoint;
 
 /// `run.json`.
@@ -36,7 +36,7 @@ impl Run {
         let origin = Origin {
             plan: digest_of(plan),
             base: digest_of_weights(checkpoint),
-            data: digest_of(&(data, corpus.fingerprint())),
+            data: digest_of(&(data, format!("{:?}", corpus.summaries()))),
             cpu: Isa::best().name().to_owned(),
         };
         Ok(Self { recipe: plan.name.to_string(), model, plan: plan.clone(), origin })
@@ -67,7 +67,7 @@ const FILE: &str = "run.json";
 /// A digest of anything that serialises.
 pub(crate) fn digest_of(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).unwrap_or_default();
-    hex(Digest::of(&[text.as_bytes()]))
+    hex(&Digest::of(&[text.as_bytes()]))
 }
 
 /// Names, shapes and numbers of the weights.
@@ -80,11 +80,7 @@ fn digest_of_weights(checkpoint: &Checkpoint) -> String {
             digest.update(&bytes);
         }
     }
-    hex(digest.finish())
-}
-
-fn hex(bytes: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(bytes))
+    hex(&digest.finish())
 }
 
 /// Held while a process trains in a folder. The system lets go of it when the process ends, however it ends.

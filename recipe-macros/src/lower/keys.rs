@@ -2,8 +2,8 @@
 
 use proc_macro2::Ident;
 use recipe_core::{
-    Adapt, Attention, Context as Window, Device, Eval, Field, Place, Rope, Schedule, Source,
-    SourceKind, Sparse, Stage, Target,
+    Adapt, Attention, Context as Window, Device, Eval, Field, Place, Rope, Schedule, Source, SourceKind, Sparse, Stage,
+    Target,
 };
 
 use super::missing;
@@ -21,20 +21,14 @@ pub(super) fn context(context: &mut Context, value: Option<&Value>, name: &Ident
             name,
             "write `context: 4K -> 128K`: the model's own window and the new one".to_owned(),
         );
-        return Window {
-            native: None,
-            target: length(context, None, "context.target"),
-        };
+        return Window { native: None, target: length(context, None, "context.target") };
     };
     match &value.node {
         Node::Arrow(native, target) => Window {
             native: Some(length(context, Some(native), "context.native")),
             target: length(context, Some(target), "context.target"),
         },
-        _ => Window {
-            native: None,
-            target: length(context, Some(value), "context.target"),
-        },
+        _ => Window { native: None, target: length(context, Some(value), "context.target") },
     }
 }
 
@@ -45,33 +39,21 @@ fn length(context: &mut Context, value: Option<&Value>, path: &'static str) -> u
     });
     match datum {
         Some(Ok(Datum::Count(length))) => return usize::try_from(length).unwrap_or(usize::MAX),
-        Some(Err(problems)) => problems
-            .into_iter()
-            .for_each(|problem| context.problems.push(problem)),
+        Some(Err(problems)) => problems.into_iter().for_each(|problem| context.problems.push(problem)),
         _ => {}
     }
-    if context.world == World::Low {
-        1
-    } else {
-        1 << 40
-    }
+    if context.world == World::Low { 1 } else { 1 << 40 }
 }
 
 pub(super) fn rope(context: &mut Context, value: &Value) -> Rope {
     let Some((word, written)) = context.word("rope", words::ROPE, &[], value) else {
-        return if context.world == World::Low {
-            Rope::None
-        } else {
-            Rope::Interpolate { scale: 1e6 }
-        };
+        return if context.world == World::Low { Rope::None } else { Rope::Interpolate { scale: 1e6 } };
     };
     let bound = context.bind(word, written, &Field::new("rope"));
     let scale = bound.need("scale");
     match word.name {
         "interpolate" => Rope::Interpolate { scale },
-        "theta" => Rope::Theta {
-            theta: bound.need("theta"),
-        },
+        "theta" => Rope::Theta { theta: bound.need("theta") },
         "ntk" => Rope::Ntk { scale },
         "dynamic_ntk" => Rope::DynamicNtk { scale },
         "yarn" => Rope::Yarn {
@@ -81,42 +63,22 @@ pub(super) fn rope(context: &mut Context, value: &Value) -> Rope {
             attention_factor: bound.maybe("attention_factor"),
             truncate: bound.maybe("truncate"),
         },
-        "llama3" => Rope::Llama3 {
-            scale,
-            low: bound.maybe("low"),
-            high: bound.maybe("high"),
-        },
+        "llama3" => Rope::Llama3 { scale, low: bound.maybe("low"), high: bound.maybe("high") },
         _ => Rope::None,
     }
 }
 
 pub(super) fn attention(context: &mut Context, value: &Value) -> Attention {
     let Some((word, written)) = context.word("attention", words::ATTENTION, &[], value) else {
-        let sparse = Sparse {
-            window: 64,
-            sink: None,
-            block: None,
-        };
-        return if context.world == World::Low {
-            Attention::Full
-        } else {
-            Attention::Window(sparse)
-        };
+        let sparse = Sparse { window: 64, sink: None, block: None };
+        return if context.world == World::Low { Attention::Full } else { Attention::Window(sparse) };
     };
     let bound = context.bind(word, written, &Field::new("attention"));
-    let sparse = Sparse {
-        window: bound.need("window"),
-        sink: bound.maybe("sink"),
-        block: bound.maybe("block"),
-    };
+    let sparse = Sparse { window: bound.need("window"), sink: bound.maybe("sink"), block: bound.maybe("block") };
     match word.name {
         "window" => Attention::Window(sparse),
         "hybrid" => match bound.maybe("full") {
-            Some(full) => Attention::Hybrid {
-                full,
-                place: bound.maybe("place").map(place),
-                sparse,
-            },
+            Some(full) => Attention::Hybrid { full, place: bound.maybe("place").map(place), sparse },
             None => Attention::Window(sparse),
         },
         _ => Attention::Full,
@@ -134,19 +96,8 @@ fn place(word: &'static str) -> Place {
 
 pub(super) fn adapt(context: &mut Context, value: &Value) -> Adapt {
     let Some((word, written)) = context.word("adapt", words::ADAPT, &[], value) else {
-        let lora = Adapt::Lora {
-            rank: 1,
-            alpha: None,
-            targets: None,
-            embed: true,
-            norm: true,
-            quantized: true,
-        };
-        return if context.world == World::Low {
-            lora
-        } else {
-            Adapt::Full
-        };
+        let lora = Adapt::Lora { rank: 1, alpha: None, targets: None, embed: true, norm: true, quantized: true };
+        return if context.world == World::Low { lora } else { Adapt::Full };
     };
     let bound = context.bind(word, written, &Field::new("adapt"));
     if word.name == "full" {
@@ -185,13 +136,14 @@ pub(super) fn list<T>(
     lower: fn(&mut Context, &Value, &Field) -> Option<T>,
 ) -> Vec<T> {
     let mut found = Vec::new();
-    let elements = match value.map(|value| (&value.node, &value.tokens)) {
-        None | Some((Node::Broken, _)) => return found,
-        Some((Node::List(elements), _)) => elements,
-        Some((node, tokens)) => {
+    let Some(value) = value else { return found };
+    let elements = match &value.node {
+        Node::Broken => return found,
+        Node::List(elements) => elements.as_slice(),
+        node => {
             let help = format!("write `{key}: [{}]`", node.text());
-            context.problem(tokens, format!("`{key}` takes a list"), help);
-            return found;
+            context.problem(&value.tokens, format!("`{key}` takes a list"), help);
+            std::slice::from_ref(value)
         }
     };
     for element in elements {
@@ -210,9 +162,7 @@ pub(super) fn source(context: &mut Context, value: &Value, field: &Field) -> Opt
         Node::Share(source, share) => (&**source, Some(&**share)),
         _ => (value, None),
     };
-    if let (Some(written), Node::Percent(_) | Node::Number(_) | Node::Ratio(..)) =
-        (share, &source.node)
-    {
+    if let (Some(written), Node::Percent(_) | Node::Number(_) | Node::Ratio(..)) = (share, &source.node) {
         let help = format!("write `{} * {}`", written.node.text(), source.node.text());
         context.problem(&value.tokens, "a share stands behind its source", help);
         return broken_source(context);
@@ -227,10 +177,7 @@ pub(super) fn source(context: &mut Context, value: &Value, field: &Field) -> Opt
         "text" => SourceKind::Text { glob },
         "jsonl" => {
             let name = bound.maybe::<String>("field");
-            SourceKind::Jsonl {
-                glob,
-                field: name.map_or("text".into(), Into::into),
-            }
+            SourceKind::Jsonl { glob, field: name.map_or("text".into(), Into::into) }
         }
         _ => SourceKind::Passkey,
     };
@@ -239,10 +186,7 @@ pub(super) fn source(context: &mut Context, value: &Value, field: &Field) -> Opt
 
 /// Kept, without a share, in one of two worlds: no sum of shares is then the same in both.
 fn broken_source(context: &Context) -> Option<Source> {
-    (context.world == World::High).then_some(Source {
-        kind: SourceKind::Passkey,
-        share: None,
-    })
+    (context.world == World::High).then_some(Source { kind: SourceKind::Passkey, share: None })
 }
 
 fn share_of(context: &mut Context, value: &Value, field: &Field) -> f64 {
@@ -250,15 +194,9 @@ fn share_of(context: &mut Context, value: &Value, field: &Field) -> f64 {
     match Kind::Share.read(value) {
         Ok(Datum::Number(share)) => return share,
         Ok(_) => {}
-        Err(problems) => problems
-            .into_iter()
-            .for_each(|problem| context.problems.push(problem)),
+        Err(problems) => problems.into_iter().for_each(|problem| context.problems.push(problem)),
     }
-    if context.world == World::Low {
-        0.01
-    } else {
-        0.02
-    }
+    if context.world == World::Low { 0.01 } else { 0.02 }
 }
 
 pub(super) fn stage(context: &mut Context, value: &Value, field: &Field) -> Option<Stage> {
@@ -291,11 +229,7 @@ fn schedule(word: &'static str) -> Schedule {
 pub(super) fn eval(context: &mut Context, value: &Value, field: &Field) -> Option<Eval> {
     let (word, written) = context.word("eval", words::EVAL, &[], value)?;
     let lengths = context.bind(word, written, field).need("lengths");
-    Some(if word.name == "passkey" {
-        Eval::Passkey(lengths)
-    } else {
-        Eval::Perplexity(lengths)
-    })
+    Some(if word.name == "passkey" { Eval::Passkey(lengths) } else { Eval::Perplexity(lengths) })
 }
 
 /// A rule's name; recipe-core knows which there are.
@@ -316,19 +250,9 @@ pub(super) fn rule(context: &mut Context, value: &Value, _: &Field) -> Option<St
 
 pub(super) fn device(context: &mut Context, value: &Value) -> Device {
     let Some((word, written)) = context.word("device", words::DEVICE, &[], value) else {
-        return Device::Cpu {
-            memory: if context.world == World::Low {
-                0
-            } else {
-                u64::MAX
-            },
-        };
+        return Device::Cpu { memory: if context.world == World::Low { 0 } else { u64::MAX } };
     };
     let bound: Bound = context.bind(word, written, &Field::new("device"));
     let memory = bound.maybe("memory").unwrap_or(u64::MAX);
-    if word.name == "cuda" {
-        Device::Cuda { memory }
-    } else {
-        Device::Cpu { memory }
-    }
+    if word.name == "cuda" { Device::Cuda { memory } } else { Device::Cpu { memory } }
 }

@@ -31,11 +31,7 @@ pub(crate) struct Lowered {
 pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
     let name = &written.header.name;
     let spans = Spans::new(place(name));
-    let mut context = Context {
-        world,
-        spans,
-        problems: Problems::default(),
-    };
+    let mut context = Context { world, spans, problems: Problems::default() };
     let values = keys(&mut context, &written.entries);
     let get = |key: &str| values.get(key).copied();
     let (model, config) = model::model(&mut context, get("model"), name);
@@ -52,12 +48,7 @@ pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
         device: get("device").map(|value| keys::device(&mut context, value)),
         model,
     };
-    Lowered {
-        recipe,
-        spans: context.spans,
-        problems: context.problems,
-        config,
-    }
+    Lowered { recipe, spans: context.spans, problems: context.problems, config }
 }
 
 /// Each key's first value. A slip counts as the key that was meant, unless that key is written too.
@@ -74,9 +65,7 @@ fn keys<'a>(context: &mut Context, entries: &'a [ast::Entry]) -> BTreeMap<&'stat
         note(context, key, entry);
         seen.insert(key, (place(&entry.key), &entry.value));
     }
-    seen.into_iter()
-        .map(|(key, (_, value))| (key, value))
-        .collect()
+    seen.into_iter().map(|(key, (_, value))| (key, value)).collect()
 }
 
 fn key(context: &mut Context, entries: &[ast::Entry], written: &Ident) -> Option<&'static str> {
@@ -84,19 +73,13 @@ fn key(context: &mut Context, entries: &[ast::Entry], written: &Ident) -> Option
     if let Some(key) = KEYS.iter().find(|key| **key == name) {
         return Some(key);
     }
-    context
-        .problems
-        .push(unknown("key", &name, KEYS, place(written)));
+    context.problems.push(unknown("key", &name, KEYS, place(written)));
     meant(&name, KEYS).filter(|meant| !entries.iter().any(|entry| entry.key == meant))
 }
 
 /// A list's own fault goes under its key, any other value's under the value.
 fn note(context: &mut Context, key: &'static str, entry: &ast::Entry) {
-    let tokens = if matches!(entry.value.node, Node::List(_)) {
-        place(&entry.key)
-    } else {
-        entry.value.tokens.clone()
-    };
+    let tokens = if matches!(entry.value.node, Node::List(_)) { place(&entry.key) } else { entry.value.tokens.clone() };
     context.spans.note(&Field::new(key), &tokens);
 }
 

@@ -16,16 +16,10 @@ const ROPE_THETA: f64 = 10_000.0;
 const NORM_EPS: f64 = 1e-6;
 
 /// The model, and the file it was read from.
-pub(super) fn model(
-    context: &mut Context,
-    value: Option<&Value>,
-    name: &Ident,
-) -> (Llama, Option<String>) {
+pub(super) fn model(context: &mut Context, value: Option<&Value>, name: &Ident) -> (Llama, Option<String>) {
     let Some(value) = value else {
         let presets = quoted(&presets::NAMES);
-        let help = format!(
-            "write `model: ` and {presets}, or `llama {{ … }}`, or `hf(\"path/config.json\")`"
-        );
+        let help = format!("write `model: ` and {presets}, or `llama {{ … }}`, or `hf(\"path/config.json\")`");
         missing(context, "model", name, help);
         return (guess(context.world), None);
     };

@@ -21,10 +21,8 @@ type Read<T> = Result<T, Problem>;
 pub(crate) fn recipe(tokens: TokenStream) -> (Recipe, Problems) {
     let mut problems = Problems::default();
     let parser = |input: ParseStream| Ok(whole(input, &mut problems));
-    let recipe = parser.parse2(tokens).unwrap_or_else(|_| Recipe {
-        header: header::unnamed(Vec::new()),
-        entries: Vec::new(),
-    });
+    let recipe =
+        parser.parse2(tokens).unwrap_or_else(|_| Recipe { header: header::unnamed(Vec::new()), entries: Vec::new() });
     (recipe, problems)
 }
 
@@ -32,10 +30,7 @@ pub(crate) fn recipe(tokens: TokenStream) -> (Recipe, Problems) {
 fn whole(input: ParseStream, problems: &mut Problems) -> Recipe {
     let docs = header::docs(input, problems);
     if !header::is_next(input) {
-        return Recipe {
-            header: header::unnamed(docs),
-            entries: entries(input, problems),
-        };
+        return Recipe { header: header::unnamed(docs), entries: entries(input, problems) };
     }
     let (header, body) = header::header(input, docs, problems);
     if !input.is_empty() {
@@ -47,10 +42,7 @@ fn whole(input: ParseStream, problems: &mut Problems) -> Recipe {
         skip_all(input);
     }
     let parser = |input: ParseStream| Ok(entries(input, problems));
-    Recipe {
-        header,
-        entries: parser.parse2(body).unwrap_or_default(),
-    }
+    Recipe { header, entries: parser.parse2(body).unwrap_or_default() }
 }
 
 /// `key: value, key: value`.
@@ -87,10 +79,7 @@ fn entry(input: ParseStream, problems: &mut Problems) -> Read<Entry> {
             format!("`{key}` has no value"),
             format!("write `{key}: …`, or leave it out"),
         ));
-        let value = Value {
-            tokens: at(key.span()),
-            node: Node::Broken,
-        };
+        let value = Value { tokens: at(key.span()), node: Node::Broken };
         return Ok(Entry { key, value });
     }
     let value = value::value(input, 0, problems);
@@ -100,27 +89,15 @@ fn entry(input: ParseStream, problems: &mut Problems) -> Read<Entry> {
 /// `key:`.
 fn key(input: ParseStream) -> Read<Ident> {
     if !input.peek(Ident::peek_any) {
-        return Err(Problem::new(
-            next(input),
-            "expected a key",
-            "an entry reads `rope: interpolate(32)`",
-        ));
+        return Err(Problem::new(next(input), "expected a key", "an entry reads `rope: interpolate(32)`"));
     }
     let key = any_ident(input)?;
     if input.peek(Token![:]) && !input.peek(Token![::]) {
         tokens::skip_one(input);
         return Ok(key);
     }
-    let place = if input.is_empty() {
-        at(key.span())
-    } else {
-        next(input)
-    };
-    Err(Problem::new(
-        place,
-        format!("expected `:` after the key `{key}`"),
-        format!("an entry reads `{key}: value`"),
-    ))
+    let place = if input.is_empty() { at(key.span()) } else { next(input) };
+    Err(Problem::new(place, format!("expected `:` after the key `{key}`"), format!("an entry reads `{key}: value`")))
 }
 
 /// The comma behind an entry, an argument or an element; a forgotten one is reported and read over.
@@ -136,17 +113,13 @@ fn separator(input: ParseStream, what: &str, problems: &mut Problems) {
         return problems.push(Problem::new(place, message, ""));
     }
     let place = next(input);
-    let token = place.to_string();
-    let arithmetic = ["+", "-", "*", "/"].contains(&token.as_str());
-    let help = if arithmetic {
-        "a recipe does no arithmetic; write the result"
-    } else {
-        "one value ends where the next begins: with `,`"
+    let arrow = input.peek(Token![->]);
+    let token = if arrow { "->".to_owned() } else { place.to_string() };
+    let help = match token.as_str() {
+        "->" => "a context goes from one window to another: `4K -> 128K`",
+        "+" | "-" | "*" | "/" => "a recipe does no arithmetic; write the result",
+        _ => "values are separated by `,`",
     };
-    problems.push(Problem::new(
-        place,
-        format!("expected `,`, found `{token}`"),
-        help,
-    ));
+    problems.push(Problem::new(place, format!("expected `,`, found `{token}`"), help));
     skip_entry(input);
 }

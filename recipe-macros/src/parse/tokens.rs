@@ -19,10 +19,7 @@ pub(super) fn at(span: Span) -> TokenStream {
 
 /// The next token, as a place.
 pub(super) fn next(input: ParseStream) -> TokenStream {
-    input
-        .cursor()
-        .token_tree()
-        .map_or_else(|| at(input.span()), |(token, _)| token.into())
+    input.cursor().token_tree().map_or_else(|| at(input.span()), |(token, _)| token.into())
 }
 
 /// Everything from `begin` up to where `end` stands.

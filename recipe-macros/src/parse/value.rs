@@ -22,10 +22,7 @@ pub(super) fn value(input: ParseStream, depth: usize, problems: &mut Problems) -
         skip_to_comma(input);
         Node::Broken
     });
-    Value {
-        tokens: between(&begin, input),
-        node,
-    }
+    Value { tokens: between(&begin, input), node }
 }
 
 /// `share -> share`.
@@ -54,19 +51,12 @@ fn share(input: ParseStream, depth: usize, problems: &mut Problems) -> Read<Node
 fn spanned(input: ParseStream, read: impl FnOnce(ParseStream) -> Read<Node>) -> Read<Value> {
     let begin = input.fork();
     let node = read(input)?;
-    Ok(Value {
-        tokens: between(&begin, input),
-        node,
-    })
+    Ok(Value { tokens: between(&begin, input), node })
 }
 
 fn atom(input: ParseStream, depth: usize, problems: &mut Problems) -> Read<Node> {
     if depth > DEEPEST {
-        return Err(Problem::new(
-            next(input),
-            "nested too deep",
-            "a recipe's values nest four deep at most",
-        ));
+        return Err(Problem::new(next(input), "nested too deep", "a recipe's values nest four deep at most"));
     }
     if input.peek(Lit) || input.peek(Token![-]) {
         return literal(input);
@@ -82,11 +72,7 @@ fn atom(input: ParseStream, depth: usize, problems: &mut Problems) -> Read<Node>
         return word(input, depth, problems);
     }
     let help = "a value is a number, a \"text\", a word, `word(…)` or a `[list]`";
-    Err(Problem::new(
-        next(input),
-        format!("expected a value, found `{}`", next(input)),
-        help,
-    ))
+    Err(Problem::new(next(input), format!("expected a value, found `{}`", next(input)), help))
 }
 
 /// `-4K`, `30%`, `1/3`, `"text"`, `true`.
@@ -102,10 +88,7 @@ fn literal(input: ParseStream) -> Read<Node> {
         Lit::Str(text) if !minus => return Ok(Node::Text(text.value())),
         Lit::Bool(flag) if !minus => return Ok(Node::Flag(flag.value)),
         _ => {
-            let (place, message) = (
-                between(&begin, input),
-                "this literal has no meaning in a recipe",
-            );
+            let (place, message) = (between(&begin, input), "this literal has no meaning in a recipe");
             return Err(Problem::new(place, message, "write a number or a \"text\""));
         }
     };
@@ -113,35 +96,20 @@ fn literal(input: ParseStream) -> Read<Node> {
         skip_one(input);
         return Ok(Node::Percent(number));
     }
-    if input.peek(Token![/]) {
-        ratio(input, number)
-    } else {
-        Ok(Node::Number(number))
-    }
+    if input.peek(Token![/]) { ratio(input, number) } else { Ok(Node::Number(number)) }
 }
 
 /// A literal that a macro made may carry its own minus.
 fn number(minus: bool, digits: &str, suffix: &str) -> Number {
     let negative = minus != digits.starts_with('-');
-    Number {
-        negative,
-        digits: digits.trim_start_matches('-').to_owned(),
-        suffix: suffix.to_owned(),
-    }
+    Number { negative, digits: digits.trim_start_matches('-').to_owned(), suffix: suffix.to_owned() }
 }
 
 fn ratio(input: ParseStream, above: Number) -> Read<Node> {
     skip_one(input);
     match input.parse::<Lit>() {
-        Ok(Lit::Int(int)) => Ok(Node::Ratio(
-            above,
-            number(false, int.base10_digits(), int.suffix()),
-        )),
-        _ => Err(Problem::new(
-            next(input),
-            "expected a whole number after `/`",
-            "a fraction reads `1/3`",
-        )),
+        Ok(Lit::Int(int)) => Ok(Node::Ratio(above, number(false, int.base10_digits(), int.suffix()))),
+        _ => Err(Problem::new(next(input), "expected a whole number after `/`", "a fraction reads `1/3`")),
     }
 }
 
@@ -149,47 +117,40 @@ fn ratio(input: ParseStream, above: Number) -> Read<Node> {
 fn word(input: ParseStream, depth: usize, problems: &mut Problems) -> Read<Node> {
     let name = any_ident(input)?;
     let braces = input.peek(token::Brace);
-    let bare = !braces && !input.peek(token::Paren);
-    let args = if bare {
-        Vec::new()
-    } else {
-        inside(input, problems, "argument", |input, problems| {
-            arg(input, depth + 1, problems)
-        })?
-    };
+    if !braces && !input.peek(token::Paren) {
+        return bare(input, name);
+    }
+    let args = inside(input, problems, "argument", |input, problems| arg(input, depth + 1, problems))?;
     Ok(Node::Word(Word { name, args, braces }))
+}
+
+/// A word without brackets, though it may have needed them.
+fn bare(input: ParseStream, name: Ident) -> Read<Node> {
+    if !input.peek(Lit) {
+        return Ok(Node::Word(Word { name, args: Vec::new(), braces: false }));
+    }
+    let (place, message) = (next(input), format!("expected `(` after `{name}`"));
+    let help = format!("arguments stand in parentheses: `{name}({place})`");
+    Err(Problem::new(place, message, help))
 }
 
 /// `value`, `name = value`; `name: value` is understood and corrected.
 fn arg(input: ParseStream, depth: usize, problems: &mut Problems) -> Arg {
     let colon = input.peek2(Token![:]) && !input.peek2(Token![::]);
     if !input.peek(Ident::peek_any) || !(colon || input.peek2(Token![=])) {
-        return Arg {
-            name: None,
-            value: value(input, depth, problems),
-        };
+        return Arg { name: None, value: value(input, depth, problems) };
     }
     let name = any_ident(input).ok();
     if colon {
-        problems.push(Problem::new(
-            next(input),
-            "an argument takes `=`",
-            "keys take `:`, arguments take `=`",
-        ));
+        problems.push(Problem::new(next(input), "an argument takes `=`", "keys take `:`, arguments take `=`"));
     }
     skip_one(input);
-    Arg {
-        name,
-        value: value(input, depth, problems),
-    }
+    Arg { name, value: value(input, depth, problems) }
 }
 
 /// `[…]` and, for pairs, `(…)`.
 fn list(input: ParseStream, depth: usize, problems: &mut Problems) -> Read<Node> {
-    inside(input, problems, "element", |input, problems| {
-        value(input, depth + 1, problems)
-    })
-    .map(Node::List)
+    inside(input, problems, "element", |input, problems| value(input, depth + 1, problems)).map(Node::List)
 }
 
 /// The items between brackets of any kind.

@@ -14,10 +14,7 @@ fn underlined(recipe: &str) -> Vec<String> {
         let Some(first) = item.mac.path.segments.first() else {
             continue;
         };
-        let (start, end) = (
-            first.ident.span().start(),
-            item.mac.delimiter.span().close().end(),
-        );
+        let (start, end) = (first.ident.span().start(), item.mac.delimiter.span().close().end());
         assert_eq!(start.line, end.line, "a caret stays on its line");
         let line: Vec<char> = lines[start.line - 1].chars().collect();
         found.push(line[start.column..end.column].iter().collect());
@@ -28,55 +25,19 @@ fn underlined(recipe: &str) -> Vec<String> {
 #[test]
 fn the_caret_is_under_what_is_wrong() {
     let cases = [
-        (
-            "pub A { model: tiny, context: 512 -> 2K, rope: yarn(8) }",
-            "512",
-        ),
+        ("pub A { model: tiny, context: 512 -> 2K, rope: yarn(8) }", "512"),
         ("pub A { model: tiny, context: 2K }", "2K"),
-        (
-            "pub A { model: tiny, context: 256, rope: interpolate(-2) }",
-            "-2",
-        ),
-        (
-            "pub A { model: tiny, context: 256, attention: hybrid(full = 3/2, window = 64) }",
-            "3/2",
-        ),
-        (
-            "pub A { model: tiny, context: 256, attention: hybrid(full = 300%, window = 64) }",
-            "300%",
-        ),
-        (
-            "pub A { model: tiny, context: 256, attention: hybrid(full = 1/3) }",
-            "hybrid",
-        ),
-        (
-            "pub A { model: tiny, context: 256, data: [passkey * 10%, text(\"a\") * 120%] }",
-            "120%",
-        ),
-        (
-            "pub A { model: tiny, context: 256, data: [passkey * 10%, text(\"a\") * 20%] }",
-            "data",
-        ),
-        (
-            "pub A { model: tiny, context: 256, train: [extend(steps = 2, lr = 9)] }",
-            "9",
-        ),
-        (
-            "pub A { model: tiny, context: 256, train: [extend(lr = 1e-3)] }",
-            "extend(lr = 1e-3)",
-        ),
-        (
-            "pub A { model: tiny, context: 256, eval: [perplexity(128, 4K)] }",
-            "4K",
-        ),
-        (
-            "pub A { model: tiny, context: 256, allow: [nonsense] }",
-            "nonsense",
-        ),
-        (
-            "pub A { model: tiny, context: 256, rope: none attention: full }",
-            "attention",
-        ),
+        ("pub A { model: tiny, context: 256, rope: interpolate(-2) }", "-2"),
+        ("pub A { model: tiny, context: 256, attention: hybrid(full = 3/2, window = 64) }", "3/2"),
+        ("pub A { model: tiny, context: 256, attention: hybrid(full = 300%, window = 64) }", "300%"),
+        ("pub A { model: tiny, context: 256, attention: hybrid(full = 1/3) }", "hybrid"),
+        ("pub A { model: tiny, context: 256, data: [passkey * 10%, text(\"a\") * 120%] }", "120%"),
+        ("pub A { model: tiny, context: 256, data: [passkey * 10%, text(\"a\") * 20%] }", "data"),
+        ("pub A { model: tiny, context: 256, train: [extend(steps = 2, lr = 9)] }", "9"),
+        ("pub A { model: tiny, context: 256, train: [extend(lr = 1e-3)] }", "extend(lr = 1e-3)"),
+        ("pub A { model: tiny, context: 256, eval: [perplexity(128, 4K)] }", "4K"),
+        ("pub A { model: tiny, context: 256, allow: [nonsense] }", "nonsense"),
+        ("pub A { model: tiny, context: 256, rope: none attention: full }", "attention"),
         ("pub Name { context: 256 }", "Name"),
     ];
     for (recipe, expected) in cases {
@@ -98,8 +59,5 @@ fn problems_stand_in_the_order_of_the_text() {
 
 #[test]
 fn a_duplicate_shows_both() {
-    assert_eq!(
-        underlined("model: tiny, model: tiny, context: 256"),
-        ["model", "model"]
-    );
+    assert_eq!(underlined("model: tiny, model: tiny, context: 256"), ["model", "model"]);
 }

@@ -71,10 +71,7 @@ fn every_wrong_recipe_still_has_its_type() {
     ] {
         let expanded = expanded(recipe);
         assert!(expanded.contains("pub struct Wrong;"), "{recipe}");
-        assert!(
-            expanded.contains("impl ::context_recipe::Recipe for Wrong"),
-            "{recipe}"
-        );
+        assert!(expanded.contains("impl ::context_recipe::Recipe for Wrong"), "{recipe}");
     }
 }
 
@@ -95,12 +92,7 @@ fn guesses_never_speak() {
         let found = messages(&with(entries));
         assert!(!found.is_empty(), "{entries}");
         let numbers = ["1099511627776", "1000000", "0.5", " 1 ", "0.01", "0.02"];
-        assert!(
-            !found
-                .iter()
-                .any(|text| numbers.iter().any(|number| text.contains(number))),
-            "{entries}: {found:#?}"
-        );
+        assert!(!found.iter().any(|text| numbers.iter().any(|number| text.contains(number))), "{entries}: {found:#?}");
     }
 }
 
@@ -110,15 +102,7 @@ fn all_mistakes_are_told_at_once() {
         "pub Six { modle: llama2_7b, context: 4K -> 128K, rope: interpolate(16), attention: window(5000), \
          train: [extend(steps = 1K, length = 256K)], eval: [perplexity(512K)], device: cuda(80) }",
     );
-    let starts = [
-        "unknown key `modle`",
-        "scale 16",
-        "window 5000",
-        "`1K`",
-        "length 262144",
-        "length 524288",
-        "`80`",
-    ];
+    let starts = ["unknown key `modle`", "scale 16", "window 5000", "`1K`", "length 262144", "length 524288", "`80`"];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (text, start) in found.iter().zip(starts) {
         assert!(text.starts_with(start), "{text} should start with {start}");

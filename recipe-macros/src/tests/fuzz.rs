@@ -79,19 +79,11 @@ fn the_seeds_are_recipes() {
 /// `expand` catches panics, so a panic is told by its message.
 fn judge(input: TokenStream) {
     let text = input.to_string();
-    let output = catch_unwind(AssertUnwindSafe(|| expand(input)))
-        .unwrap_or_else(|_| panic!("panicked on: {text}"));
-    assert!(
-        !output.to_string().contains("recipe! panicked"),
-        "panicked on: {text}"
-    );
-    let file = syn::parse2::<syn::File>(output.clone())
-        .unwrap_or_else(|error| panic!("{error} in:\n{output}\nfor: {text}"));
-    let types = file
-        .items
-        .iter()
-        .filter(|item| matches!(item, syn::Item::Struct(_)))
-        .count();
+    let output = catch_unwind(AssertUnwindSafe(|| expand(input))).unwrap_or_else(|_| panic!("panicked on: {text}"));
+    assert!(!output.to_string().contains("recipe! panicked"), "panicked on: {text}");
+    let file =
+        syn::parse2::<syn::File>(output.clone()).unwrap_or_else(|error| panic!("{error} in:\n{output}\nfor: {text}"));
+    let types = file.items.iter().filter(|item| matches!(item, syn::Item::Struct(_))).count();
     assert_eq!(types, 1, "one type comes out of: {text}");
 }
 
@@ -100,10 +92,8 @@ fn stream(random: &mut Random, depth: usize) -> TokenStream {
 }
 
 fn tree(random: &mut Random, depth: usize) -> TokenTree {
-    let vocabulary = [
-        "pub", "Name", "r", "model", "llama", "tiny", "extend", "self", "true", "hf", "K", "_",
-        "crate", "as",
-    ];
+    let vocabulary =
+        ["pub", "Name", "r", "model", "llama", "tiny", "extend", "self", "true", "hf", "K", "_", "crate", "as"];
     let literals = [
         "4K",
         "128K",
@@ -131,32 +121,17 @@ fn tree(random: &mut Random, depth: usize) -> TokenTree {
     match random.below(if depth == 0 { 4 } else { 5 }) {
         0 => Ident::new(random.pick(words::KEYS), Span::call_site()).into(),
         1 => Ident::new(random.pick(&vocabulary), Span::call_site()).into(),
-        2 => random
-            .pick(&literals)
-            .parse::<Literal>()
-            .expect("a literal")
-            .into(),
+        2 => random.pick(&literals).parse::<Literal>().expect("a literal").into(),
         3 => {
-            let spacing = if random.below(2) == 0 {
-                Spacing::Joint
-            } else {
-                Spacing::Alone
-            };
+            let spacing = if random.below(2) == 0 { Spacing::Joint } else { Spacing::Alone };
             Punct::new(
-                random.pick(&[
-                    ':', ',', '=', '-', '>', '*', '%', '/', '#', '!', '+', '<', '.', '&', '?',
-                ]),
+                random.pick(&[':', ',', '=', '-', '>', '*', '%', '/', '#', '!', '+', '<', '.', '&', '?']),
                 spacing,
             )
             .into()
         }
         _ => {
-            let delimiters = [
-                Delimiter::Parenthesis,
-                Delimiter::Brace,
-                Delimiter::Bracket,
-                Delimiter::None,
-            ];
+            let delimiters = [Delimiter::Parenthesis, Delimiter::Brace, Delimiter::Bracket, Delimiter::None];
             Group::new(random.pick(&delimiters), stream(random, depth - 1)).into()
         }
     }

@@ -19,9 +19,7 @@ fn messages(recipe: &str) -> Vec<String> {
 }
 
 fn tokens(recipe: &str) -> TokenStream {
-    recipe
-        .parse()
-        .expect("a test's recipe is made of Rust tokens")
+    recipe.parse().expect("a test's recipe is made of Rust tokens")
 }
 
 /// A recipe with `entries` beside what every recipe needs.

@@ -51,10 +51,9 @@ pub fn exam(encoder: &Encoder, seed: Seed, length: usize, depths: &[f64]) -> Res
     let excess = writer.len() - length;
     let mut tokens = writer.document.tokens;
     tokens.drain(begin..begin + excess);
-    let shifted = answers.into_iter().map(|(depth, answer)| Question {
-        depth,
-        answer: answer.start - excess..answer.end - excess,
-    });
+    let shifted = answers
+        .into_iter()
+        .map(|(depth, answer)| Question { depth, answer: answer.start - excess..answer.end - excess });
     Ok(Exam { tokens, questions: shifted.collect() })
 }
 

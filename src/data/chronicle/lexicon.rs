@@ -1,16 +1,12 @@
 //! Every word that a chronicle uses. The embedded tokenizer holds each as one token, with the space before it.
 
 /// First names; one person bears each in a document.
-pub(super) const NAMES: [&str; 40] = [
-    "ada", "agnes", "alma", "anton", "bela", "boris", "clara", "cyrus", "dora", "edgar", "elsa", "emil", "flora",
-    "frida", "greta", "hana", "hugo", "ida", "ivan", "jonas", "karl", "klara", "lena", "leo", "lydia", "marek", "mira",
-    "nadia", "nils", "olga", "oscar", "petra", "rosa", "simon", "stella", "tomas", "ursula", "viktor", "wanda", "yusuf",
-];
-
-/// Surnames, given to the names anew in every document.
-pub(super) const SURNAMES: [&str; 20] = [
-    "abbot", "arden", "birch", "brook", "carver", "dale", "fisher", "frost", "glover", "hart", "holt", "larch", "marsh",
-    "mason", "north", "parr", "reed", "stone", "thorn", "vale",
+pub(super) const NAMES: [&str; 60] = [
+    "ada", "adele", "agnes", "alma", "amos", "anton", "astrid", "basil", "bela", "boris", "carmen", "clara", "conrad",
+    "cyrus", "dora", "edgar", "edith", "elsa", "emil", "felix", "flora", "frida", "greta", "gustav", "hana", "helga",
+    "hugo", "ida", "igor", "irma", "ivan", "jakob", "jonas", "karl", "klara", "lena", "leo", "lorna", "lydia",
+    "magda", "marek", "mira", "nadia", "nils", "olga", "oscar", "otto", "paula", "petra", "rosa", "rufus", "selma",
+    "simon", "stella", "tomas", "ursula", "vera", "viktor", "wanda", "yusuf",
 ];
 
 /// Where people live.
@@ -40,16 +36,15 @@ pub(super) const NUMBERS: [&str; 90] = [
 
 /// The rest: punctuation, grammar, weather and days.
 pub(super) const GRAMMAR: [&str; 66] = [
-    ".", "?", ",", "the", "a", "of", "is", "in", "to", "and", "at", "on", "from", "over", "who", "what", "where", "does",
-    "live", "lives", "hold", "holds", "key", "friend", "trade", "then", "again", "old", "cold", "grey", "long", "rain",
-    "snow", "wind", "fog", "falls", "lies", "comes", "goes", "river", "hill", "road", "mill", "bridge", "field",
-    "market", "gate", "people", "work", "sing", "wait", "sleep", "morning", "evening", "night", "winter", "summer",
-    "walks", "speaks", "rests", "sees", "water", "fire", "bread", "bring", "home",
+    ".", "?", ",", "the", "a", "of", "is", "in", "to", "and", "at", "on", "from", "over", "who", "what", "where",
+    "treasure", "by", "under", "near", "after", "key", "friend", "trade", "then", "again", "old", "cold", "grey", "long",
+    "rain", "snow", "wind", "fog", "falls", "lies", "comes", "goes", "river", "hill", "road", "mill", "bridge",
+    "field", "market", "gate", "people", "work", "sing", "wait", "sleep", "morning", "evening", "night", "winter",
+    "summer", "walks", "speaks", "rests", "sees", "water", "fire", "bread", "bring", "home",
 ];
 
 /// All of them, in the order of their token ids.
 pub(crate) fn words() -> impl Iterator<Item = &'static str> {
-    let groups: [&'static [&'static str]; 8] =
-        [&GRAMMAR, &NUMBERS, &NAMES, &SURNAMES, &PLACES, &COLOURS, &OBJECTS, &TRADES];
+    let groups: [&'static [&'static str]; 7] = [&GRAMMAR, &NUMBERS, &NAMES, &PLACES, &COLOURS, &OBJECTS, &TRADES];
     groups.into_iter().flatten().copied()
 }

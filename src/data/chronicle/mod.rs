@@ -73,8 +73,6 @@ pub struct Document {
     pub tokens: Vec<u32>,
     /// Facts that were said before and come back, in the order of the text.
     pub recalls: Vec<Recall>,
-    /// Surnames of people who were named before, other than in an answer.
-    pub mentions: Vec<Recall>,
     /// Tokens of facts that were said for the first time; nobody can predict them.
     pub facts: Vec<Range<usize>>,
 }
@@ -100,7 +98,6 @@ pub fn document(encoder: &Encoder, seed: Seed, length: usize, density: Density) 
     let mut document = writer.document;
     document.tokens.truncate(length);
     document.recalls.retain(|recall| recall.answer.end <= length);
-    document.mentions.retain(|mention| mention.answer.end <= length);
     document.facts.retain(|fact| fact.end <= length);
     Ok(document)
 }

@@ -1,4 +1,4 @@
-//! One sentence: its words, which of them answer something, and which are the surnames of people.
+//! One sentence: its words, which of them answer something, and which are names.
 
 use std::ops::Range;
 
@@ -8,8 +8,10 @@ pub(crate) struct Sentence {
     words: Vec<&'static str>,
     /// The words that state or recall a fact.
     pub(super) answer: Range<usize>,
-    /// Where a person's surname stands, and whose it is.
-    pub(super) surnames: Vec<(usize, usize)>,
+    /// Where a person's name stands.
+    names: Vec<usize>,
+    /// Where a word stands that only prose has.
+    prose_only: Vec<usize>,
 }
 
 impl Sentence {
@@ -25,11 +27,17 @@ impl Sentence {
         self
     }
 
-    /// A person's two names.
-    pub(super) fn person(mut self, [name, surname]: [&'static str; 2], person: usize) -> Self {
-        self.words.extend([name, surname]);
-        self.surnames.push((self.words.len() - 1, person));
-        self
+    /// A person's name.
+    pub(super) fn person(mut self, name: &'static str) -> Self {
+        self.names.push(self.words.len());
+        self.word(name)
+    }
+
+    /// A word that English wants, and that the embedded tokenizer leaves out: an answer stands right behind the name that
+    /// it belongs to there, which is what a small model learns to look up first (induction, arXiv 2209.11895).
+    pub(super) fn prose_only(mut self, word: &'static str) -> Self {
+        self.prose_only.push(self.words.len());
+        self.word(word)
     }
 
     /// Everything that `write` appends is the answer.
@@ -40,9 +48,9 @@ impl Sentence {
         written
     }
 
-    /// All words.
-    pub(crate) fn words(&self) -> &[&'static str] {
-        &self.words
+    /// All words; nothing in the place of those that only prose has.
+    pub(crate) fn words(&self) -> impl Iterator<Item = Option<&'static str>> {
+        self.words.iter().enumerate().map(|(index, word)| (!self.prose_only.contains(&index)).then_some(*word))
     }
 
     /// The sentence as people write it, with the space before it, and the byte where each word ends: capitals, no
@@ -53,12 +61,12 @@ impl Sentence {
         for (index, word) in self.words.iter().enumerate() {
             let before = index.checked_sub(1).map_or(".", |index| self.words[index]);
             let number = |word: &str| word.starts_with(|letter: char| letter.is_ascii_digit());
-            if !matches!(*word, "." | "," | "?") && !(number(word) && number(before)) {
+            let joined = matches!(*word, "." | "," | "?") || (number(word) && number(before));
+            if !joined {
                 text.push(' ');
             }
-            let named = self.surnames.iter().any(|&(surname, _)| surname == index || surname == index + 1);
-            let capital = named || matches!(before, "." | "?") || super::lexicon::PLACES.contains(word);
-            let first = if capital { word[..1].to_ascii_uppercase() } else { word[..1].to_owned() };
+            let named = self.names.contains(&index) || super::lexicon::PLACES.contains(word);
+            let first = if named || matches!(before, "." | "?") { word[..1].to_ascii_uppercase() } else { word[..1].to_owned() };
             text.push_str(&first);
             text.push_str(&word[1..]);
             ends.push(text.len());
@@ -73,14 +81,14 @@ mod tests {
 
     #[test]
     fn prose_is_english() {
-        let sentence = Sentence::default().say("what is the key of").person(["mira", "vale"], 0).word("?");
+        let sentence = Sentence::default().say("what is the key of").person("mira").prose_only("?");
         let sentence = sentence.answer(|it| it.say("47 19")).word(".");
         let (text, ends) = sentence.prose();
-        assert_eq!(text, " What is the key of Mira Vale? 4719.");
+        assert_eq!(text, " What is the key of Mira? 4719.");
         let answer = ends[sentence.answer.start - 1]..ends[sentence.answer.end - 1];
         assert_eq!(&text[answer], " 4719");
-        assert_eq!(ends.len(), sentence.words().len());
-        let (text, _) = Sentence::default().person(["mira", "vale"], 0).say("lives in oldford .").prose();
-        assert_eq!(text, " Mira Vale lives in Oldford.");
+        let words: Vec<&str> = sentence.words().flatten().collect();
+        assert_eq!(words.join(" "), "what is the key of mira 47 19 .");
+        assert_eq!(ends.len(), sentence.words().count());
     }
 }

@@ -41,7 +41,7 @@ fn a_seed_names_one_document_for_ever() {
         let tokens = document(&encoder, seed, 500, Density::Standard).unwrap().tokens;
         hex(&Digest::of(&[&tokens.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>()]))
     };
-    assert_eq!(digest(Seed::train(1, 2)), "FIXED");
+    assert_eq!(digest(Seed::train(1, 2)), "1849cac3035edaf9c3e0c2ed4b557727");
     let seeds = [Seed::train(1, 2), Seed::train(2, 1), Seed::train(1, 3), Seed::eval(1, 2), Seed::eval(2, 1)];
     let different: HashSet<_> = seeds.map(digest).into_iter().collect();
     assert_eq!(different.len(), seeds.len());
@@ -70,11 +70,17 @@ fn what_is_recalled_was_said() {
             let first = mention.answer.start - mention.distance;
             assert_eq!(tokens[mention.answer.clone()], tokens[first..first + mention.answer.len()]);
         }
+        let mut same = 0;
         for recall in &document.recalls {
-            let answer = &tokens[recall.answer.clone()];
-            let before = &tokens[..recall.answer.start];
-            assert!(before.windows(answer.len()).any(|window| window == answer), "{}", text(&encoder, answer));
+            let answer = text(&encoder, &tokens[recall.answer.clone()]).to_lowercase();
+            let said = recall.answer.start - recall.distance;
+            let before = text(&encoder, &tokens[..recall.answer.start]).to_lowercase();
+            let since = text(&encoder, &tokens[said..recall.answer.start]).to_lowercase();
+            assert!(before.contains(&answer), "{answer}");
+            same += usize::from(since.starts_with(&answer));
         }
+        // A thing may have been said last by asking for its holder, who then stood in the answer's place.
+        assert!(same * 10 > document.recalls.len() * 8, "{same} of {}", document.recalls.len());
     }
 }
 
@@ -172,9 +178,9 @@ fn hold(encoder: &Encoder, seed: Seed, length: usize, depths: &[f64], slack: usi
         let answer = text(encoder, &exam.tokens[question.answer.clone()]).to_lowercase();
         let asked = &until[until.rfind("the key of").unwrap()..];
         let owner = asked.trim_start_matches("the key of ").trim_end_matches(['?', ' ']);
-        let statement = format!("the key of {owner} is{answer}");
+        let statement = format!(" the key of {owner} is{answer}");
         assert_eq!(whole.matches(&statement).count(), 1, "{statement}: {whole}");
-        assert_eq!(whole.matches(owner).count(), 2, "{owner} comes up elsewhere");
+        assert_eq!(whole.matches(&format!(" {owner}")).count(), 2, "{owner} comes up elsewhere");
         let said = whole.find(&statement).unwrap();
         let said = encoder.encode(&whole[..said]).unwrap().len();
         assert!(said.abs_diff((question.depth * length as f64) as usize) <= slack, "{} at {said}", question.depth);
@@ -215,7 +221,11 @@ fn exams_that_cannot_be_set_say_why() {
     assert!(says(256, &[0.5, 1.5]).contains("depth 1.5"));
     assert!(says(256, &[f64::NAN]).contains("depth NaN"));
     assert!(says(4096, &[0.5; 21]).contains("21 depths; an exam holds at most 20"));
-    assert!(says(60, &[0.1, 0.5, 0.9]).contains("an exam with 3 keys needs at least"), "{}", says(60, &[0.1, 0.5, 0.9]));
+    assert!(
+        says(60, &[0.1, 0.5, 0.9]).contains("an exam with 3 keys needs at least"),
+        "{}",
+        says(60, &[0.1, 0.5, 0.9])
+    );
     let needed = |length: usize| exam(&encoder, Seed::eval(0, 0), length, &[0.5]).is_ok();
     let shortest = (1..200).find(|&length| needed(length)).unwrap();
     assert!((shortest..300).all(needed), "{shortest}");

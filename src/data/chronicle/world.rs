@@ -1,7 +1,7 @@
 //! The people of one document and what is true of them there. Everything is drawn anew for each document, so nothing can
 //! be known without having read it.
 
-use super::lexicon::{COLOURS, NAMES, NUMBERS, OBJECTS, PLACES, SURNAMES, TRADES};
+use super::lexicon::{COLOURS, NAMES, NUMBERS, OBJECTS, PLACES, TRADES};
 use super::sentence::Sentence;
 use crate::data::Rng;
 
@@ -38,12 +38,12 @@ pub(super) struct Fact {
     pub(super) rests: usize,
 }
 
-/// Who bears which surname.
+/// Someone in a document.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Person {
-    names: [&'static str; 2],
-    /// The token where the surname was last said.
-    pub(super) said: Option<usize>,
+    name: &'static str,
+    /// Whether the document has spoken of them.
+    pub(super) known: bool,
 }
 
 /// People and facts of one document.
@@ -60,24 +60,21 @@ impl World {
     pub(super) fn new(rng: &mut Rng, reserved: usize) -> Self {
         let mut names = NAMES;
         rng.shuffle(&mut names);
-        let mut surnames: Vec<_> = (0..NAMES.len()).map(|index| SURNAMES[index % SURNAMES.len()]).collect();
-        rng.shuffle(&mut surnames);
-        let mut things: Vec<_> =
-            COLOURS.iter().flat_map(|&colour| OBJECTS.map(|object| [colour, object])).collect();
+        let mut things: Vec<_> = COLOURS.iter().flat_map(|&colour| OBJECTS.map(|object| [colour, object])).collect();
         rng.shuffle(&mut things);
-        let people = names.into_iter().zip(surnames).map(|(name, surname)| Person { names: [name, surname], said: None });
+        let people = names.into_iter().map(|name| Person { name, known: false });
         Self { people: people.collect(), facts: Vec::new(), things, reserved }
     }
 
-    /// People that a document may bring in by itself.
-    fn public(&self) -> usize {
+    /// How many people a document may speak of by itself; they come first.
+    pub(super) fn public(&self) -> usize {
         self.people.len() - self.reserved
     }
 
     /// A new fact of someone old or new; nothing when all is said.
     pub(super) fn invent(&mut self, rng: &mut Rng) -> Option<Fact> {
-        let known: Vec<usize> = (0..self.public()).filter(|&person| self.people[person].said.is_some()).collect();
-        let fresh: Vec<usize> = (0..self.public()).filter(|&person| self.people[person].said.is_none()).collect();
+        let known: Vec<usize> = (0..self.public()).filter(|&person| self.people[person].known).collect();
+        let fresh: Vec<usize> = (0..self.public()).filter(|&person| !self.people[person].known).collect();
         for _ in 0..8 {
             let old = fresh.is_empty() || (!known.is_empty() && rng.chance(50));
             let person = rng.pick(if old { &known } else { &fresh });
@@ -102,41 +99,31 @@ impl World {
         Fact { kind, person, value, said: 0, rests: 0 }
     }
 
-    /// "the key of mira vale is 47 19 ."
+    /// "the key of mira 47 19 .", in prose "The key of Mira is 4719."
     pub(super) fn statement(&self, fact: &Fact) -> Sentence {
-        let start = Sentence::default();
-        let said = match fact.kind {
-            Kind::Key => self.name(start.say("the key of"), fact.person).word("is"),
-            Kind::Home => self.name(start, fact.person).say("lives in"),
-            Kind::Trade => self.name(start, fact.person).say("is a"),
-            Kind::Thing => self.name(start, fact.person).say("holds the"),
-            Kind::Friend => self.name(start.say("the friend of"), fact.person).word("is"),
-        };
-        said.answer(|it| self.value(it, fact.value)).word(".")
+        self.said(Sentence::default().word("the"), fact, "is")
     }
 
-    /// "what is the key of mira vale ? 47 19 ."
+    /// "what is the key of mira 47 19 .", in prose "What is the key of Mira? 4719."
     pub(super) fn question(&self, fact: &Fact) -> Sentence {
-        let start = Sentence::default();
-        let asked = match fact.kind {
-            Kind::Key => self.name(start.say("what is the key of"), fact.person).word("?"),
-            Kind::Home => self.name(start.say("where does"), fact.person).say("live ?"),
-            Kind::Trade => self.name(start.say("what is the trade of"), fact.person).word("?"),
-            Kind::Thing => self.name(start.say("what does"), fact.person).say("hold ? the"),
-            Kind::Friend => self.name(start.say("who is the friend of"), fact.person).word("?"),
+        self.said(Sentence::default().say("what is the"), fact, "?")
+    }
+
+    fn said(&self, start: Sentence, fact: &Fact, link: &'static str) -> Sentence {
+        let about = match fact.kind {
+            Kind::Key => "key",
+            Kind::Home => "home",
+            Kind::Trade => "trade",
+            Kind::Thing => "treasure",
+            Kind::Friend => "friend",
         };
+        let asked = self.name(start.word(about).word("of"), fact.person).prose_only(link);
         asked.answer(|it| self.value(it, fact.value)).word(".")
     }
 
-    /// "who holds the silver bell ? mira vale .", for things only.
-    pub(super) fn holder(&self, fact: &Fact) -> Sentence {
-        let asked = self.value(Sentence::default().say("who holds the"), fact.value).word("?");
-        asked.answer(|it| self.name(it, fact.person)).word(".")
-    }
-
-    /// A person's two names.
+    /// A person's name.
     pub(super) fn name(&self, sentence: Sentence, person: usize) -> Sentence {
-        sentence.person(self.people[person].names, person)
+        sentence.person(self.people[person].name)
     }
 
     fn value(&self, sentence: Sentence, value: Value) -> Sentence {

@@ -1,7 +1,7 @@
 //! Writes sentence after sentence and keeps account of what was said where.
 
 use super::sentence::Sentence;
-use super::world::{Fact, Kind, World};
+use super::world::{Fact, World};
 use super::{Density, Document, Recall};
 use crate::data::{Encoder, Error, Rng};
 
@@ -16,6 +16,9 @@ const SHORTEST_REST: usize = 256;
 
 /// Rests are log-uniform over this many octaves.
 const REST_OCTAVES: usize = 6;
+
+/// Facts that are said before the first comes back: one that was repeated at once would teach to copy from a fixed offset.
+const FEWEST: usize = 2;
 
 const SPOTS: [&str; 8] = ["river", "hill", "road", "mill", "bridge", "field", "market", "gate"];
 
@@ -58,7 +61,8 @@ impl<'a> Writer<'a> {
         let sentence = match rng.below(8) {
             0..4 => {
                 let which = rng.pick(&["old", "cold", "grey", "long"]);
-                let weather = rng.pick(&["rain falls on the", "snow lies on the", "wind comes from the", "fog goes over the"]);
+                let weather =
+                    rng.pick(&["rain falls on the", "snow lies on the", "wind comes from the", "fog goes over the"]);
                 start.word("the").word(which).say(weather).word(rng.pick(&SPOTS)).word(".")
             }
             4..6 => {
@@ -72,11 +76,9 @@ impl<'a> Writer<'a> {
         self.write(&sentence).map(drop)
     }
 
-    /// Someone known does something; the surname has to be remembered.
+    /// Someone does something that has no weight.
     fn mention(&mut self) -> Result<(), Error> {
-        let Some(person) = self.remembered(|writer| writer.world.people.iter().map(|person| person.said).collect()) else {
-            return self.introduce();
-        };
+        let person = self.rng.below(self.world.public());
         let does = self.rng.pick(&["walks to the", "rests at the", "sees the", "speaks at the"]);
         let spot = self.rng.pick(&SPOTS);
         let sentence = match self.rng.below(4) {
@@ -95,7 +97,7 @@ impl<'a> Writer<'a> {
             256..1024 => 30,
             _ => 15,
         };
-        self.world.facts.is_empty() || self.rng.chance(percent)
+        self.world.facts.len() < FEWEST || self.rng.chance(percent)
     }
 
     fn introduce(&mut self) -> Result<(), Error> {
@@ -105,30 +107,25 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Says a new fact.
+    /// Says a new fact; one of a reserved person does not come back by itself.
     pub(super) fn state(&mut self, fact: Fact) -> Result<(), Error> {
         let starts = self.write(&self.world.statement(&fact))?;
         let said = starts.start;
+        self.world.people[fact.person].known = true;
         self.document.facts.push(starts);
-        let rests = said + self.rest();
+        let rests = if fact.person < self.world.public() { said + self.rest() } else { usize::MAX };
         self.world.facts.push(Fact { said, rests, ..fact });
         Ok(())
     }
 
     /// Says an old fact again, or asks for it.
     fn recall(&mut self) -> Result<(), Error> {
-        let Some(index) = self.remembered(|writer| {
-            let now = writer.len();
-            writer.world.facts.iter().map(|fact| (fact.rests <= now).then_some(fact.said)).collect()
-        }) else {
+        let Some(index) = self.remembered() else {
             return self.filler();
         };
         let fact = self.world.facts[index];
-        let sentence = match self.rng.below(4) {
-            0 | 1 => self.world.question(&fact),
-            2 if fact.kind == Kind::Thing => self.world.holder(&fact),
-            _ => self.world.statement(&fact),
-        };
+        let asked = self.rng.chance(50);
+        let sentence = if asked { self.world.question(&fact) } else { self.world.statement(&fact) };
         self.repeat(index, &sentence).map(drop)
     }
 
@@ -153,33 +150,30 @@ impl<'a> Writer<'a> {
         low + self.rng.below(low)
     }
 
-    /// Draws a distance, log-uniform from [`NEAREST`] to the whole document, and takes what was last said nearest to it.
-    fn remembered(&mut self, said: impl FnOnce(&Self) -> Vec<Option<usize>>) -> Option<usize> {
+    /// By turns any fact that does not rest, and the one whose distance is nearest to one drawn log-uniformly from
+    /// [`NEAREST`] to the whole document.
+    fn remembered(&mut self) -> Option<usize> {
         let now = self.len();
+        let facts = self.world.facts.iter().enumerate();
+        let awake: Vec<(usize, usize)> =
+            facts.filter(|(_, fact)| fact.rests <= now).map(|(index, fact)| (index, now - fact.said)).collect();
+        if awake.is_empty() {
+            return None;
+        }
+        if self.rng.chance(50) {
+            return Some(self.rng.pick(&awake).0);
+        }
         let octaves = (now / NEAREST).max(1).ilog2() as usize + 1;
         let low = NEAREST << self.rng.below(octaves);
         let wanted = (low + self.rng.below(low)) as f64;
-        let ratio = |said: usize| {
-            let distance = (now - said) as f64;
-            (distance / wanted).max(wanted / distance)
-        };
-        let known = said(self).into_iter().enumerate();
-        let ratios = known.filter_map(|(index, said)| Some((index, ratio(said?))));
-        ratios.min_by(|(_, left), (_, right)| left.total_cmp(right)).map(|(index, _)| index)
+        let ratio = |distance: usize| (distance as f64 / wanted).max(wanted / distance as f64);
+        awake.into_iter().min_by(|(_, a), (_, b)| ratio(*a).total_cmp(&ratio(*b))).map(|(index, _)| index)
     }
 
-    /// Appends a sentence, notes the surnames in it, and returns the tokens of its answer.
+    /// Appends a sentence and returns the tokens of its answer.
     fn write(&mut self, sentence: &Sentence) -> Result<std::ops::Range<usize>, Error> {
         let starts = self.encoder.write(sentence, &mut self.document.tokens)?;
-        let answer = starts[sentence.answer.start]..starts[sentence.answer.end];
-        for &(word, person) in &sentence.surnames {
-            let surname = starts[word]..starts[word + 1];
-            let before = self.world.people[person].said.replace(surname.start);
-            if let Some(before) = before.filter(|_| !answer.contains(&surname.start)) {
-                self.document.mentions.push(Recall { distance: surname.start - before, answer: surname });
-            }
-        }
-        Ok(answer)
+        Ok(starts[sentence.answer.start]..starts[sentence.answer.end])
     }
 
     /// How many tokens a sentence takes.

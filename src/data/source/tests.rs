@@ -51,7 +51,8 @@ fn a_long_text_is_cut_behind_newlines_only() {
 
 #[test]
 fn each_line_of_jsonl_is_a_document() {
-    let documents = read(b"{\"text\":\"one\\ntwo\",\"id\":1}\n\n{\"text\":\"\"}\r\n{\"text\":\"last\"}", &jsonl(), true).unwrap();
+    let documents =
+        read(b"{\"text\":\"one\\ntwo\",\"id\":1}\n\n{\"text\":\"\"}\r\n{\"text\":\"last\"}", &jsonl(), true).unwrap();
     assert_eq!(documents, [vec!["one\ntwo"], vec![], vec!["last"]]);
 }
 

@@ -86,12 +86,7 @@ fn refuse_partial_rotation(keys: Keys<'_>, head_dim: usize) -> Result<(), Error>
 }
 
 /// `rope_scaling` as Hugging Face writes it. As in llama.cpp, a factor without a type is linear.
-fn rope_scaling(
-    keys: Keys<'_>,
-    theta: f64,
-    head_dim: usize,
-    factors: Option<&[f32]>,
-) -> Result<Option<Value>, Error> {
+fn rope_scaling(keys: Keys<'_>, theta: f64, head_dim: usize, factors: Option<&[f32]>) -> Result<Option<Value>, Error> {
     if let Some(factors) = factors {
         return llama3(keys, theta, head_dim, factors).map(Some);
     }
@@ -130,8 +125,9 @@ fn yarn(keys: Keys<'_>, factor: f64) -> Result<Value, Error> {
     Ok(yarn)
 }
 
-/// Llama 3's scaling from the factors that `convert_hf_to_gguf.py` made of it. GGUF keeps only the factors: the largest is
-/// `factor`; the other numbers are the released ones, tried with each usual original window until the factors agree.
+/// Llama 3's scaling from the factors that `convert_hf_to_gguf.py` made of it. GGUF keeps only the factors: the
+/// largest is `factor`; the other numbers are the released ones, tried with each usual original window until the
+/// factors agree.
 fn llama3(keys: Keys<'_>, theta: f64, head_dim: usize, factors: &[f32]) -> Result<Value, Error> {
     let largest = factors.iter().copied().fold(1.0, f32::max);
     let factor: f64 = largest.to_string().parse().unwrap_or(f64::from(largest));

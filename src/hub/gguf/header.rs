@@ -4,7 +4,7 @@
 //! `general.alignment`, data. All little-endian. Counts are held against the bytes that are left before anything is
 //! allocated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -204,6 +204,7 @@ fn alignment(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<u64, Err
 /// Checks formats, sizes and places; `data` is where the file's data begins.
 fn placed(path: &Path, raw: Vec<Raw>, data: u64, length: u64) -> Result<Vec<Described>, Error> {
     refuse_foreign(path, &raw)?;
+    refuse_twins(path, &raw)?;
     let mut tensors = Vec::with_capacity(raw.len());
     for Raw { name, dimensions, kind, offset } in raw {
         let Ok(kind) = Kind::of(kind) else { continue };
@@ -249,6 +250,14 @@ fn refuse_foreign(path: &Path, raw: &[Raw]) -> Result<(), Error> {
     })
 }
 
+fn refuse_twins(path: &Path, raw: &[Raw]) -> Result<(), Error> {
+    let mut names = HashSet::new();
+    match raw.iter().find(|tensor| !names.insert(&tensor.name)) {
+        None => Ok(()),
+        Some(twin) => Err(damaged(path, format!("tensor {}", twin.name), "it once", "it twice".into())),
+    }
+}
+
 fn byte_len(dimensions: &[u64], kind: Kind) -> Option<u64> {
     let row = *dimensions.first()?;
     let values = dimensions.iter().try_fold(1_u64, |product, &size| product.checked_mul(size))?;
@@ -266,7 +275,12 @@ fn refuse_overlap(path: &Path, tensors: &[Described]) -> Result<(), Error> {
         let end = pair[0].offset + pair[0].bytes;
         if pair[1].offset < end {
             let expected = format!("its data at byte {end} or later, where {} ends", pair[0].name);
-            return Err(damaged(path, format!("tensor {}", pair[1].name), expected, format!("byte {}", pair[1].offset)));
+            return Err(damaged(
+                path,
+                format!("tensor {}", pair[1].name),
+                expected,
+                format!("byte {}", pair[1].offset),
+            ));
         }
     }
     Ok(())

@@ -104,12 +104,7 @@ impl<'a> Keys<'a> {
         count.ok_or_else(|| self.wrong(key, "a count", describe(value)))
     }
 
-    fn list<T>(
-        self,
-        key: &str,
-        kind: &str,
-        pick: impl Fn(&'a Value) -> Option<T>,
-    ) -> Result<Option<Vec<T>>, Error> {
+    fn list<T>(self, key: &str, kind: &str, pick: impl Fn(&'a Value) -> Option<T>) -> Result<Option<Vec<T>>, Error> {
         let wrong = |got: &Value| self.wrong(key, format!("a list of {kind}"), describe(got));
         match self.get(key) {
             None => Ok(None),

@@ -110,8 +110,9 @@ impl Gguf {
     }
 }
 
-/// Undoes `LlamaModel.permute` of `convert_hf_to_gguf.py`, head by head: llama.cpp rotates neighbours, Hugging Face rotates
-/// row i of a head with row i + head_dim/2, so the file's row 2i + s is Hugging Face's row s · head_dim/2 + i.
+/// Undoes `LlamaModel.permute` of `convert_hf_to_gguf.py`, head by head: llama.cpp rotates neighbours, Hugging Face
+/// rotates row i of a head with row i + head_dim/2, so the file's row 2i + s is Hugging Face's row s · head_dim/2 +
+/// i.
 fn unpermute(data: &mut [f32], head_dim: usize, columns: usize) {
     let half = head_dim / 2;
     let mut head = vec![0.0; head_dim * columns];

@@ -1,7 +1,7 @@
 //! GGUF's number formats, turned into f32 as llama.cpp's reference code does (`ggml-quants.c`, `dequantize_row_*`).
 //!
-//! A quantised row is a run of blocks of 32 values. Q4 blocks hold value j in the low half of byte j and value j + 16 in
-//! its high half.
+//! A quantised row is a run of blocks of 32 values. Q4 blocks hold value j in the low half of byte j and value j + 16
+//! in its high half.
 
 use half::{bf16, f16};
 

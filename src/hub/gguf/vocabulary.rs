@@ -36,7 +36,11 @@ fn byte_pairs(keys: Keys<'_>, tokens: &[&str]) -> Result<Value, Error> {
         Some("smollm") => (Splitter::Digits, false),
         other => {
             let what = format!("pre-tokenizer {:?}", other.unwrap_or("none"));
-            return Err(unsupported(keys, what, "Use a model with \"llama-bpe\" or \"smollm\", or its Hugging Face files"));
+            return Err(unsupported(
+                keys,
+                what,
+                "Use a model with \"llama-bpe\" or \"smollm\", or its Hugging Face files",
+            ));
         }
     };
     let merges = keys.texts("tokenizer.ggml.merges")?;
@@ -56,9 +60,9 @@ fn pieces(keys: Keys<'_>, tokens: &[&str]) -> Result<Value, Error> {
     Ok(Pieces { vocabulary, merges: merges(tokens, &scores, &kinds), unknown, leading_space }.to_json())
 }
 
-/// Every pair of tokens that makes a third, the best score of the third first, as transformers reconstructs the merges of
-/// a SentencePiece model (`SentencePieceExtractor`); lower ids go first among equals. Control tokens and bytes are made of
-/// no pieces.
+/// Every pair of tokens that makes a third, the best score of the third first, as transformers reconstructs the
+/// merges of a SentencePiece model (`SentencePieceExtractor`); lower ids go first among equals. Control tokens and
+/// bytes are made of no pieces.
 fn merges<'a>(tokens: &[&'a str], scores: &[f64], kinds: &[i64]) -> Vec<(&'a str, &'a str)> {
     let ids: HashMap<&str, usize> = tokens.iter().copied().zip(0..).collect();
     let mut merges = Vec::new();
@@ -111,7 +115,8 @@ fn special_id(keys: Keys<'_>, name: &str, tokens: &[&str]) -> Result<Option<u32>
 /// `tokenizer_config.json` for the tokenizer: special tokens by name, and the chat template.
 fn settings(keys: Keys<'_>, tokens: &[&str]) -> Result<Map<String, Value>, Error> {
     let mut settings = Map::new();
-    for (name, key) in [("bos", "bos_token"), ("eos", "eos_token"), ("unknown", "unk_token"), ("padding", "pad_token")] {
+    for (name, key) in [("bos", "bos_token"), ("eos", "eos_token"), ("unknown", "unk_token"), ("padding", "pad_token")]
+    {
         if let Some(id) = special_id(keys, name, tokens)? {
             settings.insert(key.into(), tokens[id as usize].into());
         }

@@ -12,9 +12,12 @@ use crate::hub::error::Error;
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 /// The file that names its special tokens and the window.
 pub(super) const SETTINGS: &str = "tokenizer_config.json";
+/// The file that says how a model generates: chat models name there all tokens that end an answer.
+pub(crate) const GENERATION: &str = "generation_config.json";
 /// What else stands beside them and goes where they go.
-const COMPANIONS: [&str; 8] = [
+const COMPANIONS: [&str; 9] = [
     SETTINGS,
+    GENERATION,
     "special_tokens_map.json",
     "added_tokens.json",
     "tokenizer.model",
@@ -43,6 +46,12 @@ impl Files {
         self
     }
 
+    /// The same with a `tokenizer_config.json` as it stands in a file.
+    pub(super) fn with_config(mut self, text: &[u8]) -> Self {
+        self.companions.push((SETTINGS.to_string(), text.to_vec()));
+        self
+    }
+
     /// All files of a directory; none when there is no `tokenizer.json`.
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, Error> {
         let Some(tokenizer) = read(&dir.join(TOKENIZER))? else { return Ok(None) };
@@ -59,7 +68,16 @@ impl Files {
 
     /// `tokenizer_config.json`; empty when there is none. `path` is the tokenizer's.
     pub(super) fn settings(&self, path: &Path) -> Result<Map<String, Value>, Error> {
-        match self.companions.iter().find(|(name, _)| name == SETTINGS) {
+        self.companion(path, SETTINGS)
+    }
+
+    /// `generation_config.json`; empty when there is none.
+    pub(super) fn generation(&self, path: &Path) -> Result<Map<String, Value>, Error> {
+        self.companion(path, GENERATION)
+    }
+
+    fn companion(&self, path: &Path, name: &str) -> Result<Map<String, Value>, Error> {
+        match self.companions.iter().find(|(companion, _)| companion == name) {
             Some((name, bytes)) => serde_json::from_slice(bytes).map_err(Error::json(&path.with_file_name(name))),
             None => Ok(Map::new()),
         }

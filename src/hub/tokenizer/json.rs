@@ -55,12 +55,11 @@ impl BytePairs<'_> {
     pub(in crate::hub) fn to_json(&self) -> Value {
         let (splits, whole_words) = match self.splitter {
             Splitter::Llama3 => {
-                let split = json!({ "type": "Split", "pattern": { "Regex": LLAMA3 }, "behavior": "Isolated", "invert": false });
+                let split =
+                    json!({ "type": "Split", "pattern": { "Regex": LLAMA3 }, "behavior": "Isolated", "invert": false });
                 (json!([split, byte_level(false)]), true)
             }
-            Splitter::Digits => {
-                (json!([{ "type": "Digits", "individual_digits": true }, byte_level(true)]), false)
-            }
+            Splitter::Digits => (json!([{ "type": "Digits", "individual_digits": true }, byte_level(true)]), false),
         };
         let merges: Vec<&str> = self.merges.to_vec();
         self.vocabulary.to_json(

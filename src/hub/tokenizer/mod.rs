@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub(super) use self::files::Files;
+pub(super) use self::files::{Files, GENERATION};
 pub(super) use self::json::{Added, BytePairs, Pieces, Splitter, Vocabulary};
 use super::error::Error;
 
@@ -55,10 +55,25 @@ impl Tokenizer {
         Self::of(Files::of(text.to_vec()), Path::new(files::TOKENIZER))
     }
 
+    /// A tokenizer from the texts of a `tokenizer.json` and its `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when they describe none.
+    pub fn from_files(tokenizer: &[u8], config: &[u8]) -> Result<Self, Error> {
+        Self::of(Files::of(tokenizer.to_vec()).with_config(config), Path::new(files::TOKENIZER))
+    }
+
+    /// The tokenizer in the form that the tokenizers crate gives it.
+    pub fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     pub(super) fn of(files: Files, path: &Path) -> Result<Self, Error> {
         let refused = |reason: &dyn fmt::Display| Error::Tokenizer {
             path: path.to_path_buf(),
-            reason: format!("no tokenizer: {reason}. Fetch the file again; it must be of Hugging Face's tokenizers format"),
+            reason: format!(
+                "no tokenizer: {reason}. Fetch the file again; it must be of Hugging Face's tokenizers format"
+            ),
         };
         let mut inner = tokenizers::Tokenizer::from_bytes(files.tokenizer()).map_err(|reason| refused(&reason))?;
         // Settings of the run that saved the file; transformers ignores them, too.
@@ -73,7 +88,9 @@ impl Tokenizer {
         let id = |key: &str| json::content(settings.get(key)?).and_then(|token| inner.token_to_id(token));
         let (bos, eos) = (id("bos_token"), id("eos_token"));
         let size = inner.get_vocab(true).values().max().map_or(0, |&highest| highest as usize + 1);
-        Ok(Self { inner, files, path: path.to_path_buf(), bos, stops: eos.into_iter().collect(), size })
+        let ends = files.generation(path)?.remove("eos_token_id");
+        let stops = eos.into_iter().collect();
+        Ok(Self { inner, files, path: path.to_path_buf(), bos, stops, size }.with_ids(None, ends.as_ref()))
     }
 
     /// The token ids of a text.
@@ -92,7 +109,9 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
-        self.inner.decode(ids, true).map_err(|reason| self.failed(format!("cannot decode {} tokens: {reason}", ids.len())))
+        self.inner
+            .decode(ids, true)
+            .map_err(|reason| self.failed(format!("cannot decode {} tokens: {reason}", ids.len())))
     }
 
     /// The token that begins a text, if the model has one.

@@ -1,6 +1,8 @@
 //! A plan for programs: what `plan --json` prints.
 
-use recipe_core::{AdaptPlan, Device, Llama, Pattern, Plan, SourceKind, SourcePlan, StageFlops, StagePlan, Target, Work};
+use recipe_core::{
+    AdaptPlan, Device, Llama, Pattern, Plan, SourceKind, SourcePlan, StageFlops, StagePlan, Target, Work,
+};
 use serde_json::{Map, Value, json};
 
 use super::stage_tokens;
@@ -12,7 +14,8 @@ use super::stage_tokens;
 pub fn plan_json(plan: &Plan, length: usize) -> Value {
     let (counts, memory) = (plan.counts(), plan.memory());
     let (flops, flops_total) = flops(plan);
-    let terms: Map<String, Value> = memory.terms.iter().map(|term| (term.name.to_string(), term.bytes.into())).collect();
+    let terms: Map<String, Value> =
+        memory.terms.iter().map(|term| (term.name.to_string(), term.bytes.into())).collect();
     json!({
         "name": plan.name,
         "model": model(&plan.model),

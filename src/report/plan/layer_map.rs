@@ -10,7 +10,7 @@ const ROW: usize = 80;
 /// Lines that are drawn; models end long before.
 const MOST_ROWS: usize = 4;
 /// Runs of layers that the legend lists.
-const MOST_RUNS: usize = 10;
+const MOST_RUNS: usize = 6;
 /// For patterns other than full, in the order of their first layer.
 const SPARSE: [char; 3] = ['▒', '░', '▓'];
 
@@ -18,7 +18,8 @@ const SPARSE: [char; 3] = ['▒', '░', '▓'];
 pub(super) fn layer_map(layers: &[Pattern]) -> String {
     let kinds = kinds(layers);
     let strip: Vec<char> = layers.iter().map(|pattern| glyph(*pattern, &kinds)).collect();
-    let mut out: String = strip.chunks(ROW).take(MOST_ROWS).enumerate().map(|(row, part)| strip_row(row * ROW, part)).collect();
+    let mut out: String =
+        strip.chunks(ROW).take(MOST_ROWS).enumerate().map(|(row, part)| strip_row(row * ROW, part)).collect();
     if layers.len() > ROW * MOST_ROWS {
         out += "…\n";
     }
@@ -80,7 +81,8 @@ fn runs(indices: &[usize]) -> String {
             _ => runs.push((*index, *index)),
         }
     }
-    let words = |(first, last): &(usize, usize)| if first == last { first.to_string() } else { format!("{first}–{last}") };
+    let words =
+        |(first, last): &(usize, usize)| if first == last { first.to_string() } else { format!("{first}–{last}") };
     let shown: Vec<String> = runs.iter().take(MOST_RUNS).map(words).collect();
     let more = if runs.len() > MOST_RUNS { ", …" } else { "" };
     format!("{}{more}", shown.join(", "))
@@ -95,12 +97,16 @@ mod tests {
     #[test]
     fn a_hybrid_is_drawn() {
         let layers = [vec![SPARSE_LAYER; 10], vec![Pattern::Full; 12], vec![SPARSE_LAYER; 10]].concat();
-        assert_eq!(layer_map(&layers), [
-            "0         10        20        30\n",
-            "▒▒▒▒▒▒▒▒▒▒████████████▒▒▒▒▒▒▒▒▒▒\n",
-            "▒  window 4K + 4 sinks  20 layers  0–9, 22–31\n",
-            "█  full                 12 layers  10–21\n",
-        ].concat());
+        assert_eq!(
+            layer_map(&layers),
+            [
+                "0         10        20        30\n",
+                "▒▒▒▒▒▒▒▒▒▒████████████▒▒▒▒▒▒▒▒▒▒\n",
+                "▒  window 4K + 4 sinks  20 layers  0–9, 22–31\n",
+                "█  full                 12 layers  10–21\n",
+            ]
+            .concat()
+        );
     }
 
     #[test]

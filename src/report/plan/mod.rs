@@ -42,7 +42,8 @@ fn training(plan: &Plan) -> String {
     if plan.stages.is_empty() {
         return "none: the model is only read\n".to_owned();
     }
-    let columns = ["stage", "steps", "length", "batch", "tokens", "peak lr", "warm-up"].map(|name| (name, Align::Right));
+    let columns =
+        ["stage", "steps", "length", "batch", "tokens", "peak lr", "warm-up"].map(|name| (name, Align::Right));
     let words = ["schedule", "recompute"].map(|name| (name, Align::Left));
     let mut table = Table::new(columns.into_iter().chain(words));
     for (index, stage) in plan.stages.iter().enumerate() {
@@ -73,7 +74,9 @@ fn stage_row(index: usize, stage: &StagePlan) -> [String; 9] {
 
 /// Tokens that a stage sees.
 fn stage_tokens(stage: &StagePlan) -> u64 {
-    [stage.length, stage.batch].iter().fold(stage.steps as u64, |product, factor| product.saturating_mul(*factor as u64))
+    [stage.length, stage.batch]
+        .iter()
+        .fold(stage.steps as u64, |product, factor| product.saturating_mul(*factor as u64))
 }
 
 fn schedule_word(schedule: Schedule) -> &'static str {
@@ -98,9 +101,8 @@ fn optimizers(stages: &[StagePlan]) -> String {
 }
 
 fn optimizer(stage: &StagePlan) -> String {
-    let [beta1, beta2, decay, clip] =
-        [stage.beta1, stage.beta2, stage.weight_decay, stage.clip].map(number::plain);
-    format!("AdamW, betas {beta1} and {beta2}, weight decay {decay}, gradients clipped at norm {clip}")
+    let [beta1, beta2, decay, clip] = [stage.beta1, stage.beta2, stage.weight_decay, stage.clip].map(number::plain);
+    format!("AdamW, betas {beta1} and {beta2}, weight decay {decay}, clipped at norm {clip}")
 }
 
 fn data(plan: &Plan) -> String {
@@ -131,7 +133,7 @@ fn memory(plan: &Plan) -> String {
     let mut table = Table::new([("", Align::Left), ("", Align::Right), ("", Align::Right), ("", Align::Left)]);
     let share = |bytes: u64| bytes as f64 / scale.max(1) as f64;
     for term in &memory.terms {
-        let part = number::percent(term.bytes as f64 / memory.total.max(1) as f64);
+        let part = number::percent_tenths(term.bytes as f64 / memory.total.max(1) as f64);
         table.row([term.name.to_string(), number::bytes(term.bytes), part, page::bar(share(term.bytes))]);
     }
     table.rule();

@@ -7,7 +7,7 @@ use crate::report::number::{self, plain, tokens};
 
 /// Label and words of each line.
 pub(crate) fn summary(plan: &Plan) -> Vec<(&'static str, String)> {
-    vec![
+    let mut lines = vec![
         ("model", model(plan)),
         ("context", context(plan)),
         ("rope", rope(&plan.rope)),
@@ -15,7 +15,10 @@ pub(crate) fn summary(plan: &Plan) -> Vec<(&'static str, String)> {
         ("adapt", adapt(&plan.adapt)),
         ("weights", weights(plan)),
         ("device", plan.device.to_string()),
-    ]
+    ];
+    let only_read = plan.stages.is_empty() && plan.adapt == AdaptPlan::Full;
+    lines.retain(|(label, _)| *label != "adapt" || !only_read);
+    lines
 }
 
 fn model(plan: &Plan) -> String {
@@ -98,6 +101,10 @@ fn weights(plan: &Plan) -> String {
         0 => String::new(),
         adapters => format!(" and {} in adapters", number::count(adapters as f64)),
     };
+    let size = format!("{}{adapters}", number::count(counts.base() as f64));
+    if plan.stages.is_empty() {
+        return size;
+    }
     let share = number::percent(counts.trainable as f64 / all.max(1) as f64);
-    format!("{}{adapters}; {} learn, {share}", number::count(counts.base() as f64), number::count(counts.trainable as f64))
+    format!("{size}; {} learn, {share}", number::count(counts.trainable as f64))
 }

@@ -3,7 +3,7 @@
 use recipe_core::{Device, Pattern, Plan, StageFlops, Work};
 
 use super::wrapped;
-use crate::report::number::{self, duration, flops, percent};
+use crate::report::number::{self, duration, flops, percent, percent_tenths};
 use crate::report::table::{Align, Table};
 
 /// A speed that times are estimated with.
@@ -32,16 +32,20 @@ impl Rate {
 /// Work by term, per step and in all, and the time that it takes at each of `rates`.
 pub(super) fn work(plan: &Plan, rates: &[Rate]) -> String {
     let all = plan.flops();
-    let (table, total, what) = match &all.stages[..] {
-        [] => {
-            let terms = plan.forward_flops(plan.target);
-            let sum = terms.iter().map(|term| term.flops).sum();
-            (by_pass(&terms, sum), sum, format!("reading {} tokens once", number::tokens(plan.target)))
-        }
-        [stage] => (one_stage(plan, stage), all.total, "training".to_owned()),
-        stages => (many_stages(plan, stages, all.total), all.total, "training".to_owned()),
+    let (table, what, total) = match &all.stages[..] {
+        [] => reading(plan),
+        [stage] => (one_stage(plan, stage), "training", all.total),
+        stages => (many_stages(plan, stages, all.total), "training", all.total),
     };
-    format!("{table}{}", wrapped(&format!("{}{}", saving(plan), times(&what, total, rates))))
+    format!("{table}{}", wrapped(&format!("{}{}", saving(plan), times(what, total, rates))))
+}
+
+/// Nothing is trained, so the target is read once.
+fn reading(plan: &Plan) -> (String, &'static str, f64) {
+    let terms = plan.forward_flops(plan.target);
+    let sum = terms.iter().map(|term| term.flops).sum();
+    let head = format!("of reading {} tokens once", number::tokens(plan.target));
+    (format!("{head}\n{}", by_pass(&terms, sum)), "reading", sum)
 }
 
 fn one_stage(plan: &Plan, stage: &StageFlops) -> String {
@@ -57,7 +61,8 @@ fn by_pass(terms: &[Work], sum: f64) -> String {
     let row = |name: &str, of: &dyn Fn(&Work) -> bool| {
         let part = |pass_name: &str| total(terms, |term| of(term) && pass(term) == pass_name);
         let together = total(terms, of);
-        let cells = passes.iter().map(|name| flops(part(name))).chain([flops(together), percent(together / sum)]);
+        let cells =
+            passes.iter().map(|name| flops(part(name))).chain([flops(together), percent_tenths(together / sum)]);
         [name.to_owned()].into_iter().chain(cells).collect::<Vec<_>>()
     };
     for name in &kinds {
@@ -125,5 +130,9 @@ fn times(what: &str, total: f64, rates: &[Rate]) -> String {
         format!("{what}: {time} at {speed}/s ({})\n", rate.basis)
     };
     let lines: String = rates.iter().map(time).collect();
-    if lines.is_empty() { lines } else { lines + "times are for the operations alone, without reading data, evaluation and checkpoints\n" }
+    if lines.is_empty() {
+        lines
+    } else {
+        lines + "times are for the operations alone, without reading data, evaluation and checkpoints\n"
+    }
 }

@@ -68,6 +68,8 @@ pub(super) struct Frame {
     high: f64,
 }
 
+/// An end this near to a round one moves there: in doublings, or as a share of the whole.
+const CLOSE: f64 = 0.1;
 /// Beyond this, differences of doubles overflow.
 const MOST: f64 = 1e150;
 
@@ -80,6 +82,9 @@ impl Frame {
         for value in values.filter_map(|value| frame.place(value)) {
             (low, high) = (low.min(value), high.max(value));
         }
+        if low <= high {
+            (low, high) = frame.rounded(low, high);
+        }
         let (low, high) = match given {
             Some((low, high)) if low < high => (low, high),
             _ if low > high => (0.0, 1.0),
@@ -87,6 +92,20 @@ impl Frame {
             _ => (low - margin * (high - low), high + margin * (high - low)),
         };
         Self { low, high, ..frame }
+    }
+
+    /// Ends that all but touch zero or a power of two, moved onto it: its tick is worth more than the exact end.
+    fn rounded(&self, low: f64, high: f64) -> (f64, f64) {
+        let near = |place: f64, round: f64| if (place - round).abs() < CLOSE { round } else { place };
+        match (self.scale, self.unit) {
+            (Scale::Log, Unit::Tokens) => (near(low, low.floor()), near(high, high.ceil())),
+            (Scale::Log, _) => (low, high),
+            (Scale::Linear, Unit::Tokens) if high >= 1.0 => {
+                let high = near(high.log2(), high.log2().ceil()).exp2();
+                (grounded(low, high), high)
+            }
+            (Scale::Linear, _) => (grounded(low, high), high),
+        }
     }
 
     /// Where `value` lies on the scale, before pixels; nothing where it has no place.
@@ -105,7 +124,8 @@ impl Frame {
 
     /// Whether `value` lies between the ends.
     pub(super) fn holds(&self, value: f64) -> bool {
-        self.place(value).is_some_and(|place| (self.low..=self.high).contains(&place))
+        let inside = self.place(value).is_some_and(|place| (self.low..=self.high).contains(&place));
+        inside && (self.scale == Scale::Log || value.abs() <= MOST)
     }
 
     /// Ticks between the ends, about `wanted` of them: where they lie from 0 to 1, and their words.
@@ -167,6 +187,11 @@ impl Frame {
             _ => number::scientific(value),
         }
     }
+}
+
+/// Zero in place of a low end that is small beside the high one.
+fn grounded(low: f64, high: f64) -> f64 {
+    if low > 0.0 && low < CLOSE * high { 0.0 } else { low }
 }
 
 /// Half the height that a single value gets.

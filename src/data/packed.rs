@@ -1,0 +1,116 @@
+//! The documents of one source laid end to end: shuffled anew for each epoch, each with the tokenizer's begin and end
+//! tokens, cut into sequences. A document that is cut goes on in the next sequence, as a document of its own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::batch::Batch;
+use super::error::Error;
+use super::rng::Rng;
+use super::store::Store;
+
+/// Epochs whose order is kept: a sequence may need two.
+const ORDERS: usize = 2;
+
+/// The documents of a store laid end to end.
+pub(super) struct Packed {
+    pub(super) store: Store,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    /// Tokens of an epoch.
+    pub(super) tokens: u64,
+    /// Tokens of the longest document.
+    pub(super) longest: u64,
+    orders: Mutex<Vec<([u64; 3], Arc<Order>)>>,
+}
+
+/// One epoch: which document comes when, and where each ends.
+struct Order {
+    documents: Vec<usize>,
+    ends: Vec<u64>,
+}
+
+impl Packed {
+    pub(super) fn new(store: Store, [bos, eos]: [Option<u32>; 2]) -> Self {
+        let extra = u64::from(bos.is_some()) + u64::from(eos.is_some());
+        let tokens = store.tokens + extra * store.documents() as u64;
+        let longest = (0..store.documents()).map(|document| store.length(document) + extra).max().unwrap_or(0);
+        Self { store, bos, eos, tokens, longest, orders: Mutex::default() }
+    }
+
+    /// Sequence `ordinal` of a seed and source, `length` tokens.
+    pub(super) fn sequence(&self, [seed, source]: [u64; 2], ordinal: u64, length: usize) -> Result<Batch, Error> {
+        let (mut tokens, mut starts) = (Vec::with_capacity(length), Vec::new());
+        let mut place = u128::from(ordinal) * length as u128;
+        while tokens.len() < length {
+            let epoch = (place / u128::from(self.tokens)) as u64;
+            let offset = (place % u128::from(self.tokens)) as u64;
+            let order = self.order([seed, source, epoch]);
+            let before = tokens.len();
+            self.pack(&order, offset, length, &mut tokens, &mut starts)?;
+            place += (tokens.len() - before) as u128;
+        }
+        Batch::sequence(tokens, &starts)
+    }
+
+    /// Appends the epoch from `offset` on until it ends or the sequence is full.
+    fn pack(
+        &self,
+        order: &Order,
+        offset: u64,
+        length: usize,
+        tokens: &mut Vec<u32>,
+        starts: &mut Vec<usize>,
+    ) -> Result<(), Error> {
+        let mut offset = offset;
+        let first = order.ends.partition_point(|&end| end <= offset);
+        for turn in first..order.documents.len() {
+            if tokens.len() == length {
+                break;
+            }
+            let begin = turn.checked_sub(1).map_or(0, |before| order.ends[before]);
+            let count = (length - tokens.len()).min((order.ends[turn] - offset) as usize);
+            starts.push(tokens.len());
+            self.read(order.documents[turn], offset - begin, count, tokens)?;
+            offset += count as u64;
+        }
+        Ok(())
+    }
+
+    /// Appends tokens `from..from + count` of a document with its specials.
+    fn read(&self, document: usize, from: u64, count: usize, tokens: &mut Vec<u32>) -> Result<(), Error> {
+        let full = tokens.len() + count;
+        let before = u64::from(self.bos.is_some());
+        tokens.extend(self.bos.filter(|_| from == 0));
+        let inside = from.saturating_sub(before);
+        let left = self.store.length(document) - inside.min(self.store.length(document));
+        let taken = (full - tokens.len()).min(left as usize);
+        self.store.read(document, inside, taken, tokens)?;
+        tokens.extend(self.eos.filter(|_| tokens.len() < full));
+        Ok(())
+    }
+
+    fn order(&self, key: [u64; 3]) -> Arc<Order> {
+        let mut kept = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, order)) = kept.iter().find(|(of, _)| *of == key) {
+            return order.clone();
+        }
+        let order = Arc::new(self.shuffled(key));
+        kept.push((key, order.clone()));
+        if kept.len() > ORDERS {
+            kept.remove(0);
+        }
+        order
+    }
+
+    fn shuffled(&self, key: [u64; 3]) -> Order {
+        let mut documents: Vec<usize> = (0..self.store.documents()).collect();
+        Rng::new(&key).shuffle(&mut documents);
+        let extra = u64::from(self.bos.is_some()) + u64::from(self.eos.is_some());
+        let mut end = 0;
+        let ends = documents.iter().map(|&document| {
+            end += self.store.length(document) + extra;
+            end
+        });
+        Order { ends: ends.collect(), documents }
+    }
+}

@@ -1,0 +1,198 @@
+//! The command line as a person uses it: a recipe's program, started as a process.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::fixture;
+use context_recipe::hub::TensorFile;
+use serde_json::{Value, json};
+
+/// The example that trains the tiny Llama of the fixtures.
+fn program() -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let built = tests.parent().and_then(Path::parent).unwrap().join("examples/tiny_llama");
+    assert!(built.exists(), "{}: `cargo test` builds the examples first", built.display());
+    Command::new(built)
+}
+
+fn run(arguments: &[&str]) -> Output {
+    program().args(arguments).output().unwrap()
+}
+
+fn ok(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fails(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(!output.status.success(), "{arguments:?} should fail");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn model() -> String {
+    text(&fixture("tiny_hf"))
+}
+
+#[test]
+fn help_has_examples() {
+    let help = ok(&["--help"]);
+    for word in ["plan", "check", "rehearse", "train", "eval", "generate", "logits", "export", "Examples:"] {
+        assert!(help.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn plan_json_is_one_object_with_the_promised_keys() {
+    let plan: Value = serde_json::from_str(&ok(&["plan", "--json"])).unwrap();
+    for key in ["layers", "parameters", "trainable", "memory", "kv_bytes", "kv_bytes_full", "flops", "rope", "notes"] {
+        assert!(!plan[key].is_null(), "{key}");
+    }
+    assert_eq!(plan["layers"].as_array().unwrap().len(), 3);
+    assert_eq!(plan["rope"]["inv_freq"].as_array().unwrap().len(), 8);
+}
+
+#[test]
+fn check_finds_a_model_that_fits_and_one_that_does_not() {
+    assert!(ok(&["check", "--model", &model()]).contains("fits the recipe"));
+    let other = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(fixture("tiny_hf")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, other.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let config = other.path().join("config.json");
+    let changed = fs::read_to_string(&config).unwrap().replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4");
+    fs::write(&config, changed).unwrap();
+    let said = fails(&["check", "--model", &text(other.path())]);
+    assert!(said.contains("num_hidden_layers is 4 instead of 3"), "{said}");
+    assert!(said.contains("model.layers.3"), "{said}");
+}
+
+#[test]
+fn logits_and_gradients_equal_pytorch() {
+    let file = common::reference();
+    let batch = common::batch(&file, "hybrid");
+    let dir = tempfile::tempdir().unwrap();
+    let (input, output) = (dir.path().join("in.json"), dir.path().join("out.safetensors"));
+    let all = json!({
+        "tokens": batch.tokens, "positions": batch.positions, "documents": batch.documents, "targets": batch.targets,
+    });
+    fs::write(&input, all.to_string()).unwrap();
+    ok(&["logits", "--model", &model(), "--tokens", &text(&input), "--out", &text(&output), "--grad"]);
+    let found = TensorFile::open(&output).unwrap();
+    for (name, limit) in [("logits", 1e-4), ("loss", 1e-4), ("grad.model.layers.1.self_attn.q_proj.weight", 1e-3)] {
+        let (ours, theirs) = (found.f32(name).unwrap(), file.f32(&format!("hybrid.{name}")).unwrap());
+        assert_eq!(ours.shape, theirs.shape, "{name}");
+        assert!(common::relative(&ours.data, &theirs.data) <= limit, "{name}");
+    }
+}
+
+#[test]
+fn bad_input_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("in.json");
+    let out = text(&dir.path().join("out.safetensors"));
+    let mut says = |content: &str| {
+        fs::write(&input, content).unwrap();
+        fails(&["logits", "--model", &model(), "--tokens", &text(&input), "--out", &out])
+    };
+    assert!(says("{\"tokens\": [1, 2").contains("in.json"));
+    assert!(says("{\"tokens\": [1, 500]}").contains("500"));
+    assert!(says("{\"tokens\": []}").contains("no tokens"));
+    assert!(says("{\"tokens\": [1, 2], \"positions\": [0]}").contains("1 positions"));
+    assert!(says("{\"tokns\": [1]}").contains("tokns"));
+    assert!(fails(&["check", "--model", "/nowhere/at/all"]).contains("/nowhere/at/all"));
+    assert!(fails(&["export", "--run", &text(dir.path()), "--out", &out]).contains("no run is here"));
+}
+
+fn corpus(dir: &Path) -> String {
+    let file = dir.join("corpus.txt");
+    fs::write(&file, "the quick brown fox jumps over the lazy dog. ".repeat(400)).unwrap();
+    text(&file)
+}
+
+/// The tiny Llama has a vocabulary of 97: one token for each printable character.
+fn with_tokenizer(dir: &Path) -> PathBuf {
+    let model = dir.join("model");
+    fs::create_dir_all(&model).unwrap();
+    for entry in fs::read_dir(fixture("tiny_hf")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    let vocab: serde_json::Map<String, Value> =
+        (32..127_u8).map(|c| ((c as char).to_string(), json!(c - 32))).chain([("<unk>".to_owned(), json!(95))]).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
+        "post_processor": null, "decoder": {"type": "Fuse"},
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
+    });
+    fs::write(model.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    model
+}
+
+fn steps(run: &Path) -> usize {
+    fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |log| log.lines().count())
+}
+
+#[test]
+fn a_killed_run_goes_on_and_its_export_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model, out) = (corpus(dir.path()), text(&with_tokenizer(dir.path())), dir.path().join("run"));
+    let arguments = ["train", "--model", &model, "--out", &text(&out), "--data", &data, "--save-every", "5"];
+    let mut child = program().args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while steps(&out) < 12 && started.elapsed() < Duration::from_secs(60) {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let output = run(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("resuming after step"), "{said}");
+
+    let whole = dir.path().join("whole");
+    ok(&["train", "--model", &model, "--out", &text(&whole), "--data", &data]);
+    let losses = |run: &Path| -> Vec<String> {
+        let log = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| format!("{} {}", line["step"], line["loss"])).collect()
+    };
+    assert_eq!(losses(&out), losses(&whole));
+
+    let exported = dir.path().join("exported");
+    ok(&["export", "--run", &text(&out), "--out", &text(&exported)]);
+    let found: Value = serde_json::from_str(&ok(&[
+        "eval", "--model", &text(&exported), "--text", &data, "--context", "64", "--documents", "2", "--json",
+    ]))
+    .unwrap();
+    let entry = &found["perplexity"][0];
+    assert_eq!((&entry["context"], &entry["tokens"], &entry["bucket"]), (&json!(64), &json!(126), &json!(8)));
+    assert!(entry["mean_nll"].as_f64().unwrap() < 4.0, "{entry}");
+    let said: Value =
+        serde_json::from_str(&ok(&["generate", "--model", &text(&exported), "--prompt", "the quick", "--json"])).unwrap();
+    assert!(!said["tokens"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn two_processes_never_train_in_one_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model, out) = (corpus(dir.path()), text(&with_tokenizer(dir.path())), dir.path().join("run"));
+    let _held = context_recipe::train::Lock::take(&out).unwrap();
+    let said = fails(&["train", "--model", &model, "--out", &text(&out), "--data", &data]);
+    assert!(said.contains("another process trains here"), "{said}");
+}

@@ -1,0 +1,187 @@
+//! The engine against PyTorch: logits, loss and every gradient of a tiny Llama.
+//!
+//! Errors are relative to the largest number of a tensor. f32 carries 6e-8; three layers of sums leave 1e-4 for logits and
+//! 1e-3 for gradients with room to spare.
+
+mod common;
+
+use common::{batch, plan_with, reference, relative, tiny_llama, training_plan, weights};
+use context_recipe::Cpu;
+use context_recipe::data::Batch;
+use context_recipe::engine::{Engine, Mode};
+use context_recipe::hub::Weights;
+use context_recipe::plan::{Adapt, Pattern, Plan, Stage, Target};
+
+const FULL: Pattern = Pattern::Full;
+const WINDOW: Pattern = Pattern::Window { window: 8, sink: 2 };
+
+fn agrees_with_pytorch(tag: &str, layers: [Pattern; 3]) {
+    let file = reference();
+    let (batch, weights) = (batch(&file, tag), weights(&file));
+    let expected = |name: &str| file.f32(&format!("{tag}.{name}")).expect("a reference tensor").data;
+    for recompute in [true, false] {
+        let mut engine = Engine::new(Cpu::new(), &plan_with(layers.to_vec()), &weights, 0, Mode::Train).unwrap();
+        let error = relative(&engine.logits(&batch).unwrap(), &expected("logits"));
+        assert!(error <= 1e-4, "{tag}: logits differ by {error:e}");
+        engine.clear_gradients();
+        let scores = engine.learn(&batch, 1.0 / batch.len() as f32, recompute).unwrap();
+        let loss = scores.nll.iter().sum::<f32>() / batch.len() as f32;
+        assert!((loss - expected("loss")[0]).abs() <= 1e-4 * loss, "{tag}: the loss is {loss}");
+        let gradients = engine.gradients();
+        assert_eq!(gradients.len(), weights.len());
+        for (name, gradient) in gradients.iter() {
+            let error = relative(&gradient.data, &expected(&format!("grad.{name}")));
+            assert!(error <= 1e-3, "{tag}: the gradient of {name} differs by {error:e}");
+        }
+    }
+}
+
+#[test]
+fn full_attention() {
+    agrees_with_pytorch("full", [FULL; 3]);
+}
+
+#[test]
+fn window_and_sinks() {
+    agrees_with_pytorch("window_sink", [WINDOW; 3]);
+}
+
+#[test]
+fn hybrid_layers() {
+    agrees_with_pytorch("hybrid", [WINDOW, FULL, WINDOW]);
+}
+
+#[test]
+fn positions_that_skip() {
+    agrees_with_pytorch("skip", [FULL; 3]);
+}
+
+#[test]
+fn several_documents() {
+    agrees_with_pytorch("documents", [FULL; 3]);
+}
+
+/// Changes token 0 and looks at the last row's logits.
+fn influence(batch: &Batch, layers: [Pattern; 3]) -> f32 {
+    let weights = weights(&reference());
+    let mut engine = Engine::new(Cpu::new(), &plan_with(layers.to_vec()), &weights, 0, Mode::Infer).unwrap();
+    let last = |logits: Vec<f32>| logits[logits.len() - tiny_llama().vocab..].to_vec();
+    let before = last(engine.logits(batch).unwrap());
+    let mut changed = batch.clone();
+    changed.tokens[0] = (changed.tokens[0] + 1) % 97;
+    relative(&last(engine.logits(&changed).unwrap()), &before)
+}
+
+#[test]
+fn positions_never_cut_a_document_and_borders_always_do() {
+    let file = reference();
+    assert!(influence(&batch(&file, "skip"), [FULL; 3]) > 1e-4);
+    assert!(influence(&batch(&file, "full"), [WINDOW, FULL, WINDOW]) > 1e-4);
+    assert_eq!(influence(&batch(&file, "documents"), [FULL; 3]), 0.0);
+}
+
+fn lora(targets: Vec<Target>, embed: bool, norm: bool, quantized: bool) -> Adapt {
+    Adapt::Lora { rank: 4, alpha: Some(8.0), targets: Some(targets), embed, norm, quantized }
+}
+
+fn stage() -> Stage {
+    Stage { steps: Some(1), ..Stage::default() }
+}
+
+/// The nll's sum at `weights`.
+fn loss_at(plan: &Plan, weights: &Weights, batch: &Batch) -> f64 {
+    let mut engine = Engine::new(Cpu::new(), plan, weights, 3, Mode::Infer).unwrap();
+    engine.score(batch).unwrap().nll.iter().map(|&nll| f64::from(nll)).sum()
+}
+
+#[test]
+fn adapters_learn_and_nothing_frozen_does() {
+    let file = reference();
+    let (batch, base) = (batch(&file, "full"), weights(&file));
+    let plan = training_plan(lora(vec![Target::Q, Target::Down], true, true, false), vec![stage()]);
+    let mut engine = Engine::new(Cpu::new(), &plan, &base, 3, Mode::Train).unwrap();
+    engine.clear_gradients();
+    engine.learn(&batch, 1.0, true).unwrap();
+    let names: Vec<String> = engine.gradients().names().map(str::to_owned).collect();
+    let may_learn = |name: &String| name.contains(".lora_") || name.contains("norm") || name.contains("embed_tokens");
+    assert!(names.iter().all(may_learn), "{names:?}");
+    assert_eq!(names.iter().filter(|name| name.contains(".lora_")).count(), 3 * 2 * 2);
+}
+
+#[test]
+fn adapter_gradients_are_the_slope_of_the_loss() {
+    let file = reference();
+    let (batch, mut weights) = (batch(&file, "hybrid"), weights(&file));
+    let plan = training_plan(lora(Target::ALL.to_vec(), false, false, false), vec![stage()]);
+    let plan = Plan { layers: vec![WINDOW, FULL, WINDOW].into(), ..plan };
+    // B starts at zero, where A has no slope: begin elsewhere.
+    let engine = Engine::new(Cpu::new(), &plan, &weights, 3, Mode::Infer).unwrap();
+    for (name, mut tensor) in engine.values() {
+        if name.contains(".lora_") {
+            tensor.data.iter_mut().enumerate().for_each(|(i, x)| *x = 0.1 * ((i * 7 % 11) as f32 / 5.0 - 1.0));
+            weights.insert(name, tensor);
+        }
+    }
+    let mut engine = Engine::new(Cpu::new(), &plan, &weights, 3, Mode::Train).unwrap();
+    engine.clear_gradients();
+    engine.learn(&batch, 1.0, true).unwrap();
+    for (name, gradient) in engine.gradients().iter() {
+        // Along the gradient itself the slope is its length.
+        let length = gradient.data.iter().map(|g| f64::from(g * g)).sum::<f64>().sqrt();
+        let step = 1e-2 / length;
+        let moved = |sign: f64| {
+            let mut weights = weights.clone();
+            let tensor = weights.get_mut(name).unwrap();
+            tensor.data.iter_mut().zip(&gradient.data).for_each(|(x, g)| *x += (sign * step * f64::from(*g)) as f32);
+            loss_at(&plan, &weights, &batch)
+        };
+        let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step * length);
+        assert!((slope / length - 1.0).abs() < 2e-2, "{name}: slope {slope}, gradient {length}");
+    }
+}
+
+#[test]
+fn merged_weights_compute_what_adapters_do() {
+    let file = reference();
+    let (batch, base) = (batch(&file, "full"), weights(&file));
+    let plan = training_plan(lora(vec![Target::V, Target::Gate], false, false, false), vec![stage()]);
+    let mut engine = Engine::new(Cpu::new(), &plan, &base, 3, Mode::Train).unwrap();
+    let hyper = kernels_step();
+    for _ in 0..3 {
+        engine.clear_gradients();
+        engine.learn(&batch, 0.1, true).unwrap();
+        engine.update(&hyper);
+    }
+    let adapted = engine.logits(&batch).unwrap();
+    let mut merged = Engine::new(Cpu::new(), &plan.merged(), &engine.merged(), 0, Mode::Infer).unwrap();
+    let error = relative(&merged.logits(&batch).unwrap(), &adapted);
+    assert!(error < 1e-5, "{error:e}");
+    let mut untouched = Engine::new(Cpu::new(), &plan.merged(), &base, 0, Mode::Infer).unwrap();
+    assert!(relative(&untouched.logits(&batch).unwrap(), &adapted) > 1e-3, "training changed nothing");
+}
+
+fn kernels_step() -> context_recipe::engine::Hyper {
+    let (lr, beta1, beta2, eps) = (1e-2, 0.9, 0.95, 1e-8);
+    context_recipe::engine::Hyper { lr, beta1, beta2, eps, weight_decay: 0.0, step: 1, grad_scale: 1.0 }
+}
+
+#[test]
+fn a_quantized_base_takes_the_bytes_that_the_plan_says() {
+    use context_recipe::engine::Device as _;
+    let base = weights(&reference());
+    let bytes = |quantized| {
+        let plan = training_plan(lora(vec![Target::Q], false, false, quantized), vec![stage()]);
+        let engine = Engine::new(Cpu::new(), &plan, &base, 3, Mode::Infer).unwrap();
+        (engine.device().memory().0, plan)
+    };
+    let ((dense, _), (four_bit, plan)) = (bytes(false), bytes(true));
+    let projections: u64 = plan
+        .parameters()
+        .iter()
+        .filter(|parameter| parameter.name.ends_with("_proj.weight"))
+        .map(|parameter| parameter.shape.iter().product::<usize>() as u64)
+        .sum();
+    let saved = 4.0 - 0.5 - 1.0 / 64.0 - 4.0 / (64.0 * 256.0);
+    let expected = projections as f64 * saved;
+    assert!(((dense - four_bit) as f64 / expected - 1.0).abs() < 0.01, "{dense} {four_bit}");
+}

@@ -1,0 +1,13 @@
+//! Arguments stand in parentheses.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate 8,
+    }
+}
+
+fn main() {}
