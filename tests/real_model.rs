@@ -92,8 +92,7 @@ fn greedy_continuations_are_exact() {
         let prompt = tokenizer.encode(case["prompt"].as_str().unwrap(), Special::Omit).unwrap();
         assert_eq!(prompt, ids(&case["prompt_tokens"]));
         let tokens = ids(&case["greedy_tokens"]);
-        let greedy = Sampling { temperature: 0.0, top_p: 1.0, top_k: None, seed: 0 };
-        let found = engine.generate(&prompt, greedy, tokens.len(), &|_| false, &mut |_| {}).unwrap();
+        let found = engine.generate(&prompt, Sampling::greedy(), tokens.len(), &|_| false, &mut |_| {}).unwrap();
         assert_eq!(found.tokens, tokens, "{}", case["prompt"]);
     }
 }

@@ -42,7 +42,7 @@ fn stage(steps: usize, length: usize, batch: usize) -> Stage {
         length: Some(length),
         batch: Some(batch),
         lr: Some(1e-2),
-        warmup: Some(2),
+        warmup: Some(2.min(steps - 1)),
         schedule: Some(Schedule::Cosine),
         ..Stage::default()
     }

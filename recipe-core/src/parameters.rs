@@ -33,8 +33,11 @@ pub enum Init {
     KaimingUniform,
 }
 
-/// Hugging Face's `initializer_range`.
-const INITIALIZER_RANGE: f64 = 0.02;
+/// Standard deviation of a matrix that starts from nothing: Hugging Face's `initializer_range` of 0.02 at 1024 inputs, and
+/// the same spread of outputs at any other width.
+fn initializer_range(inputs: usize) -> f64 {
+    0.02 * (1024.0 / inputs.max(1) as f64).sqrt()
+}
 
 impl Parameter {
     /// Number of elements.
@@ -160,7 +163,8 @@ impl Plan {
 }
 
 fn matrix(name: String, shape: Vec<usize>, trainable: bool) -> Parameter {
-    Parameter { name, shape, init: Init::Normal { std: INITIALIZER_RANGE }, trainable }
+    let std = initializer_range(shape[1]);
+    Parameter { name, shape, init: Init::Normal { std }, trainable }
 }
 
 /// `lora_A` [rank, in] and `lora_B` [out, rank]; B starts at zero, so that training starts from the base (arXiv 2106.09685).
@@ -214,7 +218,7 @@ mod tests {
         assert!(list.iter().all(|p| p.trainable));
         assert_eq!(list[3].shape, [64, 128]);
         assert_eq!(list[9].shape, [128, 352]);
-        assert_eq!((list[1].init, list[2].init), (Init::Ones, Init::Normal { std: 0.02 }));
+        assert_eq!((list[1].init, list[2].init), (Init::Ones, Init::Normal { std: 0.02 * 8.0_f64.sqrt() }));
         assert_eq!(plan(true, None).parameters().last().unwrap().name, "model.norm.weight");
     }
 

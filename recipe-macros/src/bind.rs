@@ -6,7 +6,7 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 use recipe_core::{Field, FullLayers};
 
 use crate::ast::{self, Node, Value};
-use crate::kind::{Datum, Kind, World, meant, quoted, unknown};
+use crate::kind::{Datum, Kind, World, guessed_length, meant, quoted, unknown};
 use crate::report::{Problem, Problems};
 use crate::spans::Spans;
 use crate::words::{Arg, Word};
@@ -38,7 +38,9 @@ impl Context {
                 let find = |name: &str| words.iter().find(|word| word.name == name);
                 let found = find(&name).or_else(|| {
                     self.problems.push(unknown(&format!("word for `{key}`:"), &name, &names, place(&written.name)));
-                    meant(&name, &names).and_then(find)
+                    // A bare slip of a word that needs arguments may have been anything.
+                    let whole = |word: &&Word| !written.args.is_empty() || word.args.iter().all(|arg| !arg.required);
+                    meant(&name, &names).and_then(find).filter(whole)
                 });
                 found.map(|word| (word, written))
             }
@@ -143,33 +145,37 @@ impl Context {
 
     /// One more of `perplexity(4K, 32K)`.
     fn add_length(&mut self, arg: &'static Arg, value: &Value, field: &Field, bound: &mut Bound) {
-        let lengths = bound.data.entry(arg.name).or_insert_with(|| Datum::Counts(Vec::new()));
-        let Datum::Counts(lengths) = lengths else {
-            return;
+        let length = match arg.kind.read(value) {
+            Ok(Datum::Count(length)) => length,
+            Ok(_) => return,
+            Err(problems) => {
+                problems.into_iter().for_each(|problem| self.problems.push(problem));
+                guessed_length(self.world)
+            }
         };
-        let field = field.index(lengths.len());
-        match arg.kind.read(value) {
-            Ok(Datum::Count(length)) => lengths.push(length),
-            Ok(_) => {}
-            Err(problems) => problems.into_iter().for_each(|problem| self.problems.push(problem)),
+        if let Datum::Counts(lengths) = bound.data.entry(arg.name).or_insert_with(|| Datum::Counts(Vec::new())) {
+            self.spans.note(&field.index(lengths.len()), &value.tokens);
+            lengths.push(length);
         }
-        self.spans.note(&field, &value.tokens);
     }
 
-    /// Required arguments that were not given. Beside a stranger nobody knows which it was, so a guess stands in for
-    /// everything that is absent.
+    /// Required arguments that were not given. Where one is missing, or a stranger stands for nobody knows what, the word
+    /// is unfinished: a guess stands in for everything that is absent, and no default is held against the user.
     fn missing(&mut self, word: &'static Word, written: &ast::Word, stranger: bool, bound: &mut Bound) {
         let absent: Vec<&'static Arg> = word.args.iter().filter(|arg| !bound.data.contains_key(arg.name)).collect();
-        for arg in absent.iter().filter(|arg| stranger || (arg.required && arg.kind != Kind::Lengths)) {
-            bound.data.insert(arg.name, arg.kind.guess(self.world));
+        // Lengths of an evaluation that are missing have a rule of their own.
+        let needed = |arg: &&&Arg| arg.required && arg.kind != Kind::Lengths;
+        let required: Vec<&str> = absent.iter().filter(needed).map(|arg| arg.name).collect();
+        if stranger || !required.is_empty() {
+            for arg in &absent {
+                bound.data.insert(arg.name, arg.kind.guess(self.world));
+            }
         }
-        let required: Vec<&str> = absent.iter().filter(|arg| arg.required).map(|arg| arg.name).collect();
         let unnamed = |(index, arg): (usize, &ast::Arg)| {
             arg.name.is_none() && (index >= word.positional || matches!(arg.value.node, Node::Broken))
         };
         let excused = written.args.iter().enumerate().any(unnamed);
-        // Lengths of an evaluation that are missing have a rule of their own.
-        if required.is_empty() || excused || required == ["lengths"] {
+        if required.is_empty() || excused {
             return;
         }
         let message = format!("`{}` lacks {}", word.name, quoted(&required).replace(" or ", " and "));

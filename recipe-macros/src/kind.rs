@@ -147,9 +147,9 @@ impl Kind {
         let high = world == World::High;
         match self {
             Self::Number | Self::Share => Datum::Number(if high { 1e6 } else { 0.5 }),
-            Self::Count | Self::Length => Datum::Count(if high { 1 << 40 } else { 1 }),
+            Self::Count | Self::Length => Datum::Count(guessed_length(world)),
             Self::Bytes => Datum::Count(if high { u64::MAX } else { 0 }),
-            Self::Lengths => Datum::Counts(if high { vec![1 << 40] } else { vec![1] }),
+            Self::Lengths => Datum::Counts(vec![guessed_length(world)]),
             Self::Layers => Datum::Layers(FullLayers::Share(if high { 1.0 } else { 0.0 })),
             Self::Text => Datum::Text(if high { "a" } else { "b" }.to_owned()),
             Self::Flag => Datum::Flag(high),
@@ -258,6 +258,14 @@ fn one_of(words: &'static [&'static str], value: &Value) -> Result<&'static str,
     let name = word.name.to_string();
     let known = words.iter().find(|known| **known == name && word.args.is_empty());
     known.copied().ok_or_else(|| unknown("word", &name, words, value.tokens.clone()))
+}
+
+/// A length that nobody writes.
+pub(crate) fn guessed_length(world: World) -> u64 {
+    match world {
+        World::Low => 1,
+        World::High => 1 << 40,
+    }
 }
 
 /// The known name that `name` is a slip of. A single letter is nobody's slip of another.

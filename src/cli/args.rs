@@ -164,6 +164,9 @@ pub(crate) struct GenerateArgs {
     /// Sample from the most likely tokens that make up this probability
     #[arg(long, value_name = "P", default_value_t = 1.0)]
     pub(crate) top_p: f64,
+    /// Sample from the K most likely tokens
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<usize>,
     /// Seed of the sampling
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,

@@ -44,12 +44,16 @@ fn perplexity(
         Some(stride) => {
             let windows = tokens.len().saturating_sub(context) / stride.max(1) + 1;
             let progress = Progress::new(&format!("perplexity at {context}"), "windows", windows as u64);
-            Ok(eval::sliding(engine, tokens, context, stride, &mut |_| progress.advance(1))?)
+            let found = eval::sliding(engine, tokens, context, stride, &mut |_| progress.advance(1))?;
+            progress.finish("");
+            Ok(found)
         }
         None => {
             let progress = Progress::new(&format!("perplexity at {context}"), "pieces", pieces as u64);
             let documents = args.documents as usize;
-            Ok(eval::by_position(engine, tokens, context, documents, &mut |_| progress.advance(1))?)
+            let found = eval::by_position(engine, tokens, context, documents, &mut |_| progress.advance(1))?;
+            progress.finish("");
+            Ok(found)
         }
     }
 }
@@ -62,7 +66,9 @@ fn passkey(
 ) -> Result<Vec<eval::PasskeyScore>> {
     let progress = Progress::new(&format!("passkey at {context}"), "documents", args.documents);
     let mut tick = |_| progress.advance(1);
-    Ok(eval::passkey(engine, encoder, context, args.documents as usize, args.seed, &mut tick)?)
+    let found = eval::passkey(engine, encoder, context, args.documents as usize, args.seed, &mut tick)?;
+    progress.finish("");
+    Ok(found)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

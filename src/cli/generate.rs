@@ -22,7 +22,8 @@ pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
     let mut engine =
         Engine::new(Cpu::with_limit(plan.device.memory()), &plan.merged(), &checkpoint.weights, 0, Mode::Infer)?;
     drop(checkpoint);
-    let sampling = Sampling { temperature: args.temperature, top_p: args.top_p, top_k: None, seed: args.seed };
+    let sampling = Sampling::new(args.temperature, args.top_p, args.top_k, args.seed)
+        .map_err(|error| Error::usage(error.to_string()))?;
     let (mut written, mut shown) = (vec![], 0);
     let mut show = |token: u32| {
         written.push(token);

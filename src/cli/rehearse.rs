@@ -53,11 +53,16 @@ fn show(event: Event<'_>, progress: &mut Option<Progress>) {
         Event::Measuring(state, documents) => {
             *progress = Some(Progress::new(&format!("measure: {state}"), "documents", documents as u64));
         }
+        Event::Trained => finish(progress),
         Event::Training(steps) => *progress = Some(Progress::new("train", "steps", steps as u64)),
         Event::Document => progress.iter().for_each(|bar| bar.advance(1)),
         Event::Step(metrics) => progress.iter().for_each(|bar| bar.step(metrics)),
-        Event::Measured(_) => *progress = None,
+        Event::Measured(_) => finish(progress),
     }
+}
+
+fn finish(progress: &mut Option<Progress>) {
+    progress.take().iter().for_each(|bar| bar.finish(""));
 }
 
 fn to_json(outcome: &Outcome) -> serde_json::Value {

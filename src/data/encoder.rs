@@ -17,8 +17,8 @@ pub struct Encoder {
     words: Option<HashMap<&'static str, u32>>,
     /// Whether a text that goes on after another one is encoded with the space before it.
     spaced: bool,
-    /// Whether a text may be cut behind a newline and encoded in parts.
-    cuts_at_newlines: bool,
+    /// Whether a text may be cut behind a word and encoded in parts.
+    cuts_behind_words: bool,
 }
 
 impl Encoder {
@@ -29,10 +29,12 @@ impl Encoder {
     pub fn new(mut tokenizer: Tokenizer, bos: Option<u32>, eos: Option<u32>) -> Result<Self, Error> {
         // A tokenizer file may ask for either; both would change documents silently.
         tokenizer.with_truncation(None).map_err(|error| refused("", &error))?.with_padding(None);
-        let mut encoder = Self { tokenizer, bos, eos, words: None, spaced: true, cuts_at_newlines: true };
+        let mut encoder = Self { tokenizer, bos, eos, words: None, spaced: true, cuts_behind_words: true };
         encoder.words = encoder.single_words()?;
         encoder.spaced = encoder.joins("the old mill", " and the river")?;
-        encoder.cuts_at_newlines = encoder.joins("the old mill\n", "and the river")?;
+        for next in [" and the river", "\nand the river", "\r\n\r\n  and the river"] {
+            encoder.cuts_behind_words &= encoder.joins("the old mill", next)?;
+        }
         Ok(encoder)
     }
 
@@ -72,9 +74,10 @@ impl Encoder {
         Ok(encoded.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
-    /// Whether a text may be cut behind a newline without changing its tokens.
-    pub(super) fn cuts_at_newlines(&self) -> bool {
-        self.cuts_at_newlines
+    /// Whether a text may be cut between an ASCII letter and white space without changing its tokens. Byte-level
+    /// tokenizers split there anyway; SentencePiece ones would take the second part for the beginning of a text.
+    pub(super) fn cuts_behind_words(&self) -> bool {
+        self.cuts_behind_words
     }
 
     /// Names the tokenizer's rules: equal digests give equal tokens.

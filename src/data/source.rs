@@ -30,7 +30,7 @@ const CHUNK: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 pub(super) struct Reader<'a> {
     pub(super) path: &'a Path,
     pub(super) format: &'a Format,
-    /// Whether a long text may be cut after a newline: tokens are then the same as without the cut.
+    /// Whether a long text may be cut behind a word: tokens are then the same as without the cut.
     pub(super) cut: bool,
 }
 
@@ -94,7 +94,8 @@ impl Reader<'_> {
                 .read_to_end(&mut held)
                 .map_err(|error| unreadable(self.path, &error))?;
             digest.update(&held[before..]);
-            let end = if read == 0 { held.len() } else { self.cut(&held) };
+            let last = read < CHUNK;
+            let end = if last { held.len() } else { self.cut(&held) };
             let text = self.utf8(&held[..end], offset)?;
             let text = if offset == 0 { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
             if !text.is_empty() {
@@ -102,17 +103,17 @@ impl Reader<'_> {
             }
             held.drain(..end);
             offset += end;
-            if read == 0 {
+            if last {
                 visit(Piece::End)?;
                 return Ok(digest.finish());
             }
         }
     }
 
-    /// The last place behind a newline and before a visible letter; 0 if there is none.
+    /// The last place between an ASCII letter and white space; 0 if there is none.
     fn cut(&self, text: &[u8]) -> usize {
-        let border = |pair: &[u8]| pair[0] == b'\n' && pair[1].is_ascii_graphic();
-        if self.cut { text.windows(2).rposition(border).map_or(0, |newline| newline + 1) } else { 0 }
+        let border = |pair: &[u8]| pair[0].is_ascii_alphabetic() && matches!(pair[1], b' ' | b'\n' | b'\r');
+        if self.cut { text.windows(2).rposition(border).map_or(0, |letter| letter + 1) } else { 0 }
     }
 
     fn utf8<'t>(&self, bytes: &'t [u8], offset: usize) -> Result<&'t str, Error> {

@@ -96,7 +96,7 @@ fn tokenized(
     TokenFile::obtain(cache, &key, |writer| {
         let mut tokenizing =
             Tokenizing { encoder, writer, path, done: 0, bytes, texts: Vec::new(), ends: Vec::new(), held: 0, report };
-        let reader = Reader { path, format, cut: encoder.cuts_at_newlines() };
+        let reader = Reader { path, format, cut: encoder.cuts_behind_words() };
         let read = reader.read(&mut |piece| tokenizing.piece(piece))?;
         tokenizing.flush()?;
         if read == content {

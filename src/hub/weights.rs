@@ -68,7 +68,7 @@ impl Weights {
         self.entries.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// What [`write`](super::write) and [`save`](super::save) take.
+    /// What [`write`](super::write()) and [`save`](super::save()) take.
     pub fn views(&self) -> impl Iterator<Item = View<'_>> {
         self.iter().map(|(name, tensor)| (name, tensor.shape.as_slice(), tensor.data.as_slice()))
     }

@@ -78,6 +78,8 @@ pub enum Progress<'a> {
     Training(usize),
     /// A step is done.
     Step(&'a StepMetrics),
+    /// All steps are done.
+    Trained,
     /// A state is measured.
     Measured(&'a [RehearsalRow]),
 }
@@ -99,6 +101,7 @@ pub fn run<M: TypedModel>(plan: &Plan, options: &Options, watch: &mut dyn FnMut(
     at.measure("base", &untouched(&plan), &base.weights, watch)?;
     at.measure("rope", &rope_only(&plan), &base.weights, watch)?;
     let (merged, steps) = if options.dfdx { at.train_typed::<M>(&text, watch)? } else { at.train(&text, watch)? };
+    watch(Progress::Trained);
     at.measure("recipe", &plan.merged(), &merged, watch)?;
     let model = at.export(&merged)?;
     let Rehearsal { rows, curves, depths, .. } = at;

@@ -8,12 +8,12 @@ use context_recipe::hub::{TensorFile, Weights};
 use context_recipe::plan::{Adapt, Context, List, Llama, Pattern, Plan, Recipe, Scaling, Stage};
 
 /// A file under `tests/fixtures`.
-pub fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).join(name)
 }
 
 /// The tiny Llama of `tiny_llama.safetensors`.
-pub fn tiny_llama() -> Llama {
+pub(crate) fn tiny_llama() -> Llama {
     Llama {
         layers: 3,
         hidden: 64,
@@ -31,7 +31,7 @@ pub fn tiny_llama() -> Llama {
 }
 
 /// A recipe that changes nothing.
-pub fn recipe(model: Llama) -> Recipe {
+pub(crate) fn recipe(model: Llama) -> Recipe {
     Recipe {
         name: "Test".to_owned(),
         context: Context { native: None, target: model.context },
@@ -48,37 +48,37 @@ pub fn recipe(model: Llama) -> Recipe {
 }
 
 /// The plan of a recipe that changes nothing but each layer's pattern.
-pub fn plan_with(layers: Vec<Pattern>) -> Plan {
+pub(crate) fn plan_with(layers: Vec<Pattern>) -> Plan {
     let plan = recipe(tiny_llama()).plan().expect("a recipe that changes nothing keeps every rule");
     Plan { layers: List::Owned(layers), ..plan }
 }
 
 /// A plan that trains the tiny Llama.
-pub fn training_plan(adapt: Adapt, stages: Vec<Stage>) -> Plan {
+pub(crate) fn training_plan(adapt: Adapt, stages: Vec<Stage>) -> Plan {
     let recipe = Recipe { adapt: Some(adapt), train: stages, ..recipe(tiny_llama()) };
     recipe.plan().unwrap_or_else(|faults| panic!("{faults:#?}"))
 }
 
 /// The reference numbers.
-pub fn reference() -> TensorFile {
+pub(crate) fn reference() -> TensorFile {
     TensorFile::open(&fixture("tiny_llama.safetensors")).expect("the fixture is there")
 }
 
 /// The fixture's weights, by Hugging Face name.
-pub fn weights(file: &TensorFile) -> Weights {
+pub(crate) fn weights(file: &TensorFile) -> Weights {
     let names: Vec<String> = file.names().filter(|name| name.starts_with("weight.")).map(str::to_owned).collect();
     let read = |name: String| (name["weight.".len()..].to_owned(), file.f32(&name).expect("a weight"));
     names.into_iter().map(read).collect()
 }
 
 /// An i64 tensor.
-pub fn integers(file: &TensorFile, name: &str) -> Vec<i64> {
+pub(crate) fn integers(file: &TensorFile, name: &str) -> Vec<i64> {
     let bytes = file.bytes(name).expect("an integer tensor");
     bytes.chunks_exact(8).map(|eight| i64::from_le_bytes(eight.try_into().expect("eight bytes"))).collect()
 }
 
 /// The fixture's input under a tag: its positions and documents are the tag's.
-pub fn batch(file: &TensorFile, tag: &str) -> Batch {
+pub(crate) fn batch(file: &TensorFile, tag: &str) -> Batch {
     let tokens: Vec<u32> = integers(file, "input_ids").into_iter().map(|id| id as u32).collect();
     let count = tokens.len();
     let read = |name: &str| integers(file, name).into_iter().map(|value| value as u32).collect::<Vec<_>>();
@@ -93,7 +93,7 @@ pub fn batch(file: &TensorFile, tag: &str) -> Batch {
 }
 
 /// max |a − b| ÷ max |b|.
-pub fn relative(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn relative(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let largest = b.iter().fold(0.0_f32, |most, b| most.max(b.abs()));
     a.iter().zip(b).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs())) / largest

@@ -1,7 +1,7 @@
 //! AdamW over fixed chunks, one pass over the four arrays.
 
 use super::Hyper;
-use crate::simd::{Isa, mul_add, multiversion};
+use crate::simd::{Isa, multiversion, vector::Vector};
 use rayon::prelude::*;
 
 /// Values of one task.
@@ -51,11 +51,11 @@ multiversion!(fn step_chunk(
 ) => step_body);
 
 #[inline(always)]
-fn step_body<const FMA: bool>(f: Factors, param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
+fn step_body<V: Vector>(f: Factors, param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
     for (((p, &g), m), v) in param.iter_mut().zip(grad).zip(m).zip(v) {
         let g = g * f.grad;
-        *m = mul_add::<FMA>(g - *m, f.one_minus_beta1, *m);
-        *v = mul_add::<FMA>(f.one_minus_beta2 * g, g, *v * f.beta2);
+        *m = V::fused(g - *m, f.one_minus_beta1, *m);
+        *v = V::fused(f.one_minus_beta2 * g, g, *v * f.beta2);
         let denominator = v.sqrt() / f.root_correction + f.eps;
         *p = *p * f.decay - f.step_size * *m / denominator;
     }

@@ -1,6 +1,7 @@
 //! Which keys a block of queries has to visit, and which of those visits need no mask.
 
 use super::Mask;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// A run of neighbouring queries handled together.
@@ -17,8 +18,8 @@ pub(crate) struct QueryBlock {
 impl QueryBlock {
     /// Cuts the queries into blocks of `size`.
     pub(crate) fn all(mask: &Mask, queries: usize, keys: usize, size: usize) -> Vec<QueryBlock> {
-        let block = |from: usize| QueryBlock::new(mask, from..queries.min(from + size), keys);
-        (0..queries).step_by(size).map(block).collect()
+        let block = |i: usize| QueryBlock::new(mask, i * size..queries.min((i + 1) * size), keys);
+        (0..queries.div_ceil(size)).into_par_iter().with_min_len(32).map(block).collect()
     }
 
     fn new(mask: &Mask, queries: Range<usize>, keys: usize) -> QueryBlock {
@@ -41,9 +42,11 @@ impl QueryBlock {
         QueryBlock { queries, spans: union(seen), common }
     }
 
-    /// Whether every query sees every key of a range.
-    pub(crate) fn sees_all(&self, keys: &Range<usize>) -> bool {
-        self.common.iter().any(|common| common.start <= keys.start && keys.end <= common.end)
+    /// The longest part of a range of keys that every query sees, empty at the range's start where there is none.
+    pub(crate) fn shared(&self, keys: &Range<usize>) -> Range<usize> {
+        let inside = |r: &Range<usize>| r.start.max(keys.start)..r.end.min(keys.end);
+        let parts = self.common.iter().map(inside).filter(|r| !r.is_empty());
+        parts.max_by_key(|r| r.len()).unwrap_or(keys.start..keys.start)
     }
 
     /// The parts of the spans inside a range of keys, cut into tiles of at most `size`.

@@ -43,7 +43,7 @@ pub(crate) fn adamw_steps(isa: Isa) {
 pub(crate) fn nf4_codes(isa: Isa) {
     let file = SafeTensors::deserialize(NF4).expect("the fixture");
     let x = floats(&file, "x");
-    let quantized = nf4::quantize(&x);
+    let quantized = nf4::cpu::quantize(isa, &x);
     assert_eq!(quantized.packed, bytes(&file, "double.packed"));
     assert_eq!(quantized.absmax, bytes(&file, "double.absmax_u8"));
     let near = |a: f32, b: f32| (a - b).abs() <= 2.0 * f32::EPSILON * b.abs();
@@ -68,12 +68,13 @@ fn nf4_tables() {
 }
 
 /// Lengths that fill neither a block nor a byte; the error of a weight is at most half the widest code gap.
-#[test]
-fn nf4_any_length() {
+pub(crate) fn nf4_any_length(isa: Isa) {
     for len in [0, 1, 2, 63, 64, 65, 1000, 20_001] {
         let x = super::Random::new(len as u64).normal(len);
-        let quantized = nf4::quantize(&x);
+        let quantized = nf4::cpu::quantize(isa, &x);
         assert_eq!(quantized.bytes(), len.div_ceil(2) + len.div_ceil(64) + 4 * (len.div_ceil(64 * 256) + 1));
+        let halves: Vec<u8> = quantized.packed.iter().flat_map(|byte| [byte >> 4, byte & 15]).collect();
+        assert_eq!(halves[..len], nf4::reference::codes(&nf4::code::NF4, nf4::BLOCK, &x), "codes of {len} weights");
         let mut back = vec![f32::NAN; len];
         quantized.dequantize_into(0..len, &mut back);
         for (block, (x, back)) in x.chunks(64).zip(back.chunks(64)).enumerate() {

@@ -23,7 +23,7 @@ macro_rules! conformance {
                 attention: shapes, patterns, documents, offsets, pieces_merge, long, threads;
                 dense: linear, linear_threads, cross_entropy, cross_entropy_threads;
                 rows: rms_norm, rope, swiglu, embedding, adamw, sum_of_squares, exponential, threads;
-                fixtures: adamw_steps, nf4_codes;
+                fixtures: adamw_steps, nf4_codes, nf4_any_length;
             }
         }
     };

@@ -2,11 +2,8 @@
 
 use super::{IGNORED, Job, Output};
 use crate::linear::{self, Dims, Write};
-use crate::simd::{Isa, math::exp, mul_add, multiversion};
+use crate::simd::{Isa, each_register, math::exp, multiversion, vector::Vector};
 use rayon::prelude::*;
-
-/// Running maxima and sums of one row, one vector register on the widest set.
-const LANES: usize = 16;
 
 pub(crate) fn run(isa: Isa, job: &Job, mut output: Output) {
     let tokens = job.targets.len();
@@ -44,28 +41,21 @@ fn softmax(isa: Isa, job: &Job, output: &mut Output, from: usize, logits: &mut [
     match output.predictions.as_deref_mut() {
         Some(predictions) => {
             tasks.zip(&mut predictions[from..from + rows]).for_each(|(((row, &target), nll), prediction)| {
-                let (max, loss) = row_loss(isa, row, target, scale, Some(prediction));
-                debug_assert!(max.is_nan() || max >= f32::MIN);
-                *nll = loss;
+                *nll = row_loss(isa, row, target, scale, Some(prediction));
             });
         }
-        None => tasks.for_each(|((row, &target), nll)| *nll = row_loss(isa, row, target, scale, None).1),
+        None => tasks.for_each(|((row, &target), nll)| *nll = row_loss(isa, row, target, scale, None)),
     }
 }
 
 multiversion!(fn row_loss(
     row: &mut [f32], target: i32, scale: Option<f32>, prediction: Option<&mut u32>,
-) -> (f32, f32) => row_body);
+) -> f32 => row_body);
 
-/// The row's maximum and negative log-likelihood; the row becomes its gradient when `scale` is given.
+/// The row's negative log-likelihood; the row becomes its gradient when `scale` is given.
 #[inline(always)]
-fn row_body<const FMA: bool>(
-    row: &mut [f32],
-    target: i32,
-    scale: Option<f32>,
-    prediction: Option<&mut u32>,
-) -> (f32, f32) {
-    let max = row_max(row);
+fn row_body<V: Vector>(row: &mut [f32], target: i32, scale: Option<f32>, prediction: Option<&mut u32>) -> f32 {
+    let max = largest::<V>(row);
     if let Some(prediction) = prediction {
         *prediction = row.iter().position(|&l| l == max).unwrap_or(0) as u32;
     }
@@ -73,62 +63,50 @@ fn row_body<const FMA: bool>(
         if scale.is_some() {
             row.fill(0.0);
         }
-        return (max, 0.0);
+        return 0.0;
     }
     let target_logit = row[target as usize];
-    let sum = match scale {
-        Some(_) => exponentiate::<FMA>(row, max),
-        None => sum_exp::<FMA>(row, max),
-    };
+    let sum = if scale.is_some() { exponentiate::<V, true>(row, max) } else { exponentiate::<V, false>(row, max) };
     if let Some(scale) = scale {
         let factor = scale / sum;
         row.iter_mut().for_each(|p| *p *= factor);
         row[target as usize] -= scale;
     }
-    (max, sum.ln() + (max - target_logit))
+    sum.ln() + (max - target_logit)
 }
 
+/// The largest of a row.
 #[inline(always)]
-fn row_max(row: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (body, tail) = row.as_chunks::<LANES>();
-    for values in body {
-        for (lane, &v) in lanes.iter_mut().zip(values) {
-            *lane = if v > *lane { v } else { *lane };
-        }
-    }
-    lanes.iter().chain(tail).copied().fold(f32::NEG_INFINITY, f32::max)
+fn largest<V: Vector>(row: &[f32]) -> f32 {
+    let (whole, rest) = row.split_at(row.len() - row.len() % V::LANES);
+    // SAFETY: `multiversion` enables the instruction set; the registers lie inside the slice.
+    let max = unsafe {
+        let mut max = V::splat(f32::NEG_INFINITY);
+        each_register!(V, whole.len(), |at| max = at.get::<V>(whole).max(max));
+        max.largest()
+    };
+    rest.iter().copied().fold(max, f32::max)
 }
 
-/// Replaces the row by `exp(row − max)` and returns its sum.
+/// `Σ exp(row − max)`; with `KEEP` the row becomes the summands.
 #[inline(always)]
-fn exponentiate<const FMA: bool>(row: &mut [f32], max: f32) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let (body, tail) = row.as_chunks_mut::<LANES>();
-    for values in body {
-        for (lane, v) in lanes.iter_mut().zip(values) {
-            *v = exp::<FMA>(*v - max);
-            *lane += *v;
+fn exponentiate<V: Vector, const KEEP: bool>(row: &mut [f32], max: f32) -> f32 {
+    let (whole, rest) = row.split_at_mut(row.len() - row.len() % V::LANES);
+    // SAFETY: as above; `rest` is shorter than a register.
+    unsafe {
+        let (mut sum, max) = (V::splat(0.0), V::splat(max));
+        each_register!(V, whole.len(), |at| {
+            let p = exp(at.get::<V>(whole).minus(max));
+            sum = sum.plus(p);
+            if KEEP {
+                at.put(whole, p);
+            }
+        });
+        let mut tail = [0.0; 16];
+        exp(V::load_part(rest.as_ptr(), rest.len()).minus(max)).store(tail.as_mut_ptr());
+        if KEEP {
+            rest.copy_from_slice(&tail[..rest.len()]);
         }
+        sum.sum() + tail[..rest.len()].iter().sum::<f32>()
     }
-    let mut rest = 0.0;
-    for v in tail {
-        *v = exp::<FMA>(*v - max);
-        rest += *v;
-    }
-    lanes.iter().sum::<f32>() + rest
-}
-
-/// `Σ exp(row − max)`.
-#[inline(always)]
-fn sum_exp<const FMA: bool>(row: &[f32], max: f32) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let (body, tail) = row.as_chunks::<LANES>();
-    for values in body {
-        for (lane, &v) in lanes.iter_mut().zip(values) {
-            *lane = mul_add::<FMA>(exp::<FMA>(v - max), 1.0, *lane);
-        }
-    }
-    let rest: f32 = tail.iter().map(|&v| exp::<FMA>(v - max)).sum();
-    lanes.iter().sum::<f32>() + rest
 }

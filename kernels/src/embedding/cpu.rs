@@ -4,7 +4,7 @@ use crate::simd::SendPtr;
 use rayon::prelude::*;
 
 /// Columns of one scatter task: whole cache lines.
-const COLUMNS: usize = 64;
+const COLUMNS: usize = 128;
 
 pub(crate) fn forward(tokens: &[u32], hidden: usize, table: &[f32], x: &mut [f32]) {
     if hidden == 0 {

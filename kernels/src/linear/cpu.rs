@@ -1,7 +1,18 @@
-//! Products through the `gemm` crate.
+//! Products through the `gemm` crate, whose sums over `inputs` do not depend on the number of threads; a few rows, as in
+//! decoding, at the speed the weights can be read.
 
 use super::{Dims, Write};
-use crate::simd::Isa;
+use crate::simd::{Isa, SendPtr, multiversion, vector::Vector};
+use rayon::prelude::*;
+
+/// Up to this many rows are multiplied weight row by weight row.
+const FEW_ROWS: usize = 4;
+/// Weights of one task of such a product.
+const CHUNK: usize = 1 << 14;
+/// Weights too few to wake another thread for.
+const ALONE: usize = 1 << 16;
+/// Weight rows that share one reading of `x`.
+const TOGETHER: usize = 4;
 
 /// A strided matrix: value `(r, c)` lies at `r * row + c * col`.
 #[derive(Clone, Copy)]
@@ -20,7 +31,10 @@ impl Layout {
     }
 }
 
-pub(crate) fn forward(_isa: Isa, dims: Dims, x: &[f32], w: &[f32], y: &mut [f32], scale: f32, write: Write) {
+pub(crate) fn forward(isa: Isa, dims: Dims, x: &[f32], w: &[f32], y: &mut [f32], scale: f32, write: Write) {
+    if dims.rows <= FEW_ROWS && dims.inputs > 0 {
+        return few_rows(isa, dims, x, w, y, scale, write);
+    }
     let (x_at, w_at) = (Layout::rows_of(dims.inputs), Layout::rows_of(dims.inputs));
     product(dims.rows, dims.outputs, dims.inputs, y, (x, x_at), (w, w_at.transposed()), scale, write);
 }
@@ -73,5 +87,66 @@ fn product(
             false,
             gemm::Parallelism::Rayon(0),
         );
+    }
+}
+
+/// `y (+)= scale · x · wᵀ` for few rows: tasks of whole weight rows.
+fn few_rows(isa: Isa, dims: Dims, x: &[f32], w: &[f32], y: &mut [f32], scale: f32, write: Write) {
+    let outputs = CHUNK.div_ceil(dims.inputs).next_multiple_of(TOGETHER);
+    if w.len() <= ALONE {
+        let rows = x.chunks_exact(dims.inputs).zip(y.chunks_exact_mut(dims.outputs.max(1)));
+        return rows.for_each(|(x, y)| dots(isa, x, w, y, scale, write == Write::Add));
+    }
+    let y = SendPtr::new(y);
+    w.par_chunks(outputs * dims.inputs).enumerate().for_each(|(task, w)| {
+        for (row, x) in x.chunks_exact(dims.inputs).enumerate() {
+            // SAFETY: only this task writes these outputs.
+            let y = unsafe { y.slice(row * dims.outputs + task * outputs, w.len() / dims.inputs) };
+            dots(isa, x, w, y, scale, write == Write::Add);
+        }
+    });
+}
+
+multiversion!(fn dots(x: &[f32], w: &[f32], y: &mut [f32], scale: f32, add: bool) => dots_body);
+
+/// `y (+)= scale · w · x` for the rows of `w`.
+#[inline(always)]
+fn dots_body<V: Vector>(x: &[f32], w: &[f32], y: &mut [f32], scale: f32, add: bool) {
+    let (groups, singles) = (w.chunks_exact(TOGETHER * x.len()), y.len() / TOGETHER * TOGETHER);
+    let rest = groups.remainder();
+    let (together, alone) = y.split_at_mut(singles);
+    let write = |y: &mut f32, dot: f32| *y = if add { V::fused(scale, dot, *y) } else { scale * dot };
+    for (w, y) in groups.zip(together.chunks_exact_mut(TOGETHER)) {
+        let sums = dots_of::<V, TOGETHER>(x, w);
+        y.iter_mut().zip(sums).for_each(|(y, dot)| write(y, dot));
+    }
+    for (w, y) in rest.chunks_exact(x.len()).zip(alone) {
+        write(y, dots_of::<V, 1>(x, w)[0]);
+    }
+}
+
+/// Dot products of `x` with `N` rows.
+#[inline(always)]
+fn dots_of<V: Vector, const N: usize>(x: &[f32], w: &[f32]) -> [f32; N] {
+    assert!(w.len() == N * x.len());
+    let whole = x.len() - x.len() % V::LANES;
+    // SAFETY: `multiversion` enables the instruction set; registers and rests lie inside `x` and the rows of `w`.
+    unsafe {
+        let mut sums = [V::splat(0.0); N];
+        let row = |n: usize, at: usize| w.as_ptr().add(n * x.len() + at);
+        for at in (0..whole).step_by(V::LANES) {
+            let x = V::load(x.as_ptr().add(at));
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = x.mul_add(V::load(row(n, at)), *sum);
+            }
+        }
+        let rest = x.len() - whole;
+        if rest > 0 {
+            let x = V::load_part(x.as_ptr().add(whole), rest);
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = x.mul_add(V::load_part(row(n, whole), rest), *sum);
+            }
+        }
+        sums.map(|sum| sum.sum())
     }
 }

@@ -31,7 +31,7 @@ pub struct Nf4 {
 
 /// Quantises weights; the last block may be short.
 pub fn quantize(values: &[f32]) -> Nf4 {
-    cpu::quantize(values)
+    cpu::quantize(Isa::best(), values)
 }
 
 impl Nf4 {

@@ -1,6 +1,6 @@
 //! RMSNorm over fixed groups of rows; the weight's gradient is summed per group, then over the groups in order.
 
-use crate::simd::{Isa, mul_add, multiversion};
+use crate::simd::{Isa, multiversion, vector::Vector};
 use rayon::prelude::*;
 
 /// Rows of one task: fixed, so that the order in which `dweight` is summed is.
@@ -44,10 +44,10 @@ multiversion!(fn backward_rows(
 ) => backward_body);
 
 #[inline(always)]
-fn forward_body<const FMA: bool>(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+fn forward_body<V: Vector>(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     let hidden = weight.len();
     for (row, out) in x.chunks_exact(hidden).zip(y.chunks_exact_mut(hidden)) {
-        let inv = inverse_rms::<FMA>(row, eps);
+        let inv = inverse_rms::<V>(row, eps);
         for ((o, &v), &w) in out.iter_mut().zip(row).zip(weight) {
             *o = v * inv * w;
         }
@@ -55,7 +55,7 @@ fn forward_body<const FMA: bool>(x: &[f32], weight: &[f32], eps: f32, y: &mut [f
 }
 
 #[inline(always)]
-fn backward_body<const FMA: bool>(
+fn backward_body<V: Vector>(
     x: &[f32],
     weight: &[f32],
     eps: f32,
@@ -66,28 +66,28 @@ fn backward_body<const FMA: bool>(
     let hidden = weight.len();
     let rows = x.chunks_exact(hidden).zip(dy.chunks_exact(hidden)).zip(dx.chunks_exact_mut(hidden));
     for ((row, drow), out) in rows {
-        let inv = inverse_rms::<FMA>(row, eps);
-        let dot = dot3::<FMA>(drow, weight, row);
+        let inv = inverse_rms::<V>(row, eps);
+        let dot = dot3::<V>(drow, weight, row);
         // dx = inv · (dy·w) − x · inv³ · dot / C
         let back = -inv * inv * inv * dot / hidden as f32;
         for (((o, &v), &d), &w) in out.iter_mut().zip(row).zip(drow).zip(weight) {
-            *o += mul_add::<FMA>(d * w, inv, v * back);
+            *o += V::fused(d * w, inv, v * back);
         }
         if let Some(dweight) = dweight.as_deref_mut() {
             for ((sum, &v), &d) in dweight.iter_mut().zip(row).zip(drow) {
-                *sum = mul_add::<FMA>(d * inv, v, *sum);
+                *sum = V::fused(d * inv, v, *sum);
             }
         }
     }
 }
 
 #[inline(always)]
-fn inverse_rms<const FMA: bool>(row: &[f32], eps: f32) -> f32 {
+fn inverse_rms<V: Vector>(row: &[f32], eps: f32) -> f32 {
     let mut lanes = [0f32; LANES];
     let (body, tail) = row.as_chunks::<LANES>();
     for values in body {
         for (lane, &v) in lanes.iter_mut().zip(values) {
-            *lane = mul_add::<FMA>(v, v, *lane);
+            *lane = V::fused(v, v, *lane);
         }
     }
     let rest: f32 = tail.iter().map(|v| v * v).sum();
@@ -97,13 +97,13 @@ fn inverse_rms<const FMA: bool>(row: &[f32], eps: f32) -> f32 {
 
 /// `Σ a·b·c`.
 #[inline(always)]
-fn dot3<const FMA: bool>(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
+fn dot3<V: Vector>(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
     let mut lanes = [0f32; LANES];
     let ((a, a_tail), (b, b_tail), (c, c_tail)) =
         (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
     for ((a, b), c) in a.iter().zip(b).zip(c) {
         for i in 0..LANES {
-            lanes[i] = mul_add::<FMA>(a[i] * b[i], c[i], lanes[i]);
+            lanes[i] = V::fused(a[i] * b[i], c[i], lanes[i]);
         }
     }
     let rest: f32 = a_tail.iter().zip(b_tail).zip(c_tail).map(|((a, b), c)| a * b * c).sum();

@@ -1,7 +1,7 @@
 //! Rotation by tokens in parallel.
 
 use super::{Direction, Tables};
-use crate::simd::{Isa, mul_add, multiversion};
+use crate::simd::{Isa, multiversion, vector::Vector};
 use rayon::prelude::*;
 
 /// Tokens of one task.
@@ -21,15 +21,15 @@ pub(crate) fn apply(isa: Isa, tables: &Tables, heads: usize, x: &mut [f32], dire
 multiversion!(fn turn(heads: usize, half: usize, cos: &[f32], sin: &[f32], sign: f32, x: &mut [f32]) => turn_body);
 
 #[inline(always)]
-fn turn_body<const FMA: bool>(heads: usize, half: usize, cos: &[f32], sin: &[f32], sign: f32, x: &mut [f32]) {
+fn turn_body<V: Vector>(heads: usize, half: usize, cos: &[f32], sin: &[f32], sign: f32, x: &mut [f32]) {
     let tokens = x.chunks_exact_mut(heads * half * 2).zip(cos.chunks_exact(half).zip(sin.chunks_exact(half)));
     for (token, (cos, sin)) in tokens {
         for head in token.chunks_exact_mut(half * 2) {
             let (low, high) = head.split_at_mut(half);
             for (((a, b), &c), &s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
                 let (x, y, s) = (*a, *b, s * sign);
-                *a = mul_add::<FMA>(x, c, -(y * s));
-                *b = mul_add::<FMA>(y, c, x * s);
+                *a = V::fused(x, c, -(y * s));
+                *b = V::fused(y, c, x * s);
             }
         }
     }

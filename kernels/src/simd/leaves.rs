@@ -4,6 +4,7 @@
 //! the leaves is ordinary code, compiled once.
 
 use super::Isa;
+use super::math::exp2;
 use super::vector::{Portable, Vector};
 
 /// A product of small matrices: `c (+)= a · b`, `a` `[rows, depth]` with any strides, `b` `[depth, cols]` and `c`
@@ -25,11 +26,11 @@ pub(crate) struct Product<'a> {
 
 /// The inner loops of one instruction set.
 pub(crate) struct Leaves {
-    isa: Isa,
     product: unsafe fn(&mut Product),
     softmax: unsafe fn(&mut [f32], usize, Lanes<'_>),
     gradient: unsafe fn(&mut [f32], &mut [f32], usize, &[f32], &[f32]),
     hide: unsafe fn(&mut [f32], usize, usize, &Bounds),
+    transpose: unsafe fn(&[f32], usize, &mut [f32], usize),
 }
 
 /// Per query lane: running maximum and sum of the softmax, and the factor by which earlier results shrink.
@@ -59,11 +60,6 @@ impl Leaves {
             Isa::Avx2 => &avx2::LEAVES,
             _ => &portable::LEAVES,
         }
-    }
-
-    /// Which set this is.
-    pub(crate) fn isa(&self) -> Isa {
-        self.isa
     }
 
     /// `c (+)= a · b`; `cols` is a multiple of [`WIDTH`].
@@ -110,15 +106,33 @@ impl Leaves {
         // SAFETY: available by `Leaves::of`; every row of the tile holds `width` values by the assertions.
         unsafe { (self.hide)(tile, stride, first, bounds) }
     }
+
+    /// Transposes `from` `[rows, stride]` to `to` `[cols, lanes]`, both dimensions cut to what `to` holds: `cols` is its
+    /// length over `lanes`, rows beyond those of `from` become zeros. `cols` and `lanes` are multiples of 8.
+    pub(crate) fn transpose(&self, from: &[f32], stride: usize, to: &mut [f32], lanes: usize) {
+        let (rows, cols) = (from.len() / stride, to.len() / lanes);
+        assert!(cols <= stride && cols.is_multiple_of(SIDE) && lanes.is_multiple_of(SIDE) && rows <= lanes);
+        let whole = rows / SIDE * SIDE;
+        // SAFETY: available by `Leaves::of`; whole squares of both matrices by the assertions.
+        unsafe { (self.transpose)(&from[..whole * stride], stride, &mut to[..cols * lanes], lanes) }
+        for (col, to) in to.chunks_exact_mut(lanes).enumerate() {
+            for (row, to) in to.iter_mut().enumerate().skip(whole) {
+                *to = if row < rows { from[row * stride + col] } else { 0.0 };
+            }
+        }
+    }
 }
+
+/// Side of the squares a transposition works on.
+const SIDE: usize = 8;
 
 /// Writes a module with the leaves compiled for one vector type: `R × N` registers of sums in a product.
 macro_rules! leaves {
-    ($name:ident, $isa:expr, $vector:ty, $rows:literal, $vectors:literal $(, $features:literal)?) => {
+    ($name:ident, $vector:ty, $rows:literal, $vectors:literal $(, $features:literal)?) => {
         mod $name {
             use super::*;
 
-            pub(super) static LEAVES: Leaves = Leaves { isa: $isa, product, softmax, gradient, hide };
+            pub(super) static LEAVES: Leaves = Leaves { product, softmax, gradient, hide, transpose };
 
             $(#[target_feature(enable = $features)])?
             unsafe fn product(p: &mut Product) {
@@ -143,15 +157,21 @@ macro_rules! leaves {
                 // SAFETY: this function's callers uphold the same contract.
                 unsafe { hide_body::<$vector>(tile, stride, first, bounds) }
             }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn transpose(from: &[f32], stride: usize, to: &mut [f32], lanes: usize) {
+                // SAFETY: this function's callers uphold the same contract.
+                unsafe { transpose_body::<$vector>(from, stride, to, lanes) }
+            }
         }
     };
 }
 
-leaves!(portable, Isa::Portable, Portable, 4, 2);
+leaves!(portable, Portable, 4, 2);
 #[cfg(target_arch = "x86_64")]
-leaves!(avx2, Isa::Avx2, super::super::vector::x86::Avx2, 6, 2, "avx2,fma");
+leaves!(avx2, super::super::vector::x86::Avx2, 6, 2, "avx2,fma");
 #[cfg(target_arch = "x86_64")]
-leaves!(avx512, Isa::Avx512, super::super::vector::x86::Avx512, 8, 2, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+leaves!(avx512, super::super::vector::x86::Avx512, 8, 2, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 
 /// Panels of `N` registers of columns, then single ones.
 #[inline(always)]
@@ -243,14 +263,14 @@ unsafe fn softmax_body<V: Vector>(tile: &mut [f32], stride: usize, lanes: Lanes)
                 largest = V::load(column.add(key * stride)).max(largest);
             }
             largest.store(max);
-            // A lane that has seen nothing yet has −∞ everywhere: subtracting 0 keeps 2^−∞ = 0.
-            let largest = largest.zero_if_minus_infinity();
-            let shrink = before.minus(largest).exp2();
+            // A lane that has seen nothing yet has −∞ everywhere: subtracting anything finite keeps 2^−∞ = 0.
+            let largest = largest.max(V::splat(f32::MIN));
+            let shrink = exp2(before.minus(largest));
             shrink.store(lanes.shrink.as_mut_ptr().add(lane));
             let mut total = V::splat(0.0);
             for key in 0..keys {
                 let at = column.add(key * stride);
-                let p = V::load(at).minus(largest).exp2();
+                let p = exp2(V::load(at).minus(largest));
                 p.store(at);
                 total = total.plus(p);
             }
@@ -270,7 +290,7 @@ unsafe fn gradient_body<V: Vector>(scores: &mut [f32], dp: &mut [f32], stride: u
             let (total, mean) = (V::load(lse.as_ptr().add(lane)), V::load(delta.as_ptr().add(lane)));
             for key in 0..keys {
                 let at = key * stride;
-                let p = V::load(scores.add(at)).minus(total).exp2();
+                let p = exp2(V::load(scores.add(at)).minus(total));
                 p.store(scores.add(at));
                 p.times(V::load(dp.add(at)).minus(mean)).store(dp.add(at));
             }
@@ -287,9 +307,25 @@ unsafe fn hide_body<V: Vector>(tile: &mut [f32], stride: usize, first: usize, bo
         for lane in (0..bounds.low[0].len()).step_by(V::LANES) {
             let load = |b: &[f32]| V::load(b.as_ptr().add(lane));
             let ranges = [[load(bounds.low[0]), load(bounds.high[0])], [load(bounds.low[1]), load(bounds.high[1])]];
+            let (mut number, one) = (V::splat(first as f32), V::splat(1.0));
             for key in 0..keys {
                 let at = tile.as_mut_ptr().add(lane + key * stride);
-                V::load(at).keep_within(V::splat((first + key) as f32), ranges).store(at);
+                V::load(at).keep_within(number, ranges).store(at);
+                number = number.plus(one);
+            }
+        }
+    }
+}
+
+/// See [`Leaves::transpose`]; whole squares only.
+#[inline(always)]
+unsafe fn transpose_body<V: Vector>(from: &[f32], stride: usize, to: &mut [f32], lanes: usize) {
+    for row in (0..from.len() / stride).step_by(SIDE) {
+        for col in (0..to.len() / lanes).step_by(SIDE) {
+            // SAFETY: the caller checked that both matrices are whole squares.
+            unsafe {
+                let (from, to) = (from.as_ptr().add(row * stride + col), to.as_mut_ptr().add(col * lanes + row));
+                V::transpose_square(from, stride, to, lanes);
             }
         }
     }

@@ -3,7 +3,7 @@
 pub(crate) mod leaves;
 pub(crate) mod math;
 pub(crate) mod scratch;
-mod vector;
+pub(crate) mod vector;
 
 use std::sync::OnceLock;
 
@@ -59,18 +59,8 @@ impl Isa {
     }
 }
 
-/// Whether the target guarantees fused multiply-add.
-pub(crate) const PORTABLE_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
-
-/// `a * b + c`, fused where the instruction set has it (`FMA`), two roundings elsewhere: without hardware support
-/// `f32::mul_add` is a slow library call.
-#[inline(always)]
-pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
-}
-
-/// Writes `fn name(isa, args…)` that runs `body::<FMA>(args…)`, an `#[inline(always)]` function, compiled once for each
-/// instruction set.
+/// Writes `fn name(isa, args…)` that runs `body::<V>(args…)`, an `#[inline(always)]` function generic over the
+/// [`vector::Vector`], compiled once for each instruction set.
 macro_rules! multiversion {
     ($vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? => $body:ident) => {
         #[allow(clippy::too_many_arguments, reason = "mirrors its body")]
@@ -78,11 +68,11 @@ macro_rules! multiversion {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             #[allow(clippy::too_many_arguments, reason = "mirrors its body")]
-            fn avx512($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
+            fn avx512($($arg: $ty),*) $(-> $ret)? { $body::<$crate::simd::vector::x86::Avx512>($($arg),*) }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments, reason = "mirrors its body")]
-            fn avx2($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
+            fn avx2($($arg: $ty),*) $(-> $ret)? { $body::<$crate::simd::vector::x86::Avx2>($($arg),*) }
             debug_assert!(isa.is_available());
             match isa {
                 // SAFETY: callers pass `Isa::best()` or a member of `Isa::available()`, so the features exist.
@@ -91,12 +81,83 @@ macro_rules! multiversion {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
-                _ => $body::<{ $crate::simd::PORTABLE_FMA }>($($arg),*),
+                _ => $body::<$crate::simd::vector::Portable>($($arg),*),
             }
         }
     };
 }
 pub(crate) use multiversion;
+
+/// Runs a block for every register of a slice of `len` values, with the place `at` of the register; the last one may be
+/// part of a register. Needs `unsafe` around it: the places are good only for slices of at least `len` values.
+macro_rules! each_register {
+    ($vector:ty, $len:expr, |$at:ident| $work:expr) => {{
+        let (len, lanes) = ($len, <$vector as $crate::simd::vector::Vector>::LANES);
+        let whole = len - len % lanes;
+        for from in (0..whole).step_by(lanes) {
+            let $at = $crate::simd::Whole { from };
+            $work;
+        }
+        if whole < len {
+            let $at = $crate::simd::Part { from: whole, len: len - whole };
+            $work;
+        }
+    }};
+}
+pub(crate) use each_register;
+
+/// The place of a whole register in slices.
+#[derive(Clone, Copy)]
+pub(crate) struct Whole {
+    pub(crate) from: usize,
+}
+
+/// The place of the rest of slices, shorter than a register.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) from: usize,
+    pub(crate) len: usize,
+}
+
+impl Whole {
+    /// # Safety
+    /// The processor has the instruction set, the slice the register.
+    #[inline(always)]
+    pub(crate) unsafe fn get<V: vector::Vector>(self, values: &[f32]) -> V {
+        debug_assert!(self.from + V::LANES <= values.len());
+        // SAFETY: the caller's promise.
+        unsafe { V::load(values.as_ptr().add(self.from)) }
+    }
+
+    /// # Safety
+    /// The processor has the instruction set, the slice the register.
+    #[inline(always)]
+    pub(crate) unsafe fn put<V: vector::Vector>(self, values: &mut [f32], register: V) {
+        debug_assert!(self.from + V::LANES <= values.len());
+        // SAFETY: the caller's promise.
+        unsafe { register.store(values.as_mut_ptr().add(self.from)) }
+    }
+}
+
+impl Part {
+    /// # Safety
+    /// The processor has the instruction set, the slice the values.
+    #[inline(always)]
+    pub(crate) unsafe fn get<V: vector::Vector>(self, values: &[f32]) -> V {
+        debug_assert!(self.from + self.len <= values.len());
+        // SAFETY: the caller's promise.
+        unsafe { V::load_part(values.as_ptr().add(self.from), self.len) }
+    }
+
+    /// # Safety
+    /// The processor has the instruction set, the slice the values.
+    #[inline(always)]
+    pub(crate) unsafe fn put<V: vector::Vector>(self, values: &mut [f32], register: V) {
+        debug_assert!(self.from + self.len <= values.len());
+        // SAFETY: the caller's promise.
+        unsafe { register.store_part(values.as_mut_ptr().add(self.from), self.len) }
+    }
+}
 
 /// A mutable slice that parallel tasks share, each writing places no other one touches.
 #[derive(Clone, Copy)]

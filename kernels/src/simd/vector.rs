@@ -24,34 +24,75 @@ pub(crate) trait Vector: Copy {
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// Lane-wise larger value; `other` where either is NaN.
     unsafe fn max(self, other: Self) -> Self;
+    /// Lane-wise quotient.
+    unsafe fn over(self, other: Self) -> Self;
     /// `self` where `at` lies in either half-open range `[low, high)`, else −∞.
     unsafe fn keep_within(self, at: Self, ranges: [[Self; 2]; 2]) -> Self;
-    /// Lane-wise: the first where it is not −∞, else 0.
-    unsafe fn zero_if_minus_infinity(self) -> Self;
-    /// `2^self` for values up to 127, exactly 1 at 0, exactly 0 at −∞ and wherever the result would not be normal.
-    /// Within 2 ulp elsewhere; NaN stays NaN.
-    unsafe fn exp2(self) -> Self;
-}
+    /// `self` where `x` is not below `low`, NaN included, else 0.
+    unsafe fn keep_from(self, x: Self, low: Self) -> Self;
+    /// The nearest whole number, for values below 2²².
+    unsafe fn round(self) -> Self;
+    /// `self · 2^n` for a whole `n` in `[−126, 127]` and a normal result.
+    unsafe fn times_power(self, n: Self) -> Self;
 
-/// Minimax polynomial of `2^x` on `[−½, ½]` with constant term 1, highest degree first: relative error 2.6e-9 before
-/// rounding.
-const EXP2: [f32; 7] =
-    [1.559_468_1e-4, 1.340_664_4e-3, 9.617_693e-3, 5.550_310_6e-2, 2.402_265_3e-1, 6.931_472e-1, 1.0];
-/// Below this exponent `2^x` is not a normal number.
-const EXP2_LOW: f32 = -126.0;
+    /// The table's values at `LANES` 4-bit indices, high half of each byte first; reads `LANES / 2` bytes.
+    unsafe fn lookup(table: &[f32; 16], packed: *const u8) -> Self;
 
-/// Horner's rule over [`EXP2`].
-#[inline(always)]
-unsafe fn exp2_polynomial<V: Vector>(x: V) -> V {
-    // SAFETY: the caller has the instruction set.
-    unsafe {
-        let mut p = V::splat(EXP2[0]);
-        for c in &EXP2[1..] {
-            p = p.mul_add(x, V::splat(*c));
+    /// Writes the transpose of an 8 × 8 square, rows `stride` apart, to one with rows `to_stride` apart.
+    #[inline(always)]
+    unsafe fn transpose_square(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+        for (row, col) in (0..64).map(|i| (i / 8, i % 8)) {
+            // SAFETY: the caller promises both squares.
+            unsafe { *to.add(col * to_stride + row) = *from.add(row * stride + col) }
         }
-        p
+    }
+
+    /// `a · b + c` of single values, fused where the instruction set can: elsewhere `f32::mul_add` is a library call.
+    fn fused(a: f32, b: f32, c: f32) -> f32;
+
+    /// Reads the first `len` values, zeros beyond; only those need to be readable.
+    #[inline(always)]
+    unsafe fn load_part(from: *const f32, len: usize) -> Self {
+        let mut values = [0.0; 16];
+        // SAFETY: the caller promises `len < LANES ≤ 16` readable values.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, values.as_mut_ptr(), len);
+            Self::load(values.as_ptr())
+        }
+    }
+
+    /// Writes the first `len` lanes; only those need to be writable.
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, len: usize) {
+        let mut values = [0.0; 16];
+        // SAFETY: the caller promises `len < LANES ≤ 16` writable values.
+        unsafe {
+            self.store(values.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(values.as_ptr(), to, len);
+        }
+    }
+
+    /// Sum over the lanes.
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let mut values = [0.0; 16];
+        // SAFETY: the array holds the widest register.
+        unsafe { self.store(values.as_mut_ptr()) };
+        values[..Self::LANES].iter().sum()
+    }
+
+    /// Largest lane; a NaN may go unseen.
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        let mut values = [f32::NEG_INFINITY; 16];
+        // SAFETY: the array holds the widest register.
+        unsafe { self.store(values.as_mut_ptr()) };
+        values.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
 }
+
+/// Whether the target guarantees fused multiply-add.
+const PORTABLE_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
 /// Four lanes in plain Rust, for the compiler to vectorise with what the target guarantees.
 #[derive(Clone, Copy)]
@@ -103,7 +144,7 @@ impl Vector for Portable {
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         Portable(std::array::from_fn(|i| {
-            super::mul_add::<{ super::PORTABLE_FMA }>(self.0[i], factor.0[i], addend.0[i])
+            Self::fused(self.0[i], factor.0[i], addend.0[i])
         }))
     }
 
@@ -119,22 +160,39 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
-    unsafe fn zero_if_minus_infinity(self) -> Self {
-        Portable(self.0.map(|v| if v == f32::NEG_INFINITY { 0.0 } else { v }))
+    unsafe fn over(self, other: Self) -> Self {
+        self.map(other, |a, b| a / b)
     }
 
     #[inline(always)]
-    unsafe fn exp2(self) -> Self {
-        const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³: adding it rounds to the nearest integer
-        // SAFETY: plain arithmetic.
-        unsafe {
-            let x = Portable(self.0.map(|v| if v < EXP2_LOW { EXP2_LOW } else { v }));
-            let shifted = x.plus(Self::splat(ROUND));
-            let p = exp2_polynomial(x.minus(shifted.minus(Self::splat(ROUND))));
-            let power = shifted.0.map(|v| f32::from_bits((v.to_bits() << 23).wrapping_add(0x3F80_0000)));
-            let value = p.times(Portable(power));
-            self.map(value, |x, y| if x < EXP2_LOW { 0.0 } else { y })
-        }
+    unsafe fn keep_from(self, x: Self, low: Self) -> Self {
+        Portable(std::array::from_fn(|i| if x.0[i] < low.0[i] { 0.0 } else { self.0[i] }))
+    }
+
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // 1.5 · 2²³: adding it leaves no bits for a fraction.
+        const SHIFT: f32 = 12_582_912.0;
+        Portable(self.0.map(|v| (v + SHIFT) - SHIFT))
+    }
+
+    #[inline(always)]
+    unsafe fn times_power(self, n: Self) -> Self {
+        const SHIFT: f32 = 12_582_912.0;
+        // The low bits of n + SHIFT are n; moved into the exponent they add it.
+        self.map(n, |v, n| f32::from_bits(v.to_bits().wrapping_add((n + SHIFT).to_bits() << 23)))
+    }
+
+    #[inline(always)]
+    unsafe fn lookup(table: &[f32; 16], packed: *const u8) -> Self {
+        // SAFETY: the caller promises two readable bytes.
+        let [a, b] = unsafe { packed.cast::<[u8; 2]>().read() };
+        Portable([a >> 4, a & 15, b >> 4, b & 15].map(|index| table[usize::from(index)]))
+    }
+
+    #[inline(always)]
+    fn fused(a: f32, b: f32, c: f32) -> f32 {
+        if PORTABLE_FMA { a.mul_add(b, c) } else { a * b + c }
     }
 }
 
@@ -142,12 +200,40 @@ impl Vector for Portable {
 pub(crate) mod x86 {
     //! AVX2 and AVX-512 registers.
 
-    use super::{EXP2_LOW, Vector, exp2_polynomial};
+    use super::Vector;
     use std::arch::x86_64::*;
 
     /// Eight lanes, AVX2 and FMA.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2(__m256);
+
+    /// An 8 × 8 transposition: pairs, fours, then halves change places.
+    ///
+    /// # Safety
+    /// The processor has AVX2; both squares are valid.
+    #[inline(always)]
+    unsafe fn transpose_8x8(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let rows: [__m256; 8] = std::array::from_fn(|i| _mm256_loadu_ps(from.add(i * stride)));
+            let pair = |i: usize| (rows[i], rows[i + 1]);
+            let low: [__m256; 4] = std::array::from_fn(|i| _mm256_unpacklo_ps(pair(2 * i).0, pair(2 * i).1));
+            let high: [__m256; 4] = std::array::from_fn(|i| _mm256_unpackhi_ps(pair(2 * i).0, pair(2 * i).1));
+            for half in 0..2 {
+                let pairs = if half == 0 { low } else { high };
+                let (top, bottom) = ((pairs[0], pairs[1]), (pairs[2], pairs[3]));
+                let a = _mm256_shuffle_ps::<0x44>(top.0, top.1);
+                let b = _mm256_shuffle_ps::<0xEE>(top.0, top.1);
+                let c = _mm256_shuffle_ps::<0x44>(bottom.0, bottom.1);
+                let d = _mm256_shuffle_ps::<0xEE>(bottom.0, bottom.1);
+                let column = |i: usize| to.add((2 * half + i) * to_stride);
+                _mm256_storeu_ps(column(0), _mm256_permute2f128_ps::<0x20>(a, c));
+                _mm256_storeu_ps(column(1), _mm256_permute2f128_ps::<0x20>(b, d));
+                _mm256_storeu_ps(column(4), _mm256_permute2f128_ps::<0x31>(a, c));
+                _mm256_storeu_ps(column(5), _mm256_permute2f128_ps::<0x31>(b, d));
+            }
+        }
+    }
 
     /// Sixteen lanes, AVX-512 F.
     #[derive(Clone, Copy)]
@@ -218,26 +304,56 @@ pub(crate) mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn zero_if_minus_infinity(self) -> Self {
-            // SAFETY: the trait's contract.
+        unsafe fn lookup(table: &[f32; 16], packed: *const u8) -> Self {
+            // SAFETY: the trait's contract; the caller promises four readable bytes.
             unsafe {
-                let real = _mm256_cmp_ps::<_CMP_NEQ_UQ>(self.0, _mm256_set1_ps(f32::NEG_INFINITY));
-                Avx2(_mm256_and_ps(self.0, real))
+                let bytes = _mm_cvtsi32_si128(packed.cast::<i32>().read_unaligned());
+                // Each byte in 64 bits: its high half goes to the lower lane, its low half to the upper one.
+                let wide = _mm256_cvtepu8_epi64(bytes);
+                let both = _mm256_or_si256(_mm256_srli_epi64::<4>(wide), _mm256_slli_epi64::<32>(wide));
+                let index = _mm256_and_si256(both, _mm256_set1_epi32(15));
+                let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index);
+                let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr().add(8)), index);
+                let upper = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index));
+                Avx2(_mm256_blendv_ps(low, high, upper))
             }
         }
 
         #[inline(always)]
-        unsafe fn exp2(self) -> Self {
+        unsafe fn transpose_square(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            // SAFETY: the trait's contract; the caller promises both squares.
+            unsafe { transpose_8x8(from, stride, to, to_stride) }
+        }
+
+        #[inline(always)]
+        unsafe fn over(self, other: Self) -> Self {
+            // SAFETY: the trait's contract.
+            Avx2(unsafe { _mm256_div_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn fused(a: f32, b: f32, c: f32) -> f32 {
+            a.mul_add(b, c)
+        }
+
+        #[inline(always)]
+        unsafe fn keep_from(self, x: Self, low: Self) -> Self {
+            // SAFETY: the trait's contract.
+            Avx2(unsafe { _mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_NLT_UQ>(x.0, low.0)) })
+        }
+
+        #[inline(always)]
+        unsafe fn round(self) -> Self {
+            // SAFETY: the trait's contract.
+            Avx2(unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+        }
+
+        #[inline(always)]
+        unsafe fn times_power(self, n: Self) -> Self {
             // SAFETY: the trait's contract.
             unsafe {
-                let low = _mm256_set1_ps(EXP2_LOW);
-                let x = _mm256_max_ps(low, self.0);
-                let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
-                let p = exp2_polynomial(Avx2(_mm256_sub_ps(x, n)));
-                let power = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
-                let value = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.0), power));
-                let normal = _mm256_cmp_ps::<_CMP_NLT_UQ>(self.0, low);
-                Avx2(_mm256_and_ps(value, normal))
+                let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n.0));
+                Avx2(_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(self.0), exponent)))
             }
         }
     }
@@ -307,25 +423,77 @@ pub(crate) mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn zero_if_minus_infinity(self) -> Self {
-            // SAFETY: the trait's contract.
+        unsafe fn lookup(table: &[f32; 16], packed: *const u8) -> Self {
+            // SAFETY: the trait's contract; the caller promises eight readable bytes.
             unsafe {
-                let real = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(self.0, _mm512_set1_ps(f32::NEG_INFINITY));
-                Avx512(_mm512_maskz_mov_ps(real, self.0))
+                // Each byte in 64 bits: its high half goes to the lower lane, its low half to the upper one.
+                let wide = _mm512_cvtepu8_epi64(_mm_loadl_epi64(packed.cast()));
+                let both = _mm512_or_si512(_mm512_srli_epi64::<4>(wide), _mm512_slli_epi64::<32>(wide));
+                let index = _mm512_and_si512(both, _mm512_set1_epi32(15));
+                Avx512(_mm512_permutexvar_ps(index, _mm512_loadu_ps(table.as_ptr())))
             }
         }
 
         #[inline(always)]
-        unsafe fn exp2(self) -> Self {
+        unsafe fn transpose_square(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            // SAFETY: AVX-512 includes AVX2; the caller promises both squares.
+            unsafe { transpose_8x8(from, stride, to, to_stride) }
+        }
+
+        #[inline(always)]
+        unsafe fn over(self, other: Self) -> Self {
+            // SAFETY: the trait's contract.
+            Avx512(unsafe { _mm512_div_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn fused(a: f32, b: f32, c: f32) -> f32 {
+            a.mul_add(b, c)
+        }
+
+        #[inline(always)]
+        unsafe fn keep_from(self, x: Self, low: Self) -> Self {
             // SAFETY: the trait's contract.
             unsafe {
-                let low = _mm512_set1_ps(EXP2_LOW);
-                let x = _mm512_max_ps(low, self.0);
-                let n = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
-                let p = exp2_polynomial(Avx512(_mm512_sub_ps(x, n)));
-                let normal = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(self.0, low);
-                Avx512(_mm512_maskz_scalef_ps(normal, p.0, n))
+                let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x.0, low.0);
+                Avx512(_mm512_maskz_mov_ps(kept, self.0))
             }
+        }
+
+        #[inline(always)]
+        unsafe fn round(self) -> Self {
+            // SAFETY: the trait's contract.
+            Avx512(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+        }
+
+        #[inline(always)]
+        unsafe fn times_power(self, n: Self) -> Self {
+            // SAFETY: the trait's contract.
+            Avx512(unsafe { _mm512_scalef_ps(self.0, n.0) })
+        }
+
+        #[inline(always)]
+        unsafe fn load_part(from: *const f32, len: usize) -> Self {
+            // SAFETY: the mask keeps the other lanes from being read.
+            Avx512(unsafe { _mm512_maskz_loadu_ps((1u16 << len) - 1, from) })
+        }
+
+        #[inline(always)]
+        unsafe fn store_part(self, to: *mut f32, len: usize) {
+            // SAFETY: the mask keeps the other lanes from being written.
+            unsafe { _mm512_mask_storeu_ps(to, (1u16 << len) - 1, self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            // SAFETY: the trait's contract.
+            unsafe { _mm512_reduce_add_ps(self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn largest(self) -> f32 {
+            // SAFETY: the trait's contract.
+            unsafe { _mm512_reduce_max_ps(self.0) }
         }
     }
 }

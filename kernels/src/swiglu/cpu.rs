@@ -1,6 +1,6 @@
 //! SwiGLU over fixed chunks with the polynomial exponential.
 
-use crate::simd::{Isa, math::exp, multiversion};
+use crate::simd::{Isa, each_register, math::sigmoid, multiversion, vector::Vector};
 use rayon::prelude::*;
 
 /// Values of one task.
@@ -20,19 +20,30 @@ multiversion!(fn forward_chunk(gate: &[f32], up: &[f32], out: &mut [f32]) => for
 multiversion!(fn backward_chunk(dout: &[f32], gate: &mut [f32], up: &mut [f32]) => backward_body);
 
 #[inline(always)]
-fn forward_body<const FMA: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
-        *out = g * u / (1.0 + exp::<FMA>(-g));
+fn forward_body<V: Vector>(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    let len = out.len().min(gate.len()).min(up.len());
+    // SAFETY: `multiversion` enables the instruction set; the registers lie inside all three slices.
+    unsafe {
+        each_register!(V, len, |at| {
+            let (g, u): (V, V) = (at.get(gate), at.get(up));
+            at.put(out, g.times(u).times(sigmoid(g)));
+        });
     }
 }
 
 #[inline(always)]
-fn backward_body<const FMA: bool>(dout: &[f32], gate: &mut [f32], up: &mut [f32]) {
-    for ((&d, g), u) in dout.iter().zip(gate).zip(up) {
-        let s = 1.0 / (1.0 + exp::<FMA>(-*g));
-        let silu = *g * s;
-        // silu'(g) = s + silu · (1 − s)
-        *g = d * *u * (s + silu * (1.0 - s));
-        *u = d * silu;
+fn backward_body<V: Vector>(dout: &[f32], gate: &mut [f32], up: &mut [f32]) {
+    let len = dout.len().min(gate.len()).min(up.len());
+    // SAFETY: as above.
+    unsafe {
+        each_register!(V, len, |at| {
+            let (d, g, u): (V, V, V) = (at.get(dout), at.get(gate), at.get(up));
+            let s = sigmoid(g);
+            let silu = g.times(s);
+            // silu' = s + silu · (1 − s)
+            let slope = silu.mul_add(V::splat(1.0).minus(s), s);
+            at.put(gate, d.times(u).times(slope));
+            at.put(up, d.times(silu));
+        });
     }
 }

@@ -9,7 +9,7 @@ use recipe_core::{
 use super::missing;
 use crate::ast::{Node, Value};
 use crate::bind::{Bound, Context};
-use crate::kind::{Datum, Kind, World};
+use crate::kind::{Datum, Kind, World, guessed_length};
 use crate::words;
 
 /// `context: 4K -> 128K`, `context: 8K`.
@@ -42,7 +42,7 @@ fn length(context: &mut Context, value: Option<&Value>, path: &'static str) -> u
         Some(Err(problems)) => problems.into_iter().for_each(|problem| context.problems.push(problem)),
         _ => {}
     }
-    if context.world == World::Low { 1 } else { 1 << 40 }
+    usize::try_from(guessed_length(context.world)).unwrap_or(usize::MAX)
 }
 
 pub(super) fn rope(context: &mut Context, value: &Value) -> Rope {

@@ -7,7 +7,7 @@ use super::missing;
 use crate::ast::{Node, Value};
 use crate::bind::{Bound, Context};
 use crate::config;
-use crate::kind::{World, quoted};
+use crate::kind::{World, meant, quoted};
 use crate::words;
 
 /// Hugging Face's `LlamaConfig`: `max_position_embeddings`, `rope_theta`, `rms_norm_eps`.
@@ -27,7 +27,7 @@ pub(super) fn model(context: &mut Context, value: Option<&Value>, name: &Ident) 
         return (preset, None);
     }
     let Some((word, written)) = context.word("model", words::MODEL, &presets::NAMES, value) else {
-        return (guess(context.world), None);
+        return (meant_preset(value).unwrap_or_else(|| guess(context.world)), None);
     };
     let bound = context.bind(word, written, &Field::new("model"));
     match word.name {
@@ -39,6 +39,14 @@ pub(super) fn model(context: &mut Context, value: Option<&Value>, name: &Ident) 
 fn preset(value: &Value) -> Option<Llama> {
     match &value.node {
         Node::Word(word) if word.args.is_empty() => presets::named(&word.name.to_string()),
+        _ => None,
+    }
+}
+
+/// The preset that a bare name is a slip of.
+fn meant_preset(value: &Value) -> Option<Llama> {
+    match &value.node {
+        Node::Word(word) if word.args.is_empty() => presets::named(meant(&word.name.to_string(), &presets::NAMES)?),
         _ => None,
     }
 }

@@ -77,22 +77,50 @@ fn every_wrong_recipe_still_has_its_type() {
 
 #[test]
 fn guesses_never_speak() {
-    // Whatever is broken, no message names a number that nobody wrote.
-    for entries in [
-        "rope: yarn(\"8\")",
-        "attention: hybrid(full = x, window = y, block = z)",
-        "adapt: lora(rank = \"8\")",
-        "train: [extend(steps = \"8\", length = 4k)]",
-        "data: [text(8) * 50%, passkey * 50%]",
-        "data: [txt * 50%, passkey * 40%]",
-        "eval: [perplexity(\"4K\")]",
-        "device: cuda(80)",
-        "device: tpux(80GB)",
+    // Whatever is broken, it is told once, and nothing is said about what stands in for it.
+    for (entries, mistakes) in [
+        ("rope: yarn(\"8\")", 1),
+        ("rope: yarn(scale = 8, 9)", 1),
+        ("attention: hybrid(full = x, window = y, block = z)", 3),
+        ("attention: pattern", 1),
+        ("adapt: lora(rank = \"8\")", 1),
+        ("adapt: lora(rank = 8, targets = [x, y])", 2),
+        ("train: [extend(steps = \"8\", length = 4k)]", 2),
+        ("train: [extend(1000)]", 1),
+        ("train: [shrink(1000)]", 1),
+        ("data: [text(8) * 50%, passkey * 50%]", 1),
+        ("data: [txt(\"a\") * 50%, passkey * 40%]", 2),
+        ("data: [books * 50%, passkey * 40%]", 1),
+        ("data: [passkey * half, text(\"a\") * 40%]", 1),
+        ("eval: [perplexity(\"4K\")]", 1),
+        ("eval: [perplexity(4K, x, y)]", 2),
+        ("device: cuda(80)", 1),
+        ("device: tpux(80GB)", 1),
     ] {
-        let found = messages(&with(entries));
-        assert!(!found.is_empty(), "{entries}");
-        let numbers = ["1099511627776", "1000000", "0.5", " 1 ", "0.01", "0.02"];
-        assert!(!found.iter().any(|text| numbers.iter().any(|number| text.contains(number))), "{entries}: {found:#?}");
+        let found = messages(&with(&format!("rope: ntk(16), {entries}").replace("rope: ntk(16), rope", "rope")));
+        assert_eq!(found.len(), mistakes, "{entries}: {found:#?}");
+    }
+    for wrong in ["context: x -> y", "context: 4K -> \"32K\"", "context: -1", "context: [4K, 8K]"] {
+        let recipe =
+            format!("model: llama2_7b, {wrong}, rope: interpolate(8), train: [extend(steps = 9, length = 8K)]");
+        let found = messages(&recipe);
+        assert_eq!(found.len(), if wrong.contains("x ->") { 2 } else { 1 }, "{wrong}: {found:#?}");
+    }
+    let found = messages("model: llamma, context: 4K -> 32K, rope: interpolate(8), adapt: lora(rank = 9_000)");
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let found = messages("model: llama { layers = 4 }, context: 4K -> 32K, rope: interpolate(8)");
+    assert_eq!(found.len(), 1, "{found:#?}");
+}
+
+#[test]
+fn what_was_meant_is_checked_on() {
+    let found = messages("model: lama2_7b, context: 8K -> 32K, rop: interpolatte(2), eval: [perplexty(64K)]");
+    let starts = ["unknown word for `model`", "the model's native context is 4096", "unknown key `rop`"];
+    let starts =
+        [&starts[..], &["unknown word for `rope`", "scale 2", "unknown word for `eval`", "length 65536"]].concat();
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for (text, start) in found.iter().zip(starts) {
+        assert!(text.starts_with(start), "{text} should start with {start}");
     }
 }
 

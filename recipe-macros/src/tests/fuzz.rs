@@ -39,7 +39,7 @@ impl Random {
 #[test]
 fn random_token_trees_never_panic() {
     let mut random = Random(1);
-    for _ in 0..2000 {
+    for _ in 0..1500 {
         let depth = random.below(5);
         judge(stream(&mut random, depth));
     }
@@ -49,7 +49,7 @@ fn random_token_trees_never_panic() {
 fn mutated_recipes_never_panic() {
     let mut random = Random(2);
     let recipes: Vec<TokenStream> = RECIPES.iter().map(|recipe| tokens(recipe)).collect();
-    for _ in 0..2000 {
+    for _ in 0..1500 {
         let mut recipe = recipes[random.below(recipes.len())].clone();
         for _ in 0..=random.below(3) {
             recipe = mutate(&mut random, recipe);

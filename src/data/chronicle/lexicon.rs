@@ -4,9 +4,9 @@
 pub(super) const NAMES: [&str; 60] = [
     "ada", "adele", "agnes", "alma", "amos", "anton", "astrid", "basil", "bela", "boris", "carmen", "clara", "conrad",
     "cyrus", "dora", "edgar", "edith", "elsa", "emil", "felix", "flora", "frida", "greta", "gustav", "hana", "helga",
-    "hugo", "ida", "igor", "irma", "ivan", "jakob", "jonas", "karl", "klara", "lena", "leo", "lorna", "lydia",
-    "magda", "marek", "mira", "nadia", "nils", "olga", "oscar", "otto", "paula", "petra", "rosa", "rufus", "selma",
-    "simon", "stella", "tomas", "ursula", "vera", "viktor", "wanda", "yusuf",
+    "hugo", "ida", "igor", "irma", "ivan", "jakob", "jonas", "karl", "klara", "lena", "leo", "lorna", "lydia", "magda",
+    "marek", "mira", "nadia", "nils", "olga", "oscar", "otto", "paula", "petra", "rosa", "rufus", "selma", "simon",
+    "stella", "tomas", "ursula", "vera", "viktor", "wanda", "yusuf",
 ];
 
 /// Where people live.
@@ -37,8 +37,8 @@ pub(super) const NUMBERS: [&str; 90] = [
 /// The rest: punctuation, grammar, weather and days.
 pub(super) const GRAMMAR: [&str; 66] = [
     ".", "?", ",", "the", "a", "of", "is", "in", "to", "and", "at", "on", "from", "over", "who", "what", "where",
-    "treasure", "by", "under", "near", "after", "key", "friend", "trade", "then", "again", "old", "cold", "grey", "long",
-    "rain", "snow", "wind", "fog", "falls", "lies", "comes", "goes", "river", "hill", "road", "mill", "bridge",
+    "treasure", "by", "under", "near", "after", "key", "friend", "trade", "then", "again", "old", "cold", "grey",
+    "long", "rain", "snow", "wind", "fog", "falls", "lies", "comes", "goes", "river", "hill", "road", "mill", "bridge",
     "field", "market", "gate", "people", "work", "sing", "wait", "sleep", "morning", "evening", "night", "winter",
     "summer", "walks", "speaks", "rests", "sees", "water", "fire", "bread", "bring", "home",
 ];

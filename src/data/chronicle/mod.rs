@@ -6,6 +6,7 @@
 //! and days that need no memory.
 
 mod exam;
+mod ledger;
 mod lexicon;
 mod sentence;
 mod tokenizer;
@@ -50,6 +51,8 @@ impl Seed {
 /// How much of the text has to be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Density {
+    /// Nothing but names and their words, over and over: how a model begins to look back at all.
+    Ledger,
     /// Nearly every sentence states or recalls something: how a small model first learns to look back.
     Dense,
     /// Three sentences in ten are filler or only mention someone.
@@ -60,7 +63,7 @@ impl Density {
     /// Percent of sentences that are filler, and that only mention someone.
     fn percent(self) -> (usize, usize) {
         match self {
-            Self::Dense => (5, 10),
+            Self::Ledger | Self::Dense => (5, 10),
             Self::Standard => (20, 10),
         }
     }
@@ -91,11 +94,16 @@ pub struct Recall {
 /// # Errors
 /// Only what the tokenizer refuses.
 pub fn document(encoder: &Encoder, seed: Seed, length: usize, density: Density) -> Result<Document, Error> {
-    let mut writer = writer::Writer::new(encoder, seed.stream(0), density, 0);
-    while writer.len() < length {
-        writer.event()?;
-    }
-    let mut document = writer.document;
+    let mut document = match density {
+        Density::Ledger => ledger::write(encoder, &mut seed.stream(2), length)?,
+        Density::Dense | Density::Standard => {
+            let mut writer = writer::Writer::new(encoder, seed.stream(0), density, 0);
+            while writer.len() < length {
+                writer.event()?;
+            }
+            writer.document
+        }
+    };
     document.tokens.truncate(length);
     document.recalls.retain(|recall| recall.answer.end <= length);
     document.facts.retain(|fact| fact.end <= length);

@@ -66,7 +66,11 @@ impl Sentence {
                 text.push(' ');
             }
             let named = self.names.contains(&index) || super::lexicon::PLACES.contains(word);
-            let first = if named || matches!(before, "." | "?") { word[..1].to_ascii_uppercase() } else { word[..1].to_owned() };
+            let first = if named || matches!(before, "." | "?") {
+                word[..1].to_ascii_uppercase()
+            } else {
+                word[..1].to_owned()
+            };
             text.push_str(&first);
             text.push_str(&word[1..]);
             ends.push(text.len());

@@ -66,10 +66,6 @@ fn what_is_recalled_was_said() {
         let document = document(&encoder, Seed::train(0, 7), 6000, Density::Standard).unwrap();
         let tokens = &document.tokens;
         assert!(document.recalls.len() > 20);
-        for mention in &document.mentions {
-            let first = mention.answer.start - mention.distance;
-            assert_eq!(tokens[mention.answer.clone()], tokens[first..first + mention.answer.len()]);
-        }
         let mut same = 0;
         for recall in &document.recalls {
             let answer = text(&encoder, &tokens[recall.answer.clone()]).to_lowercase();
@@ -79,8 +75,7 @@ fn what_is_recalled_was_said() {
             assert!(before.contains(&answer), "{answer}");
             same += usize::from(since.starts_with(&answer));
         }
-        // A thing may have been said last by asking for its holder, who then stood in the answer's place.
-        assert!(same * 10 > document.recalls.len() * 8, "{same} of {}", document.recalls.len());
+        assert_eq!(same, document.recalls.len());
     }
 }
 
@@ -103,7 +98,7 @@ fn a_quarter_of_dense_text_is_values() {
     let share = |density| {
         let documents = (0..200).map(|index| document(&encoder, Seed::train(4, index), 256, density).unwrap());
         let values = documents.map(|document| {
-            let recalled = document.recalls.iter().chain(&document.mentions).map(|recall| recall.answer.len());
+            let recalled = document.recalls.iter().map(|recall| recall.answer.len());
             recalled.sum::<usize>() + document.facts.iter().map(Range::len).sum::<usize>()
         });
         values.sum::<usize>() as f64 / (200.0 * 256.0)
@@ -115,25 +110,21 @@ fn a_quarter_of_dense_text_is_values() {
 #[test]
 fn nothing_can_be_known_without_reading() {
     let encoder = embedded();
-    let (mut surnames, mut homes, mut digits) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let (mut homes, mut digits) = (HashMap::new(), HashMap::new());
     for index in 0..3000 {
         let document = document(&encoder, Seed::train(5, index), 128, Density::Dense).unwrap();
         let words = text(&encoder, &document.tokens);
         let words: Vec<_> = words.split_whitespace().collect();
         let mut seen = HashSet::new();
-        for at in 0..words.len().saturating_sub(6) {
-            if lexicon::NAMES.contains(&words[at]) && seen.insert(words[at]) {
-                *surnames.entry([words[at], words[at + 1]].join(" ")).or_insert(0) += 1;
-                if words[at + 2] == "lives" {
-                    *homes.entry([words[at], words[at + 4]].join(" ")).or_insert(0) += 1;
-                }
-                if words[at + 2] == "is" && lexicon::NUMBERS.contains(&words[at + 3]) {
-                    *digits.entry(words[at + 3].to_owned()).or_insert(0) += 1;
-                }
+        for said in words.windows(4).filter(|said| said[1] == "of" && seen.insert([said[0], said[2]])) {
+            match said[0] {
+                "home" => *homes.entry([said[2], said[3]].join(" ")).or_insert(0) += 1,
+                "key" => *digits.entry(said[3].to_owned()).or_insert(0) += 1,
+                _ => {}
             }
         }
     }
-    for (counts, choices) in [(surnames, 40 * 20), (homes, 40 * 12), (digits, 90)] {
+    for (counts, choices) in [(homes, 60 * 12), (digits, 90)] {
         let total: usize = counts.values().sum();
         let mean = total as f64 / choices as f64;
         let most = counts.values().copied().max().unwrap() as f64;
@@ -148,7 +139,9 @@ fn every_word_is_used() {
     let used: HashSet<u32> = (0..20)
         .flat_map(|index| document(&encoder, Seed::train(6, index), 8192, Density::Standard).unwrap().tokens)
         .collect();
-    for word in words() {
+    // Prose has these, and a person's own text.
+    let others = ["?", "a", "is", "who", "where", "by", "under", "near", "after", "does"];
+    for word in words().filter(|word| !others.contains(word)) {
         let id = encoder.encode(&format!(" {word}")).unwrap()[0];
         assert!(used.contains(&id), "{word}");
     }
@@ -178,7 +171,8 @@ fn hold(encoder: &Encoder, seed: Seed, length: usize, depths: &[f64], slack: usi
         let answer = text(encoder, &exam.tokens[question.answer.clone()]).to_lowercase();
         let asked = &until[until.rfind("the key of").unwrap()..];
         let owner = asked.trim_start_matches("the key of ").trim_end_matches(['?', ' ']);
-        let statement = format!(" the key of {owner} is{answer}");
+        let link = if encoder.bos().is_some() { "" } else { " is" };
+        let statement = format!(". the key of {owner}{link}{answer}");
         assert_eq!(whole.matches(&statement).count(), 1, "{statement}: {whole}");
         assert_eq!(whole.matches(&format!(" {owner}")).count(), 2, "{owner} comes up elsewhere");
         let said = whole.find(&statement).unwrap();

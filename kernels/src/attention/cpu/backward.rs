@@ -4,7 +4,7 @@
 //! query chunk `c + r`, so that no two tasks of a round write to the same place and every sum has one fixed order.
 
 use super::super::blocks::QueryBlock;
-use super::tile::{Head, Visible, transpose};
+use super::tile::{Head, Visible};
 use super::{Inputs, Mask, Shape};
 use crate::simd::leaves::{Leaves, Product};
 use crate::simd::scratch::with_scratch;
@@ -166,9 +166,7 @@ impl Task<'_> {
             let rows = (tile.start - keys.keys.start) * self.inputs.padded_dim();
             self.scores(&keys.k[rows..], queries.q_turned, scores);
             self.scores(&keys.v[rows..], queries.dout_turned, dp);
-            if !block.sees_all(&tile) {
-                visible.hide(self.leaves, &tile, scores);
-            }
+            visible.hide(self.leaves, block, &tile, scores);
             self.leaves.gradient(scores, dp, LANES, queries.lse, queries.delta);
             self.add_to_keys(scores, queries.dout, &mut keys.dv[rows..]);
             self.add_to_keys(dp, queries.q, &mut keys.dk[rows..]);
@@ -256,8 +254,8 @@ impl QuerySide<'_> {
         at.copy(upstream.dout, block.queries.clone(), 1.0, padded, self.dout);
         self.q[rows * padded..].fill(0.0);
         self.dout[rows * padded..].fill(0.0);
-        transpose(self.q, rows, padded, dim, LANES, self.q_turned);
-        transpose(self.dout, rows, padded, dim, LANES, self.dout_turned);
+        task.leaves.transpose(self.q, padded, self.q_turned, LANES);
+        task.leaves.transpose(self.dout, padded, self.dout_turned, LANES);
         self.lse.fill(f32::INFINITY);
         self.delta.fill(0.0);
         for (lane, query) in block.queries.clone().enumerate() {

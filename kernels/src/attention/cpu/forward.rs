@@ -1,7 +1,8 @@
 //! Forward: one task per head and block of queries.
 
 use super::super::blocks::QueryBlock;
-use super::tile::{Head, Visible, transpose};
+use super::tile::{Head, Visible};
+use super::packed::Packed;
 use super::{Inputs, Mask, Shape};
 use crate::simd::leaves::{Lanes, Leaves, Product};
 use crate::simd::scratch::with_scratch;
@@ -29,12 +30,14 @@ pub(crate) fn forward(
     let inputs = Inputs { shape, mask, scale, q, k, v };
     let leaves = Leaves::of(isa);
     let blocks = QueryBlock::all(mask, shape.queries, shape.keys, LANES);
+    let keys = Packed::new(&inputs, k, &blocks);
+    let values = Packed::new(&inputs, v, &blocks);
     let (out, lse) = (SendPtr::new(out), SendPtr::new(lse));
     // Late blocks see most and go first, so that the threads finish together.
     let tasks = (0..blocks.len() * shape.heads).into_par_iter().rev().with_max_len(1);
     tasks.for_each(|task| {
         let (block, head) = (&blocks[task / shape.heads], task % shape.heads);
-        one_block(leaves, &inputs, block, head, (out, lse));
+        one_block(leaves, &inputs, (&keys, &values), block, head, (out, lse));
     });
 }
 
@@ -47,27 +50,35 @@ struct Running<'a> {
     out: &'a mut [f32],
 }
 
-fn one_block(leaves: &Leaves, inputs: &Inputs, block: &QueryBlock, head: usize, results: (SendPtr, SendPtr)) {
+/// Results of one head of one block, given all keys and values.
+fn one_block(
+    leaves: &Leaves,
+    inputs: &Inputs,
+    (keys, values): (&Packed, &Packed),
+    block: &QueryBlock,
+    head: usize,
+    results: (SendPtr, SendPtr),
+) {
     let (dim, padded) = (inputs.shape.head_dim, inputs.padded_dim());
-    let lens = [LANES * padded, dim * LANES, KEYS * LANES, LANES, LANES, LANES, KEYS * padded];
-    with_scratch(lens, |[out, turned, scores, max, sum, shrink, values]| {
+    let lens = [LANES * padded, padded * LANES, KEYS * LANES, LANES, LANES, LANES];
+    with_scratch(lens, |[out, turned, scores, max, sum, shrink]| {
         let queries = Head::new(inputs.shape.heads, head, dim);
         let rows = block.queries.len();
         queries.copy(inputs.q, block.queries.clone(), inputs.scale * LOG2_E, padded, out);
-        transpose(out, rows, padded, dim, LANES, turned);
+        leaves.transpose(&out[..rows * padded], padded, turned, LANES);
         out.fill(0.0);
         max.fill(f32::NEG_INFINITY);
         sum.fill(0.0);
         let mut running = Running { max, sum, shrink, out };
         let visible = Visible::<LANES>::new(inputs.mask, block.queries.clone(), inputs.shape.keys);
-        let keys = Head::new(inputs.shape.kv_heads, head / inputs.group(), dim);
+        let kv_head = head / inputs.group();
         for tile in block.tiles(0..inputs.shape.keys, KEYS) {
             let scores = &mut scores[..tile.len() * LANES];
             leaves.product(Product {
                 rows: tile.len(),
                 cols: LANES,
                 depth: dim,
-                a: &inputs.k[keys.at(tile.start)..],
+                a: keys.from(kv_head, tile.start),
                 a_strides: (keys.stride(), 1),
                 b: turned,
                 b_stride: LANES,
@@ -75,15 +86,8 @@ fn one_block(leaves: &Leaves, inputs: &Inputs, block: &QueryBlock, head: usize, 
                 c_stride: LANES,
                 add: false,
             });
-            if !block.sees_all(&tile) {
-                visible.hide(leaves, &tile, scores);
-            }
-            if dim == padded {
-                running.advance(leaves, scores, &inputs.v[keys.at(tile.start)..], keys.stride(), padded);
-            } else {
-                keys.copy(inputs.v, tile, 1.0, padded, values);
-                running.advance(leaves, scores, values, padded, padded);
-            }
+            visible.hide(leaves, block, &tile, scores);
+            running.advance(leaves, scores, values.from(kv_head, tile.start), values.stride(), padded);
         }
         finish(inputs, block, head, &running, results);
     });

@@ -14,6 +14,7 @@
 
 mod backward;
 mod forward;
+mod packed;
 mod tile;
 
 pub(crate) use backward::backward;

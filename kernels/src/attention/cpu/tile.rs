@@ -1,5 +1,6 @@
 //! Pieces of the tensors in the layouts the products want.
 
+use super::super::blocks::QueryBlock;
 use super::Mask;
 use crate::simd::leaves::{Bounds, Leaves};
 use std::ops::Range;
@@ -22,11 +23,6 @@ impl Head {
         (row * self.heads + self.head) * self.dim
     }
 
-    /// Values from one row to the next.
-    pub(super) fn stride(&self) -> usize {
-        self.heads * self.dim
-    }
-
     /// The head's values in one row.
     pub(super) fn row<'a>(&self, tensor: &'a [f32], row: usize) -> &'a [f32] {
         &tensor[self.at(row)..][..self.dim]
@@ -39,17 +35,6 @@ impl Head {
             values.iter_mut().zip(self.row(tensor, row)).for_each(|(to, from)| *to = from * factor);
             padding.fill(0.0);
         }
-    }
-}
-
-/// Transposes `[rows, padded]` to `[dim, lanes]`, zeros in the lanes that have no row.
-pub(super) fn transpose(from: &[f32], rows: usize, padded: usize, dim: usize, lanes: usize, to: &mut [f32]) {
-    for d in 0..dim {
-        let to = &mut to[d * lanes..][..lanes];
-        for (lane, to) in to[..rows].iter_mut().enumerate() {
-            *to = from[lane * padded + d];
-        }
-        to[rows..].fill(0.0);
     }
 }
 
@@ -70,7 +55,16 @@ impl<const LANES: usize> Visible<LANES> {
     }
 
     /// Hides from a tile `[tile keys, LANES]` of scores what its queries do not see.
-    pub(super) fn hide(&self, leaves: &Leaves, keys: &Range<usize>, tile: &mut [f32]) {
+    pub(super) fn hide(&self, leaves: &Leaves, block: &QueryBlock, keys: &Range<usize>, tile: &mut [f32]) {
+        let shared = block.shared(keys);
+        self.hide_part(leaves, keys.start..shared.start, &mut tile[..(shared.start - keys.start) * LANES]);
+        self.hide_part(leaves, shared.end..keys.end, &mut tile[(shared.end - keys.start) * LANES..]);
+    }
+
+    fn hide_part(&self, leaves: &Leaves, keys: Range<usize>, tile: &mut [f32]) {
+        if keys.is_empty() {
+            return;
+        }
         let local = |key: usize| (key.clamp(keys.start, keys.end) - keys.start) as f32;
         let low = |which: usize| -> [f32; LANES] { std::array::from_fn(|i| local(self.ranges[i][which].start)) };
         let high = |which: usize| -> [f32; LANES] { std::array::from_fn(|i| local(self.ranges[i][which].end)) };

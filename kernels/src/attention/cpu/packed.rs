@@ -1,0 +1,70 @@
+//! Keys or values, head by head.
+
+use super::super::blocks::QueryBlock;
+use super::Inputs;
+use super::tile::Head;
+use rayon::prelude::*;
+use std::borrow::Cow;
+
+/// Rows that are packed or left out together.
+const GRANULE: usize = 64;
+
+/// A `[keys, G, D]` tensor, read where it lies or copied to `[G, keys, padded D]`: rows far apart would fall on the same
+/// few cache sets, and the products need whole registers.
+pub(super) struct Packed<'a> {
+    data: Cow<'a, [f32]>,
+    head_step: usize,
+    row_step: usize,
+}
+
+impl<'a> Packed<'a> {
+    /// Copies what the blocks visit, unless one head or a single block of queries makes that pointless.
+    pub(super) fn new(inputs: &Inputs, tensor: &'a [f32], blocks: &[QueryBlock]) -> Packed<'a> {
+        let (shape, padded) = (inputs.shape, inputs.padded_dim());
+        let whole = shape.head_dim == padded;
+        if whole && (blocks.len() <= 1 || shape.kv_heads == 1) {
+            let (head_step, row_step) = (shape.head_dim, shape.kv_heads * shape.head_dim);
+            return Packed { data: Cow::Borrowed(tensor), head_step, row_step };
+        }
+        let visited = visited(blocks, shape.keys);
+        let mut data = vec![0.0; shape.kv_heads * shape.keys * padded];
+        if !data.is_empty() {
+            let heads = data.par_chunks_mut(shape.keys * padded).enumerate();
+            heads.for_each(|(head, data)| copy_head(tensor, Head::new(shape.kv_heads, head, shape.head_dim), padded, &visited, data));
+        }
+        Packed { data: Cow::Owned(data), head_step: shape.keys * padded, row_step: padded }
+    }
+
+    /// The values from one row of one head on.
+    pub(super) fn from(&self, head: usize, row: usize) -> &[f32] {
+        &self.data[head * self.head_step + row * self.row_step..]
+    }
+
+    /// Values from one row to the next.
+    pub(super) fn stride(&self) -> usize {
+        self.row_step
+    }
+}
+
+fn copy_head(tensor: &[f32], head: Head, padded: usize, visited: &[bool], data: &mut [f32]) {
+    let granules = data.par_chunks_mut(GRANULE * padded).enumerate().zip(visited);
+    granules.filter(|(_, visited)| **visited).for_each(|((granule, data), _)| {
+        let first = granule * GRANULE;
+        head.copy(tensor, first..first + data.len() / padded, 1.0, padded, data);
+    });
+}
+
+/// Which granules of rows any block visits.
+fn visited(blocks: &[QueryBlock], keys: usize) -> Vec<bool> {
+    // Borders of the spans: +1 where one begins, −1 after it ends; the running sum counts the spans over a granule.
+    let mut borders = vec![0i64; keys.div_ceil(GRANULE) + 1];
+    for span in blocks.iter().flat_map(|block| &block.spans) {
+        borders[span.start / GRANULE] += 1;
+        borders[span.end.div_ceil(GRANULE)] -= 1;
+    }
+    let running = borders.iter().scan(0, |sum, border| {
+        *sum += border;
+        Some(*sum > 0)
+    });
+    running.take(keys.div_ceil(GRANULE)).collect()
+}

@@ -1,0 +1,71 @@
+//! What `plan` says about memory is what the engine counts, within 15 %.
+
+mod common;
+
+use common::recipe;
+use context_recipe::Cpu;
+use context_recipe::data::{Batch, Rng};
+use context_recipe::engine::{Device as _, Engine, Mode};
+use context_recipe::hub::Weights;
+use context_recipe::plan::{Adapt, Llama, Plan, Recipe, Stage, StagePlan, Target, presets};
+use context_recipe::train::{self, Place, Sequences};
+
+struct Noise;
+
+impl Sequences for Noise {
+    fn sequence(&self, stage: &StagePlan, index: u64) -> Result<Batch, context_recipe::data::Error> {
+        let mut rng = Rng::new(&[index]);
+        Batch::sequence((0..stage.length).map(|_| rng.below(256) as u32).collect(), &[0])
+    }
+}
+
+fn holds(model: Llama, adapt: Adapt, stage: Stage) {
+    let recipe = Recipe { adapt: Some(adapt), train: vec![stage], ..recipe(model) };
+    let plan: Plan = recipe.plan().unwrap();
+    let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::Train).unwrap();
+    train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap();
+    let (planned, counted) = (plan.memory(), engine.device().memory().1);
+    let ratio = planned.total as f64 / counted as f64;
+    assert!((ratio - 1.0).abs() <= 0.15, "planned {} ({planned}), counted {counted}: {ratio}", planned.total);
+}
+
+fn stage(length: usize, batch: usize, recompute: bool) -> Stage {
+    Stage { steps: Some(1), length: Some(length), batch: Some(batch), recompute: Some(recompute), ..Stage::default() }
+}
+
+fn lora(quantized: bool) -> Adapt {
+    let targets = Some(vec![Target::Q, Target::V, Target::Down]);
+    Adapt::Lora { rank: 8, alpha: None, targets, embed: quantized, norm: quantized, quantized }
+}
+
+/// Wider than `tiny`, with grouped heads and an own head.
+fn other() -> Llama {
+    Llama { layers: 3, hidden: 256, heads: 8, kv_heads: 2, head_dim: 32, ffn: 640, vocab: 4000, tied: false, ..presets::named("tiny").unwrap() }
+}
+
+#[test]
+fn everything_learns() {
+    holds(presets::named("tiny").unwrap(), Adapt::Full, stage(256, 4, true));
+    holds(other(), Adapt::Full, stage(128, 2, true));
+}
+
+#[test]
+fn adapters_learn() {
+    holds(other(), lora(false), stage(256, 3, true));
+}
+
+#[test]
+fn a_quantized_base() {
+    holds(other(), lora(true), stage(256, 16, true));
+}
+
+#[test]
+fn activations_are_kept() {
+    holds(presets::named("tiny").unwrap(), Adapt::Full, stage(256, 2, false));
+    holds(other(), lora(false), stage(64, 5, false));
+}
+
+#[test]
+fn many_sequences_are_several_passes() {
+    holds(presets::named("tiny").unwrap(), lora(false), stage(256, 40, true));
+}
