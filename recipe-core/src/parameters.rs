@@ -90,6 +90,17 @@ impl AdaptPlan {
         matches!(self, Self::Full)
     }
 
+    /// The same adaptation on a base that is not quantised.
+    #[must_use]
+    pub fn dense(self) -> Self {
+        match self {
+            Self::Full => Self::Full,
+            Self::Lora { rank, alpha, targets, embed, norm, .. } => {
+                Self::Lora { rank, alpha, targets, embed, norm, quantized: false }
+            }
+        }
+    }
+
     /// Whether the embedding learns.
     pub fn trains_embedding(&self) -> bool {
         matches!(self, Self::Full | Self::Lora { embed: true, .. })

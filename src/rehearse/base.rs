@@ -57,3 +57,19 @@ impl Base {
         Ok(Encoder::new(self.tokenizer.inner().clone(), self.tokenizer.bos(), self.tokenizer.eos())?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::chronicle;
+
+    #[test]
+    fn the_embedded_files_are_what_the_code_makes() {
+        assert_eq!(TOKENIZER, chronicle::tokenizer_json().as_bytes());
+        assert_eq!(TOKENIZER_CONFIG, chronicle::tokenizer_config_json().as_bytes());
+        let base = Base::embedded().unwrap();
+        assert_eq!(base.model, recipe_core::presets::named("tiny").unwrap());
+        assert_eq!(base.weights.parameters(), 1_271_424);
+        assert_eq!(base.encoder().unwrap().encode(" the key of mira").unwrap().len(), 4);
+    }
+}

@@ -123,12 +123,18 @@ impl Rehearsal<'_> {
     /// One step of two short sequences in both implementations.
     fn agreement<M: TypedModel>(&self, text: &Text) -> Result<Agreement, Error> {
         let mut engine = self.engine()?;
-        let everything = engine.values();
-        let typed: M = agree::typed_model(self.plan, &everything)?;
+        let typed: M = agree::typed_model(self.plan, &self.starting_point(&engine))?;
         let native = self.base.model.context;
         let piece = |index| text.piece(self.options.seed, index, native);
         let batch = crate::data::Batch::concat(&[piece(0)?, piece(1)?]);
         agree::agree(&mut engine, &typed, &batch)
+    }
+
+    /// The base and the engine's fresh adapters. A 4-bit base is rounded once, by whoever loads it: what is read back
+    /// from an engine and rounded again would differ.
+    fn starting_point(&self, engine: &Engine<Cpu>) -> Weights {
+        let adapters = engine.values().into_iter().filter(|(name, _)| name.contains(".lora_"));
+        self.base.weights.clone().into_iter().chain(adapters).collect()
     }
 
     fn engine(&self) -> Result<Engine<Cpu>, Error> {
@@ -186,7 +192,7 @@ impl Rehearsal<'_> {
         text: &Text,
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(Weights, Vec<StepMetrics>), Error> {
-        let mut typed: M = agree::typed_model(self.plan, &self.engine()?.values())?;
+        let mut typed: M = agree::typed_model(self.plan, &self.starting_point(&self.engine()?))?;
         watch(Progress::Training(self.plan.stages.iter().map(|stage| stage.steps).sum()));
         let (mut place, mut steps) = (Place::default(), vec![]);
         for (index, stage) in self.plan.stages.iter().enumerate() {
@@ -198,7 +204,9 @@ impl Rehearsal<'_> {
                 steps.push(metrics);
             }
         }
-        let engine = Engine::new(Cpu::new(), self.plan, &agree::weights_of(&typed), 0, Mode::Infer)?;
+        // The typed model's numbers are rounded already.
+        let plan = Plan { adapt: self.plan.adapt.clone().dense(), ..self.plan.clone() };
+        let engine = Engine::new(Cpu::new(), &plan, &agree::weights_of(&typed), 0, Mode::Infer)?;
         Ok((engine.merged(), steps))
     }
 

@@ -41,7 +41,7 @@ fn a_seed_names_one_document_for_ever() {
         let tokens = document(&encoder, seed, 500, Density::Standard).unwrap().tokens;
         hex(&Digest::of(&[&tokens.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>()]))
     };
-    assert_eq!(digest(Seed::train(1, 2)), "1849cac3035edaf9c3e0c2ed4b557727");
+    assert_eq!(digest(Seed::train(1, 2)), "2ef72295151ea630efd4ccf816ee0265");
     let seeds = [Seed::train(1, 2), Seed::train(2, 1), Seed::train(1, 3), Seed::eval(1, 2), Seed::eval(2, 1)];
     let different: HashSet<_> = seeds.map(digest).into_iter().collect();
     assert_eq!(different.len(), seeds.len());
@@ -51,7 +51,7 @@ fn a_seed_names_one_document_for_ever() {
 fn lengths_are_exact() {
     for encoder in [embedded(), letters()] {
         for length in [1, 2, 31, 32, 255, 256, 1000] {
-            for density in [Density::Dense, Density::Standard] {
+            for density in [Density::Ledger, Density::Dense, Density::Standard] {
                 let document = document(&encoder, Seed::train(0, length as u64), length, density).unwrap();
                 assert_eq!(document.tokens.len(), length);
                 assert_eq!(document.tokens[0] == 0, encoder.bos().is_some());
@@ -62,20 +62,17 @@ fn lengths_are_exact() {
 
 #[test]
 fn what_is_recalled_was_said() {
-    for encoder in [embedded(), letters()] {
-        let document = document(&encoder, Seed::train(0, 7), 6000, Density::Standard).unwrap();
+    let cases = [(embedded(), Density::Standard), (letters(), Density::Standard), (embedded(), Density::Ledger)];
+    for (encoder, density) in cases {
+        let document = document(&encoder, Seed::train(0, 7), 4000, density).unwrap();
         let tokens = &document.tokens;
         assert!(document.recalls.len() > 20);
-        let mut same = 0;
         for recall in &document.recalls {
             let answer = text(&encoder, &tokens[recall.answer.clone()]).to_lowercase();
             let said = recall.answer.start - recall.distance;
-            let before = text(&encoder, &tokens[..recall.answer.start]).to_lowercase();
             let since = text(&encoder, &tokens[said..recall.answer.start]).to_lowercase();
-            assert!(before.contains(&answer), "{answer}");
-            same += usize::from(since.starts_with(&answer));
+            assert!(since.starts_with(&answer), "{answer}: {since}");
         }
-        assert_eq!(same, document.recalls.len());
     }
 }
 
@@ -87,13 +84,13 @@ fn facts_come_back_at_every_distance_and_at_no_fixed_one() {
     let (octaves, single) = histogram(&recalls);
     let middle = &octaves[4..11];
     let mean = middle.iter().sum::<usize>() / middle.len();
-    assert!(middle.iter().all(|&count| count.abs_diff(mean) * 4 < mean), "{octaves:?}");
+    assert!(middle.iter().all(|&count| count.abs_diff(mean) * 2 < mean), "{octaves:?}");
     assert!(octaves[11] * 4 > mean && octaves[12] * 30 > mean, "{octaves:?}");
     assert!(single * 50 < recalls.len(), "{single} of {}", recalls.len());
 }
 
 #[test]
-fn a_quarter_of_dense_text_is_values() {
+fn values_take_the_share_that_each_density_gives_them() {
     let encoder = embedded();
     let share = |density| {
         let documents = (0..200).map(|index| document(&encoder, Seed::train(4, index), 256, density).unwrap());
@@ -103,8 +100,9 @@ fn a_quarter_of_dense_text_is_values() {
         });
         values.sum::<usize>() as f64 / (200.0 * 256.0)
     };
-    assert!((0.22..0.30).contains(&share(Density::Dense)), "{}", share(Density::Dense));
-    assert!((0.17..0.24).contains(&share(Density::Standard)), "{}", share(Density::Standard));
+    for (density, expected) in [(Density::Ledger, 0.5), (Density::Dense, 0.178), (Density::Standard, 0.142)] {
+        assert!((share(density) - expected).abs() < 0.01, "{density:?}: {}", share(density));
+    }
 }
 
 #[test]
