@@ -24,7 +24,9 @@ pub struct RehearsalRule {
     pub least_rank: usize,
     /// Its upper end.
     pub most_rank: usize,
-    /// Optimiser steps at each length but the last.
+    /// Optimiser steps at the native length, where the model gets used to its new positions.
+    pub first_steps: usize,
+    /// Optimiser steps at each length between the first and the last.
     pub steps: usize,
     /// Optimiser steps at the longest length.
     pub last_steps: usize,
@@ -34,6 +36,8 @@ pub struct RehearsalRule {
     pub lr_full: f64,
     /// Peak learning rate of adapters.
     pub lr_lora: f64,
+    /// Factor of the learning rate from each length to the next.
+    pub lr_decay: f64,
     /// Warm-up steps of the first stage; later stages go on.
     pub warmup: usize,
     /// A layer's activations are recomputed in its backward pass.
@@ -49,11 +53,13 @@ impl RehearsalRule {
         block: 16,
         least_rank: 8,
         most_rank: 32,
-        steps: 30,
-        last_steps: 30,
+        first_steps: 150,
+        steps: 40,
+        last_steps: 40,
         tokens: 4096,
         lr_full: 1e-3,
-        lr_lora: 2e-3,
+        lr_lora: 8e-3,
+        lr_decay: 0.8,
         warmup: 10,
         recompute: false,
         eval_scales: [1, 4, 8, 16, 32],
@@ -63,7 +69,7 @@ impl RehearsalRule {
 /// The rule in plain words.
 impl fmt::Display for RehearsalRule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { most_scale, block, least_rank, most_rank, steps, last_steps, tokens, warmup, .. } = self;
+        let Self { most_scale, block, least_rank, most_rank, first_steps, steps, last_steps, tokens, warmup, lr_decay, .. } = self;
         writeln!(out, "scale: the recipe's target ÷ native, at most {most_scale}; blocks of {block} tokens")?;
         writeln!(out, "window ÷ native, sinks, share and place of full layers: the recipe's")?;
         writeln!(out, "rope: the recipe's law, stretched as far")?;
@@ -72,8 +78,12 @@ impl fmt::Display for RehearsalRule {
             "adapters: the recipe's kind and targets, rank {least_rank} to {most_rank}, the same alpha ÷ rank"
         )?;
         writeln!(out, "lengths: native × 1, 2, 4, … up to the longest that the recipe trains")?;
-        writeln!(out, "steps: {steps} per length, {last_steps} at the longest, of {tokens} tokens or one sequence")?;
-        write!(out, "lr: {:?} for all weights, {:?} for adapters, {warmup} warm-up steps", self.lr_full, self.lr_lora)
+        writeln!(out, "steps: {first_steps} at the native length, then {steps} per length, {last_steps} at the longest, of {tokens} tokens or one sequence")?;
+        write!(
+            out,
+            "lr: {:?} for all weights, {:?} for adapters, times {lr_decay} from length to length; {warmup} warm-up steps",
+            self.lr_full, self.lr_lora
+        )
     }
 }
 
@@ -223,10 +233,14 @@ impl Toy<'_> {
         let lengths = self.lengths();
         let count = lengths.len();
         let stage = |(index, length): (usize, usize)| StagePlan {
-            steps: if index + 1 == count { self.rule.last_steps } else { self.rule.steps },
+            steps: match index {
+                0 if count > 1 => self.rule.first_steps,
+                last if last + 1 == count => self.rule.last_steps,
+                _ => self.rule.steps,
+            },
             length,
             batch: (self.rule.tokens / length).max(1),
-            lr: if self.plan.adapt == AdaptPlan::Full { self.rule.lr_full } else { self.rule.lr_lora },
+            lr: self.lr() * self.rule.lr_decay.powi(index as i32),
             warmup: if index == 0 { self.rule.warmup } else { 0 },
             schedule: if index + 1 == count { last.schedule } else { Schedule::Constant },
             seed: last.seed.wrapping_add(index as u64),
@@ -234,6 +248,10 @@ impl Toy<'_> {
             ..last.clone()
         };
         lengths.into_iter().enumerate().map(stage).collect()
+    }
+
+    fn lr(&self) -> f64 {
+        if self.plan.adapt == AdaptPlan::Full { self.rule.lr_full } else { self.rule.lr_lora }
     }
 
     fn lengths(&self) -> Vec<usize> {

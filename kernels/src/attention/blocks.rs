@@ -39,7 +39,7 @@ impl QueryBlock {
                 }
             }
         }
-        QueryBlock { queries, spans: union(seen), common }
+        QueryBlock { queries, spans: QueryBlock::union(seen), common }
     }
 
     /// The longest part of a range of keys that every query sees, empty at the range's start where there is none.
@@ -49,11 +49,14 @@ impl QueryBlock {
         parts.max_by_key(|r| r.len()).unwrap_or(keys.start..keys.start)
     }
 
-    /// The parts of the spans inside a range of keys, cut into tiles of at most `size`.
+    /// The parts of the spans inside a range of keys, cut into tiles of nearly equal length, at most `size`, which is a
+    /// multiple of 8: the last one is never a splinter.
     pub(crate) fn tiles(&self, within: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> + '_ {
         self.spans.iter().flat_map(move |span| {
             let (from, to) = (span.start.max(within.start), span.end.min(within.end));
-            (from..to.max(from)).step_by(size).map(move |at| at..to.min(at + size))
+            let len = to.saturating_sub(from);
+            let step = len.div_ceil(len.div_ceil(size).max(1)).next_multiple_of(8);
+            (from..to.max(from)).step_by(step.max(1)).map(move |at| at..to.min(at + step))
         })
     }
 
@@ -61,17 +64,17 @@ impl QueryBlock {
     pub(crate) fn touches(&self, keys: &Range<usize>) -> bool {
         self.spans.iter().any(|span| span.start < keys.end && keys.start < span.end)
     }
-}
 
-/// The same keys in ascending, disjoint ranges.
-fn union(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    ranges.sort_by_key(|r| r.start);
-    let mut merged: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut().filter(|last| range.start <= last.end) {
-            Some(last) => last.end = last.end.max(range.end),
-            None => merged.push(range),
+    /// The same keys in ascending, disjoint ranges.
+    pub(crate) fn union(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+        ranges.sort_by_key(|r| r.start);
+        let mut merged: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match merged.last_mut().filter(|last| range.start <= last.end) {
+                Some(last) => last.end = last.end.max(range.end),
+                None => merged.push(range),
+            }
         }
+        merged
     }
-    merged
 }

@@ -190,7 +190,7 @@ unsafe fn product_body<V: Vector, const R: usize, const N: usize>(p: &mut Produc
     }
 }
 
-/// All rows of one panel of columns, `R` at a time, the rest by fours and ones.
+/// All rows of one panel of columns, `R ≤ 8` at a time, then the rest.
 #[inline(always)]
 unsafe fn column_panel<V: Vector, const R: usize, const N: usize>(p: &mut Product, col: usize) {
     let mut row = 0;
@@ -200,13 +200,15 @@ unsafe fn column_panel<V: Vector, const R: usize, const N: usize>(p: &mut Produc
             tile::<V, R, N>(p, row, col);
             row += R;
         }
-        while row + 4 <= p.rows {
-            tile::<V, 4, N>(p, row, col);
-            row += 4;
-        }
-        while row < p.rows {
-            tile::<V, 1, N>(p, row, col);
-            row += 1;
+        match p.rows - row {
+            0 => {}
+            1 => tile::<V, 1, N>(p, row, col),
+            2 => tile::<V, 2, N>(p, row, col),
+            3 => tile::<V, 3, N>(p, row, col),
+            4 => tile::<V, 4, N>(p, row, col),
+            5 => tile::<V, 5, N>(p, row, col),
+            6 => tile::<V, 6, N>(p, row, col),
+            _ => tile::<V, 7, N>(p, row, col),
         }
     }
 }

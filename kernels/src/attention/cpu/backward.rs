@@ -17,9 +17,12 @@ use std::ops::Range;
 const LANES: usize = 32;
 /// Keys of a tile.
 const KEYS: usize = 64;
-/// Chunks per sequence at most, and rows per chunk at least.
-const MAX_CHUNKS: usize = 16;
+/// A sequence is cut into about this many chunks, so that there is work for many threads,
+const CHUNKS: usize = 16;
+/// of at least this many rows, or packing them costs too much,
 const MIN_CHUNK: usize = 256;
+/// and of at most this many values, or keys, values and their gradients leave the cache.
+const CHUNK_VALUES: usize = 1 << 15;
 
 /// What the forward pass left, and the gradient that comes in.
 struct Upstream<'a> {
@@ -77,7 +80,8 @@ struct Pair<'a> {
 /// The rounds, each a list of pairs that share no chunk; pairs that see nothing of each other are left out.
 fn rounds<'a>(shape: &Shape, blocks: &'a [QueryBlock]) -> Vec<Vec<Pair<'a>>> {
     let longest = shape.queries.max(shape.keys);
-    let chunk = longest.div_ceil(MAX_CHUNKS).next_multiple_of(KEYS).max(MIN_CHUNK);
+    let most = (CHUNK_VALUES / shape.head_dim.max(1)).max(MIN_CHUNK);
+    let chunk = longest.div_ceil(CHUNKS).clamp(MIN_CHUNK, most).next_multiple_of(KEYS);
     let count = longest.div_ceil(chunk);
     let pair = |key_chunk: usize, round: usize| {
         let keys = key_chunk * chunk..shape.keys.min((key_chunk + 1) * chunk);
