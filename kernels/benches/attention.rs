@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::{gemm_ceiling, fastest, numbers};
+use harness::{fastest, gemm_ceiling, numbers};
 use kernels::attention::{Mask, Pattern, Shape, backward, forward};
 use std::hint::black_box;
 
@@ -17,7 +17,10 @@ struct Case {
 fn main() {
     let ceiling = gemm_ceiling();
     println!("{} threads, gemm ceiling {ceiling:.1} GFLOP/s", rayon::current_num_threads());
-    println!("{:34} {:>9} {:>9} {:>6} {:>9} {:>9} {:>6}", "case", "fwd ms", "GFLOP/s", "share", "bwd ms", "GFLOP/s", "share");
+    println!(
+        "{:34} {:>9} {:>9} {:>6} {:>9} {:>9} {:>6}",
+        "case", "fwd ms", "GFLOP/s", "share", "bwd ms", "GFLOP/s", "share"
+    );
     let lengths: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     for tokens in if lengths.is_empty() { vec![256, 2048, 8192] } else { lengths } {
         cases(tokens).iter().for_each(|case| run(case, ceiling));

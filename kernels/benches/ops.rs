@@ -47,9 +47,17 @@ impl Table {
     }
 
     fn linear(&self) {
-        for (rows, inputs, outputs) in
-            [(4096, 128, 128), (4096, 128, 352), (4096, 352, 128), (4096, 128, 512), (2048, 576, 1536), (1, 576, 1536), (1, 576, 49152), (1, 128, 512), (4, 576, 1536)]
-        {
+        for (rows, inputs, outputs) in [
+            (4096, 128, 128),
+            (4096, 128, 352),
+            (4096, 352, 128),
+            (4096, 128, 512),
+            (2048, 576, 1536),
+            (1, 576, 1536),
+            (1, 576, 49152),
+            (1, 128, 512),
+            (4, 576, 1536),
+        ] {
             let dims = Dims { rows, inputs, outputs };
             let (x, w) = (numbers(1, rows * inputs), numbers(2, outputs * inputs));
             let (mut y, mut dx, mut dw) = (vec![0.0; rows * outputs], vec![0.0; x.len()], vec![0.0; w.len()]);
@@ -119,15 +127,8 @@ impl Table {
         const LEN: usize = 16 << 20;
         let (mut param, grad) = (numbers(1, LEN), numbers(2, LEN));
         let (mut m, mut v) = (vec![0.0; LEN], vec![0.0; LEN]);
-        let hyper = adamw::Hyper {
-            lr: 1e-3,
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            weight_decay: 0.1,
-            step: 10,
-            grad_scale: 1.0,
-        };
+        let hyper =
+            adamw::Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 10, grad_scale: 1.0 };
         self.line("adamw", Work::Bytes(LEN * 28), || adamw::step(&hyper, black_box(&mut param), &grad, &mut m, &mut v));
         self.line("sum of squares", Work::Bytes(LEN * 4), || {
             black_box(reduce::sum_of_squares(&grad));

@@ -54,7 +54,7 @@ impl RehearsalRule {
         least_rank: 8,
         most_rank: 32,
         first_steps: 150,
-        steps: 40,
+        steps: 80,
         last_steps: 40,
         tokens: 4096,
         lr_full: 1e-3,

@@ -24,7 +24,7 @@ impl Text {
         let open = |plan: &[SourcePlan]| Corpus::open(plan, Arc::clone(encoder), cache, &mut |_| {});
         let prose = match own {
             Some(path) => open(&whole(SourceKind::Text { glob: path.display().to_string().into() }))?,
-            None => Corpus::chronicle(Arc::clone(encoder), Density::Dense),
+            None => Corpus::chronicle(Arc::clone(encoder), Density::Distant),
         };
         let share: f64 = data.iter().filter(|source| source.kind == SourceKind::Passkey).map(|source| source.share).sum();
         let exams = if share > 0.0 { Some(open(&whole(SourceKind::Passkey))?) } else { None };

@@ -1,5 +1,7 @@
 //! Clocking, and the ceilings the kernels are held against, measured in the same run.
 
+#![allow(dead_code, reason = "each bench uses its part")]
+
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -46,7 +48,10 @@ pub(crate) fn copy_ceiling() -> f64 {
     const LEN: usize = 64 << 20;
     let (from, mut to) = (numbers(1, LEN), vec![0.0f32; LEN]);
     let seconds = fastest(|| {
-        black_box(&mut to).par_chunks_mut(1 << 16).zip(from.par_chunks(1 << 16)).for_each(|(to, from)| to.copy_from_slice(from));
+        black_box(&mut to)
+            .par_chunks_mut(1 << 16)
+            .zip(from.par_chunks(1 << 16))
+            .for_each(|(to, from)| to.copy_from_slice(from));
     });
     (LEN * 8) as f64 / seconds / 1e9
 }

@@ -32,7 +32,9 @@ mod tests {
     fn two_halves_make_the_whole() {
         let (keys, heads, kv_heads, head_dim) = (37, 2, 1, 16);
         let numbers = |seed: u32, len: usize| -> Vec<f32> {
-            (0..len as u32).map(|i| (i.wrapping_mul(2654435761).wrapping_add(seed * 40503) % 1009) as f32 / 504.0 - 1.0).collect()
+            (0..len as u32)
+                .map(|i| (i.wrapping_mul(2654435761).wrapping_add(seed * 40503) % 1009) as f32 / 504.0 - 1.0)
+                .collect()
         };
         let (q, k) = (numbers(1, 5 * heads * head_dim), numbers(2, keys * head_dim));
         let v = numbers(3, keys * head_dim);

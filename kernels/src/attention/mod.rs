@@ -5,8 +5,8 @@
 
 mod blocks;
 pub(crate) mod cpu;
-mod merge;
 mod mask;
+mod merge;
 #[cfg(test)]
 pub(crate) mod reference;
 

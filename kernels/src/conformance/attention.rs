@@ -41,7 +41,18 @@ impl Case {
         let (mut dq, mut dk, mut dv) =
             (vec![f32::NAN; self.q.len()], vec![f32::NAN; self.k.len()], vec![f32::NAN; self.v.len()]);
         cpu::backward(
-            isa, &self.shape, mask, self.scale, &self.q, &self.k, &self.v, out, lse, &self.dout, &mut dq, &mut dk,
+            isa,
+            &self.shape,
+            mask,
+            self.scale,
+            &self.q,
+            &self.k,
+            &self.v,
+            out,
+            lse,
+            &self.dout,
+            &mut dq,
+            &mut dk,
             &mut dv,
         );
         [dq, dk, dv]
@@ -195,6 +206,17 @@ pub(crate) fn long(isa: Isa) {
     case.check(isa, &square(Pattern::Window { window: 100, sink: 4 }, &starts(1100, &[700])));
 }
 
+/// A NaN among the inputs a query uses reaches its results, few queries or many, and no other query's.
+pub(crate) fn not_a_number(isa: Isa) {
+    for queries in [3, 70] {
+        let mut case = Case::new(18, queries, queries, 2, 1, 16);
+        case.q[2 * 16] = f32::NAN; // query 1, head 0
+        let (out, lse) = case.forward(isa, &square(Pattern::Full, &vec![0; queries]));
+        assert!(out[32..48].iter().all(|o| o.is_nan()) && lse[2].is_nan(), "{}", label(isa, "NaN query"));
+        assert!(out[..32].iter().chain(&out[48..]).all(|o| o.is_finite()), "{}", label(isa, "others"));
+    }
+}
+
 /// The number of threads changes no bit.
 pub(crate) fn threads(isa: Isa) {
     let case = Case::new(16, 700, 700, 6, 3, 32);
@@ -221,8 +243,7 @@ fn reference_gradients_are_those_of_its_forward() {
         let (out, _) = reference::forward(&case.shape, &mask, 0.5, [&inputs[0], &inputs[1], &inputs[2]]);
         out.iter().zip(&dout).map(|(o, d)| o * d).sum()
     };
-    let gradients =
-        reference::backward(&case.shape, &mask, 0.5, [&inputs[0], &inputs[1], &inputs[2], &dout]);
+    let gradients = reference::backward(&case.shape, &mask, 0.5, [&inputs[0], &inputs[1], &inputs[2], &dout]);
     for which in 0..3 {
         for i in 0..inputs[which].len() {
             let (value, step) = (inputs[which][i], 1e-5);

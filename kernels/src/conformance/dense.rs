@@ -88,12 +88,8 @@ impl Loss {
     fn run(&self, isa: Isa, chunk: usize, grad_scale: f32) -> (Vec<f32>, Vec<u32>, Vec<f32>, Vec<f32>) {
         let (mut nll, mut predictions) = (vec![f32::NAN; self.targets.len()], vec![u32::MAX; self.targets.len()]);
         let (mut dx, mut dw) = (vec![f32::NAN; self.x.len()], vec![1.0; self.w.len()]);
-        let output = Output {
-            nll: &mut nll,
-            predictions: Some(&mut predictions),
-            dx: Some(&mut dx),
-            dw: Some(&mut dw),
-        };
+        let output =
+            Output { nll: &mut nll, predictions: Some(&mut predictions), dx: Some(&mut dx), dw: Some(&mut dw) };
         cross_entropy::cpu::run(isa, &self.job(chunk, grad_scale), output);
         (nll, predictions, dx, dw)
     }
@@ -109,8 +105,7 @@ pub(crate) fn cross_entropy(isa: Isa) {
     for (tokens, hidden, vocab, chunk) in [(1, 8, 1, 1), (1, 16, 50, 64), (37, 24, 97, 10), (70, 32, 513, 33)] {
         let loss = Loss::new(tokens, hidden, vocab);
         let (nll, predictions, dx, dw) = loss.run(isa, chunk, 1.0);
-        let exact =
-            cross_entropy::reference::run::<f64>(hidden, vocab, &cast(&loss.x), &cast(&loss.w), &loss.targets);
+        let exact = cross_entropy::reference::run::<f64>(hidden, vocab, &cast(&loss.x), &cast(&loss.w), &loss.targets);
         let plain = cross_entropy::reference::run::<f32>(hidden, vocab, &loss.x, &loss.w, &loss.targets);
         let what = |part: &str| label(isa, &format!("{part} of {tokens}×{hidden}×{vocab}"));
         close(&what("nll"), &nll, &plain.nll, &exact.nll, 2.0);

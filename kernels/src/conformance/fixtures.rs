@@ -29,8 +29,7 @@ pub(crate) fn adamw_steps(isa: Isa) {
         assert!((norm - expected_norm).abs() < 1e-6 * norm, "norm {norm}, PyTorch {expected_norm}");
         // clip_grad_norm_: max_norm / (norm + 1e-6), at most 1
         let grad_scale = (1.0 / (norm + 1e-6)).min(1.0);
-        let hyper =
-            adamw::Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, grad_scale };
+        let hyper = adamw::Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, grad_scale };
         adamw::cpu::step(isa, &hyper, &mut param, &grad, &mut m, &mut v);
         for (got, expected) in param.iter().zip(floats(&file, &format!("param{step}"))) {
             let bound = 2.0 * f32::EPSILON * expected.abs().max(0.02) * step as f32;

@@ -20,7 +20,7 @@ macro_rules! conformance {
     ($name:ident, $isa:expr) => {
         mod $name {
             $crate::conformance::cases! { $isa;
-                attention: shapes, patterns, documents, offsets, pieces_merge, long, threads;
+                attention: shapes, patterns, documents, offsets, pieces_merge, long, not_a_number, threads;
                 dense: linear, linear_threads, cross_entropy, cross_entropy_threads;
                 rows: rms_norm, rope, swiglu, embedding, adamw, sum_of_squares, exponential, threads;
                 fixtures: adamw_steps, nf4_codes, nf4_any_length;
@@ -96,7 +96,10 @@ pub(crate) fn close_sum(what: &str, fast: &[f32], plain: &[f32], exact: &[f64], 
         let same_kind = f.is_finite() == e.is_finite() && (f.is_finite() || f64::from(f) == e);
         assert!(same_kind, "{what}[{i}]: got {f}, expected {e}");
     }
-    let (got, allowed) = (rms_error(fast, exact), factor * rms_error(plain, exact) + rms(exact) * 2f64.powi(-24) + terms * 2f64.powi(-22));
+    let (got, allowed) = (
+        rms_error(fast, exact),
+        factor * rms_error(plain, exact) + rms(exact) * 2f64.powi(-24) + terms * 2f64.powi(-22),
+    );
     assert!(got <= allowed, "{what}: error {got:.3e}, allowed {allowed:.3e}");
 }
 

@@ -30,7 +30,7 @@ fn width(tokens: &[u32], table: &[f32], x_len: usize) -> usize {
     }
     let hidden = x_len / tokens.len();
     expect_len("x", x_len, hidden * tokens.len());
-    let vocab = if hidden == 0 { 0 } else { table.len() / hidden };
+    let vocab = table.len().checked_div(hidden).unwrap_or(0);
     let largest = tokens.iter().copied().max().unwrap_or(0) as usize;
     assert!(hidden == 0 || largest < vocab, "kernels: token {largest} is not in a table of {vocab} rows");
     hidden

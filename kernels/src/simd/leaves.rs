@@ -28,7 +28,7 @@ pub(crate) struct Product<'a> {
 pub(crate) struct Leaves {
     product: unsafe fn(&mut Product),
     softmax: unsafe fn(&mut [f32], usize, Lanes<'_>),
-    gradient: unsafe fn(&mut [f32], &mut [f32], usize, &[f32], &[f32]),
+    gradient: unsafe fn([&mut [f32]; 2], usize, [&[f32]; 2]),
     hide: unsafe fn(&mut [f32], usize, usize, &Bounds),
     transpose: unsafe fn(&[f32], usize, &mut [f32], usize),
 }
@@ -94,7 +94,7 @@ impl Leaves {
         assert!(width.is_multiple_of(WIDTH) && width <= stride && scores.len() % stride == width % stride);
         assert!(delta.len() == width && dp.len() == scores.len());
         // SAFETY: available by `Leaves::of`; every row of both tiles holds `width` values by the assertions.
-        unsafe { (self.gradient)(scores, dp, stride, lse, delta) }
+        unsafe { (self.gradient)([scores, dp], stride, [lse, delta]) }
     }
 
     /// Sets to −∞ the scores of a tile `[keys, lanes]` outside both ranges of their lane; the tile's first key is
@@ -147,9 +147,9 @@ macro_rules! leaves {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn gradient(scores: &mut [f32], dp: &mut [f32], stride: usize, lse: &[f32], delta: &[f32]) {
+            unsafe fn gradient(tiles: [&mut [f32]; 2], stride: usize, lanes: [&[f32]; 2]) {
                 // SAFETY: this function's callers uphold the same contract.
-                unsafe { gradient_body::<$vector>(scores, dp, stride, lse, delta) }
+                unsafe { gradient_body::<$vector>(tiles, stride, lanes) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -283,7 +283,7 @@ unsafe fn softmax_body<V: Vector>(tile: &mut [f32], stride: usize, lanes: Lanes)
 
 /// See [`Leaves::gradient`].
 #[inline(always)]
-unsafe fn gradient_body<V: Vector>(scores: &mut [f32], dp: &mut [f32], stride: usize, lse: &[f32], delta: &[f32]) {
+unsafe fn gradient_body<V: Vector>([scores, dp]: [&mut [f32]; 2], stride: usize, [lse, delta]: [&[f32]; 2]) {
     let keys = scores.len().div_ceil(stride);
     // SAFETY: the caller checked that every row holds all lanes.
     unsafe {

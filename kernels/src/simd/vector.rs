@@ -143,9 +143,7 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-        Portable(std::array::from_fn(|i| {
-            Self::fused(self.0[i], factor.0[i], addend.0[i])
-        }))
+        Portable(std::array::from_fn(|i| Self::fused(self.0[i], factor.0[i], addend.0[i])))
     }
 
     #[inline(always)]

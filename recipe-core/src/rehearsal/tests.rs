@@ -116,8 +116,10 @@ fn adapters_keep_their_kind_and_scaling() {
         panic!("{:?}", toy.adapt)
     };
     assert_eq!(**targets, [crate::recipe::Target::V]);
-    assert!(toy.stages.iter().all(|stage| stage.lr == RehearsalRule::STANDARD.lr_lora));
-    assert!(rehearsed(|r| r.adapt = None).stages.iter().all(|stage| stage.lr == RehearsalRule::STANDARD.lr_full));
+    let rule = RehearsalRule::STANDARD;
+    assert_eq!(toy.stages[0].lr, rule.lr_lora);
+    assert!(toy.stages.windows(2).all(|pair| (pair[1].lr / pair[0].lr - rule.lr_decay).abs() < 1e-12));
+    assert_eq!(rehearsed(|r| r.adapt = None).stages[0].lr, rule.lr_full);
 }
 
 #[test]

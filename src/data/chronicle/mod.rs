@@ -55,6 +55,9 @@ pub enum Density {
     Ledger,
     /// Nearly every sentence states or recalls something: how a small model first learns to look back.
     Dense,
+    /// As dense, and most of what was said rests for hundreds or thousands of tokens before it comes back: what a model reads
+    /// when its window is being extended.
+    Distant,
     /// Three sentences in ten are filler or only mention someone.
     Standard,
 }
@@ -63,8 +66,18 @@ impl Density {
     /// Percent of sentences that are filler, and that only mention someone.
     fn percent(self) -> (usize, usize) {
         match self {
-            Self::Ledger | Self::Dense => (5, 10),
+            Self::Ledger | Self::Dense | Self::Distant => (5, 10),
             Self::Standard => (20, 10),
+        }
+    }
+}
+
+impl Density {
+    /// Percent of facts that rest after they were said.
+    fn resting(self) -> usize {
+        match self {
+            Self::Distant => 75,
+            Self::Ledger | Self::Dense | Self::Standard => 15,
         }
     }
 }
@@ -96,7 +109,7 @@ pub struct Recall {
 pub fn document(encoder: &Encoder, seed: Seed, length: usize, density: Density) -> Result<Document, Error> {
     let mut document = match density {
         Density::Ledger => ledger::write(encoder, &mut seed.stream(2), length)?,
-        Density::Dense | Density::Standard => {
+        Density::Dense | Density::Distant | Density::Standard => {
             let mut writer = writer::Writer::new(encoder, seed.stream(0), density, 0);
             while writer.len() < length {
                 writer.event()?;

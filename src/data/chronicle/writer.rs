@@ -8,9 +8,6 @@ use crate::data::{Encoder, Error, Rng};
 /// The nearest distance at which something may come back, in tokens.
 const NEAREST: usize = 8;
 
-/// Percent of facts that rest after they were said.
-const RESTING: usize = 15;
-
 /// Tokens of the shortest rest.
 const SHORTEST_REST: usize = 256;
 
@@ -143,7 +140,7 @@ impl<'a> Writer<'a> {
     /// How long a fact stays unsaid. Some rest for thousands of tokens; otherwise too few would be left to come back
     /// from far away, since whatever is said again is near again.
     fn rest(&mut self) -> usize {
-        if !self.rng.chance(RESTING) {
+        if !self.rng.chance(self.density.resting()) {
             return 0;
         }
         let low = SHORTEST_REST << self.rng.below(REST_OCTAVES);

@@ -131,7 +131,8 @@ impl Task<'_> {
         let (key_len, query_len) = (pair.keys.len() * padded, LANES * padded);
         let tile = KEYS * LANES;
         let sizes = [
-            key_len, key_len, key_len, key_len, query_len, query_len, query_len, query_len, query_len, LANES, LANES, tile, tile,
+            key_len, key_len, key_len, key_len, query_len, query_len, query_len, query_len, query_len, LANES, LANES,
+            tile, tile,
         ];
         with_scratch(sizes, |[k, v, dk, dv, q, q_turned, dout, dout_turned, dq, lse, delta, scores, dp]| {
             let head = Head::new(self.inputs.shape.kv_heads, self.kv_head, dim);
@@ -163,7 +164,8 @@ impl Task<'_> {
         dp: &mut [f32],
     ) {
         let shape = self.inputs.shape;
-        let visible = Visible::<LANES>::new(self.inputs.mask, block.queries.clone(), shape.keys);
+        let query = |lane| Some(block.queries.start + lane).filter(|query| block.queries.contains(query));
+        let visible = Visible::<LANES>::new(self.inputs.mask, shape.keys, query);
         queries.dq.fill(0.0);
         for tile in block.tiles(keys.keys.clone(), KEYS) {
             let (scores, dp) = (&mut scores[..tile.len() * LANES], &mut dp[..tile.len() * LANES]);

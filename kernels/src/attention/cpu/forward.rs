@@ -3,9 +3,10 @@
 
 use super::super::blocks::QueryBlock;
 use super::packed::Packed;
+use super::running::{Rows, Running};
 use super::tile::{Head, Visible};
-use super::{Inputs, Mask, Shape};
-use crate::simd::leaves::{Lanes, Leaves, Product};
+use super::{Inputs, Mask, Shape, few};
+use crate::simd::leaves::Leaves;
 use crate::simd::scratch::with_scratch;
 use crate::simd::{Isa, SendPtr};
 use rayon::prelude::*;
@@ -33,6 +34,9 @@ pub(crate) fn forward(
     lse: &mut [f32],
 ) {
     let inputs = Inputs { shape, mask, scale, q, k, v };
+    if few::applies(shape) {
+        return few::forward(Leaves::of(isa), &inputs, out, lse);
+    }
     let blocks = QueryBlock::all(mask, shape.queries, shape.keys, LANES);
     let task = Task {
         leaves: Leaves::of(isa),
@@ -57,101 +61,54 @@ struct Task<'a> {
     lse: SendPtr,
 }
 
-/// One block on its way through the keys.
-struct Running<'a> {
-    block: &'a QueryBlock,
-    visible: Visible<LANES>,
-    /// `scale · log₂e · q`, `[padded dim, LANES]`.
-    q: &'a mut [f32],
-    max: &'a mut [f32],
-    sum: &'a mut [f32],
-    shrink: &'a mut [f32],
-    /// `[LANES, padded dim]`, to be divided by `sum`.
-    out: &'a mut [f32],
-}
-
 impl Task<'_> {
     fn run(&self, blocks: &[QueryBlock], head: usize) {
         let (count, size) = (blocks.len(), LANES * self.inputs.padded_dim());
-        with_scratch([count * size, count * size, count * 3 * LANES, KEYS * LANES], |[q, out, state, scores]| {
-            let parts = q.chunks_exact_mut(size).zip(out.chunks_exact_mut(size)).zip(state.chunks_exact_mut(3 * LANES));
-            let start = |(block, ((q, out), state))| self.start(block, head, q, out, state);
-            let mut running: Vec<Running> = blocks.iter().zip(parts).map(start).collect();
+        let lens = [count * size, count * size, count * Running::<LANES>::STATE, KEYS * LANES];
+        with_scratch(lens, |[q, out, state, scores]| {
+            let memory = q.chunks_exact_mut(size).zip(out.chunks_exact_mut(size));
+            let memory = memory.zip(state.chunks_exact_mut(Running::<LANES>::STATE));
+            let start = |(block, ((q, out), state))| (block, self.start(block, head, q, out, state));
+            let mut running: Vec<(&QueryBlock, Running<LANES>)> = blocks.iter().zip(memory).map(start).collect();
             for tile in common_tiles(blocks) {
-                for running in &mut running {
-                    for part in running.block.tiles(tile.clone(), KEYS) {
-                        self.advance(running, head, &part, scores);
+                for (block, running) in &mut running {
+                    for part in block.tiles(tile.clone(), KEYS) {
+                        let rows = self.rows(head, part.start);
+                        running.advance(self.leaves, block, &part, rows, self.inputs.shape.head_dim, scores);
                     }
                 }
             }
-            running.iter().for_each(|running| self.finish(running, head));
+            running.iter().for_each(|(block, running)| self.finish(block, running, head));
         });
     }
 
     fn start<'b>(
         &self,
-        block: &'b QueryBlock,
+        block: &QueryBlock,
         head: usize,
         q: &'b mut [f32],
         out: &'b mut [f32],
         state: &'b mut [f32],
-    ) -> Running<'b> {
+    ) -> Running<'b, LANES> {
         let (inputs, padded) = (self.inputs, self.inputs.padded_dim());
         let rows = Head::new(inputs.shape.heads, head, inputs.shape.head_dim);
         rows.copy(inputs.q, block.queries.clone(), inputs.scale * LOG2_E, padded, out);
         self.leaves.transpose(&out[..block.queries.len() * padded], padded, q, LANES);
-        out.fill(0.0);
-        let (max, rest) = state.split_at_mut(LANES);
-        let (sum, shrink) = rest.split_at_mut(LANES);
-        max.fill(f32::NEG_INFINITY);
-        sum.fill(0.0);
-        let visible = Visible::new(inputs.mask, block.queries.clone(), inputs.shape.keys);
-        Running { block, visible, q, max, sum, shrink, out }
+        let query = |lane| Some(block.queries.start + lane).filter(|query| block.queries.contains(query));
+        Running::new(Visible::new(inputs.mask, inputs.shape.keys, query), q, out, state)
     }
 
-    /// Takes a tile of keys and values in.
-    fn advance(&self, running: &mut Running, head: usize, tile: &Range<usize>, scores: &mut [f32]) {
-        let (kv_head, padded) = (head / self.inputs.group(), self.inputs.padded_dim());
-        let scores = &mut scores[..tile.len() * LANES];
-        self.leaves.product(Product {
-            rows: tile.len(),
-            cols: LANES,
-            depth: self.inputs.shape.head_dim,
-            a: self.keys.from(kv_head, tile.start),
-            a_strides: (self.keys.stride(), 1),
-            b: running.q,
-            b_stride: LANES,
-            c: scores,
-            c_stride: LANES,
-            add: false,
-        });
-        running.visible.hide(self.leaves, running.block, tile, scores);
-        let lanes = Lanes { max: running.max, sum: running.sum, shrink: running.shrink };
-        self.leaves.softmax(scores, LANES, lanes);
-        for (row, &shrink) in running.out.chunks_exact_mut(padded).zip(&*running.shrink) {
-            if shrink != 1.0 {
-                row.iter_mut().for_each(|o| *o *= shrink);
-            }
-        }
-        self.leaves.product(Product {
-            rows: LANES,
-            cols: padded,
-            depth: tile.len(),
-            a: scores,
-            a_strides: (1, LANES),
-            b: self.values.from(kv_head, tile.start),
-            b_stride: self.values.stride(),
-            c: running.out,
-            c_stride: padded,
-            add: true,
-        });
+    /// Keys and values from one row on.
+    fn rows(&self, head: usize, first: usize) -> (Rows<'_>, Rows<'_>) {
+        let kv_head = head / self.inputs.group();
+        (self.keys.rows(kv_head, first), self.values.rows(kv_head, first))
     }
 
     /// Divides by the sums and writes the block's rows.
-    fn finish(&self, running: &Running, head: usize) {
+    fn finish(&self, block: &QueryBlock, running: &Running<LANES>, head: usize) {
         let (shape, padded) = (self.inputs.shape, self.inputs.padded_dim());
         let rows = Head::new(shape.heads, head, shape.head_dim);
-        for (lane, query) in running.block.queries.clone().enumerate() {
+        for (lane, query) in block.queries.clone().enumerate() {
             // SAFETY: this task alone has this head of these queries.
             let to = unsafe { self.out.slice(rows.at(query), shape.head_dim) };
             // SAFETY: as above.

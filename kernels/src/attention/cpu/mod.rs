@@ -13,8 +13,10 @@
 //! some query of the block sees in part are masked.
 
 mod backward;
+mod few;
 mod forward;
 mod packed;
+mod running;
 mod tile;
 
 pub(crate) use backward::backward;

@@ -2,6 +2,7 @@
 
 use super::super::blocks::QueryBlock;
 use super::Inputs;
+use super::running::Rows;
 use super::tile::Head;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -30,19 +31,16 @@ impl<'a> Packed<'a> {
         let mut data = vec![0.0; shape.kv_heads * shape.keys * padded];
         if !data.is_empty() {
             let heads = data.par_chunks_mut(shape.keys * padded).enumerate();
-            heads.for_each(|(head, data)| copy_head(tensor, Head::new(shape.kv_heads, head, shape.head_dim), padded, &visited, data));
+            heads.for_each(|(head, data)| {
+                copy_head(tensor, Head::new(shape.kv_heads, head, shape.head_dim), padded, &visited, data)
+            });
         }
         Packed { data: Cow::Owned(data), head_step: shape.keys * padded, row_step: padded }
     }
 
-    /// The values from one row of one head on.
-    pub(super) fn from(&self, head: usize, row: usize) -> &[f32] {
-        &self.data[head * self.head_step + row * self.row_step..]
-    }
-
-    /// Values from one row to the next.
-    pub(super) fn stride(&self) -> usize {
-        self.row_step
+    /// The rows of one head from one row on.
+    pub(super) fn rows(&self, head: usize, first: usize) -> Rows<'_> {
+        Rows { values: &self.data[head * self.head_step + first * self.row_step..], stride: self.row_step }
     }
 }
 

@@ -23,6 +23,11 @@ impl Head {
         (row * self.heads + self.head) * self.dim
     }
 
+    /// Values from one row to the next.
+    pub(super) fn stride(&self) -> usize {
+        self.heads * self.dim
+    }
+
     /// The head's values in one row.
     pub(super) fn row<'a>(&self, tensor: &'a [f32], row: usize) -> &'a [f32] {
         &tensor[self.at(row)..][..self.dim]
@@ -44,14 +49,10 @@ pub(super) struct Visible<const LANES: usize> {
 }
 
 impl<const LANES: usize> Visible<LANES> {
-    /// Lanes without a query see nothing.
-    pub(super) fn new(mask: &Mask, queries: Range<usize>, keys: usize) -> Self {
-        let first = queries.start;
-        let lane = |lane: usize| match first + lane < queries.end {
-            true => mask.ranges(first + lane, keys),
-            false => [0..0, 0..0],
-        };
-        Visible { ranges: std::array::from_fn(lane) }
+    /// `query` says which query a lane holds; a lane without one sees nothing.
+    pub(super) fn new(mask: &Mask, keys: usize, query: impl Fn(usize) -> Option<usize>) -> Self {
+        let ranges = |lane| query(lane).map_or([0..0, 0..0], |query| mask.ranges(query, keys));
+        Visible { ranges: std::array::from_fn(ranges) }
     }
 
     /// Hides from a tile `[tile keys, LANES]` of scores what its queries do not see.
