@@ -131,8 +131,10 @@ fn with_tokenizer(dir: &Path) -> PathBuf {
         let path = entry.unwrap().path();
         fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
     }
-    let vocab: serde_json::Map<String, Value> =
-        (32..127_u8).map(|c| ((c as char).to_string(), json!(c - 32))).chain([("<unk>".to_owned(), json!(95))]).collect();
+    let vocab: serde_json::Map<String, Value> = (32..127_u8)
+        .map(|c| ((c as char).to_string(), json!(c - 32)))
+        .chain([("<unk>".to_owned(), json!(95))])
+        .collect();
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
@@ -177,14 +179,24 @@ fn a_killed_run_goes_on_and_its_export_can_be_read() {
     let exported = dir.path().join("exported");
     ok(&["export", "--run", &text(&out), "--out", &text(&exported)]);
     let found: Value = serde_json::from_str(&ok(&[
-        "eval", "--model", &text(&exported), "--text", &data, "--context", "64", "--documents", "2", "--json",
+        "eval",
+        "--model",
+        &text(&exported),
+        "--text",
+        &data,
+        "--context",
+        "64",
+        "--documents",
+        "2",
+        "--json",
     ]))
     .unwrap();
     let entry = &found["perplexity"][0];
     assert_eq!((&entry["context"], &entry["tokens"], &entry["bucket"]), (&json!(64), &json!(126), &json!(8)));
     assert!(entry["mean_nll"].as_f64().unwrap() < 4.0, "{entry}");
     let said: Value =
-        serde_json::from_str(&ok(&["generate", "--model", &text(&exported), "--prompt", "the quick", "--json"])).unwrap();
+        serde_json::from_str(&ok(&["generate", "--model", &text(&exported), "--prompt", "the quick", "--json"]))
+            .unwrap();
     assert!(!said["tokens"].as_array().unwrap().is_empty());
 }
 

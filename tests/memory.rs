@@ -40,7 +40,17 @@ fn lora(quantized: bool) -> Adapt {
 
 /// Wider than `tiny`, with grouped heads and an own head.
 fn other() -> Llama {
-    Llama { layers: 3, hidden: 256, heads: 8, kv_heads: 2, head_dim: 32, ffn: 640, vocab: 4000, tied: false, ..presets::named("tiny").unwrap() }
+    Llama {
+        layers: 3,
+        hidden: 256,
+        heads: 8,
+        kv_heads: 2,
+        head_dim: 32,
+        ffn: 640,
+        vocab: 4000,
+        tied: false,
+        ..presets::named("tiny").unwrap()
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@
 fn the_compile_error_is_the_compilers() {
     let readme = include_str!("../README.md");
     let expected = include_str!("ui/wall/six_mistakes.expected");
-    let shown = readme.split("<!-- error -->").nth(1).and_then(|rest| rest.split("```").nth(1)).expect("an error is shown");
+    let shown =
+        readme.split("<!-- error -->").nth(1).and_then(|rest| rest.split("```").nth(1)).expect("an error is shown");
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let shown = words(shown);
     // The first line of the expectation is the place in its own file.

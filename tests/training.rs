@@ -102,7 +102,8 @@ fn metrics_are_cut_back_to_the_checkpoint() {
     // A killed process wrote a step that no checkpoint holds, and half a line.
     let mut lines = MetricsLog::read(&log).unwrap();
     lines[2].step = 4;
-    let torn = format!("{}{}\n{{\"step\":5,", fs::read_to_string(&log).unwrap(), serde_json::to_string(&lines[2]).unwrap());
+    let torn =
+        format!("{}{}\n{{\"step\":5,", fs::read_to_string(&log).unwrap(), serde_json::to_string(&lines[2]).unwrap());
     fs::write(&log, torn).unwrap();
     run(&plan, &Noise::endless(), out.path()).unwrap();
     let steps: Vec<usize> = MetricsLog::read(&log).unwrap().iter().map(|line| line.step).collect();
@@ -157,7 +158,8 @@ fn a_loss_that_is_not_finite_stops_before_the_update() {
     let mut engine = Engine::new(Cpu::new(), &plan, &weights, 5, Mode::Train).unwrap();
     let before = engine.trained();
     let out = tempfile::tempdir().unwrap();
-    let stopped = train::run(&mut engine, &plan, &Noise::endless(), &Origin::default(), keeping(out.path()), &mut |_| {});
+    let stopped =
+        train::run(&mut engine, &plan, &Noise::endless(), &Origin::default(), keeping(out.path()), &mut |_| {});
     let Err(error @ Error::NotFinite { step: 1, first: 0, end: 2, .. }) = stopped else { panic!("{stopped:?}") };
     assert!(error.to_string().contains("Lower `lr`"), "{error}");
     assert!(same_bits(&before, &engine.trained()));

@@ -69,7 +69,19 @@ impl RehearsalRule {
 /// The rule in plain words.
 impl fmt::Display for RehearsalRule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { most_scale, block, least_rank, most_rank, first_steps, steps, last_steps, tokens, warmup, lr_decay, .. } = self;
+        let Self {
+            most_scale,
+            block,
+            least_rank,
+            most_rank,
+            first_steps,
+            steps,
+            last_steps,
+            tokens,
+            warmup,
+            lr_decay,
+            ..
+        } = self;
         writeln!(out, "scale: the recipe's target ÷ native, at most {most_scale}; blocks of {block} tokens")?;
         writeln!(out, "window ÷ native, sinks, share and place of full layers: the recipe's")?;
         writeln!(out, "rope: the recipe's law, stretched as far")?;
@@ -78,7 +90,10 @@ impl fmt::Display for RehearsalRule {
             "adapters: the recipe's kind and targets, rank {least_rank} to {most_rank}, the same alpha ÷ rank"
         )?;
         writeln!(out, "lengths: native × 1, 2, 4, … up to the longest that the recipe trains")?;
-        writeln!(out, "steps: {first_steps} at the native length, then {steps} per length, {last_steps} at the longest, of {tokens} tokens or one sequence")?;
+        writeln!(
+            out,
+            "steps: {first_steps} at the native length, then {steps} per length, {last_steps} at the longest, of {tokens} tokens or one sequence"
+        )?;
         write!(
             out,
             "lr: {:?} for all weights, {:?} for adapters, times {lr_decay} from length to length; {warmup} warm-up steps",

@@ -33,12 +33,7 @@ pub(super) fn run(plan: &Plan, args: &EvalArgs) -> Result<()> {
     if args.json { super::print_json(&found) } else { print(&found) }
 }
 
-fn perplexity(
-    engine: &mut Engine<Cpu>,
-    tokens: &[u32],
-    context: usize,
-    args: &EvalArgs,
-) -> Result<eval::Perplexity> {
+fn perplexity(engine: &mut Engine<Cpu>, tokens: &[u32], context: usize, args: &EvalArgs) -> Result<eval::Perplexity> {
     let pieces = (tokens.len() / context.max(1)).min(args.documents as usize);
     match args.stride {
         Some(stride) => {

@@ -15,8 +15,7 @@ pub(super) fn run<R: Recipe>(args: &RehearseArgs) -> Result<()> {
     let plan = R::REHEARSAL;
     let name = plan.name.to_lowercase();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{name}-rehearsal-{}", args.seed)));
-    let options =
-        Options { seed: args.seed, out, text: args.text.clone(), dfdx: args.engine == Trainer::Dfdx };
+    let options = Options { seed: args.seed, out, text: args.text.clone(), dfdx: args.engine == Trainer::Dfdx };
     if !args.json {
         println!("\n{}", RehearsalRule::STANDARD);
     }

@@ -47,10 +47,16 @@ fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpus: &impl Sequences, run: &R
     let keeping = Keeping { out: &args.out, every: args.save_every as usize, keep: args.keep as usize };
     train::run(engine, plan, corpus, &run.origin, keeping, &mut |event| match event {
         Event::Resumed(resumed) => {
-            progress.note(&format!("resuming after step {} from {}", resumed.place.total_steps, resumed.path.display()));
+            progress.note(&format!(
+                "resuming after step {} from {}",
+                resumed.place.total_steps,
+                resumed.path.display()
+            ));
             if let Some(other) = &resumed.other_cpu {
                 let this = &run.origin.cpu;
-                progress.note(&format!("that checkpoint was written with {other}, this CPU uses {this}: roundings may differ"));
+                progress.note(&format!(
+                    "that checkpoint was written with {other}, this CPU uses {this}: roundings may differ"
+                ));
             }
             progress.resume_at(resumed.place.total_steps as u64);
         }

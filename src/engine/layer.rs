@@ -125,14 +125,7 @@ impl<D: Device> Pass<'_, D> {
         self.device.attention_backward(
             self.batch,
             &self.attention_job(pattern),
-            Saved {
-                q: &acts.q,
-                k: &acts.k,
-                v: &acts.v,
-                out: &acts.attn_out,
-                lse: &acts.lse,
-                dout: &back.dattn,
-            },
+            Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: &acts.attn_out, lse: &acts.lse, dout: &back.dattn },
             Grads { dq: &mut back.dq, dk: &mut back.dk, dv: &mut back.dv },
         );
         self.device.rope(self.batch, self.model.heads, &mut back.dq, Direction::Backward);

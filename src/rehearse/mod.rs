@@ -88,14 +88,26 @@ pub enum Progress<'a> {
 ///
 /// # Errors
 /// See [`Error`].
-pub fn run<M: TypedModel>(plan: &Plan, options: &Options, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Outcome, Error> {
+pub fn run<M: TypedModel>(
+    plan: &Plan,
+    options: &Options,
+    watch: &mut dyn FnMut(Progress<'_>),
+) -> Result<Outcome, Error> {
     let started = Instant::now();
     let base = Base::embedded()?;
     let encoder = Arc::new(base.encoder()?);
     let plan = seeded(plan, options.seed);
     clear(&options.out)?;
     let text = Text::new(&encoder, &plan.data, options.text.as_deref(), &options.out.join("cache"))?;
-    let mut at = Rehearsal { plan: &plan, base: &base, encoder: &encoder, options, rows: vec![], curves: vec![], depths: vec![] };
+    let mut at = Rehearsal {
+        plan: &plan,
+        base: &base,
+        encoder: &encoder,
+        options,
+        rows: vec![],
+        curves: vec![],
+        depths: vec![],
+    };
     let agreement = at.agreement::<M>(&text)?;
     watch(Progress::Agreed(&agreement));
     at.measure("base", &untouched(&plan), &base.weights, watch)?;
@@ -106,7 +118,17 @@ pub fn run<M: TypedModel>(plan: &Plan, options: &Options, watch: &mut dyn FnMut(
     let model = at.export(&merged)?;
     let Rehearsal { rows, curves, depths, .. } = at;
     let seconds = started.elapsed().as_secs_f64();
-    Ok(Outcome { native: base.model.context, seed: options.seed, seconds, agreement, rows, depths, curves, steps, model })
+    Ok(Outcome {
+        native: base.model.context,
+        seed: options.seed,
+        seconds,
+        agreement,
+        rows,
+        depths,
+        curves,
+        steps,
+        model,
+    })
 }
 
 struct Rehearsal<'a> {
@@ -219,7 +241,12 @@ impl Rehearsal<'_> {
     }
 }
 
-fn typed_step<M: TypedModel>(typed: &mut M, stage: &StagePlan, place: &Place, text: &Text) -> Result<StepMetrics, Error> {
+fn typed_step<M: TypedModel>(
+    typed: &mut M,
+    stage: &StagePlan,
+    place: &Place,
+    text: &Text,
+) -> Result<StepMetrics, Error> {
     let started = Instant::now();
     let first = (place.step * stage.batch) as u64;
     let sequences = (first..first + stage.batch as u64).map(|index| text.sequence(stage, index));
@@ -244,7 +271,8 @@ fn typed_step<M: TypedModel>(typed: &mut M, stage: &StagePlan, place: &Place, te
 
 /// The plan with its data order moved to another seed.
 fn seeded(plan: &Plan, seed: u64) -> Plan {
-    let stages = plan.stages.iter().map(|stage| StagePlan { seed: stage.seed.wrapping_add(1000 * seed), ..stage.clone() });
+    let stages =
+        plan.stages.iter().map(|stage| StagePlan { seed: stage.seed.wrapping_add(1000 * seed), ..stage.clone() });
     Plan { stages: stages.collect(), ..plan.clone() }
 }
 

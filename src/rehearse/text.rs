@@ -19,14 +19,20 @@ pub(super) struct Text {
 
 impl Text {
     /// Chronicles, or the file at `own`; `data` says how large a share of passkey exams there is.
-    pub(super) fn new(encoder: &Arc<Encoder>, data: &[SourcePlan], own: Option<&Path>, cache: &Path) -> Result<Self, Error> {
+    pub(super) fn new(
+        encoder: &Arc<Encoder>,
+        data: &[SourcePlan],
+        own: Option<&Path>,
+        cache: &Path,
+    ) -> Result<Self, Error> {
         let whole = |kind| [SourcePlan { kind, share: 1.0 }];
         let open = |plan: &[SourcePlan]| Corpus::open(plan, Arc::clone(encoder), cache, &mut |_| {});
         let prose = match own {
             Some(path) => open(&whole(SourceKind::Text { glob: path.display().to_string().into() }))?,
             None => Corpus::chronicle(Arc::clone(encoder), Density::Distant),
         };
-        let share: f64 = data.iter().filter(|source| source.kind == SourceKind::Passkey).map(|source| source.share).sum();
+        let share: f64 =
+            data.iter().filter(|source| source.kind == SourceKind::Passkey).map(|source| source.share).sum();
         let exams = if share > 0.0 { Some(open(&whole(SourceKind::Passkey))?) } else { None };
         Ok(Self { prose, exams, share })
     }

@@ -126,8 +126,11 @@ pub struct Resumed {
 impl Origin {
     /// Vector instructions may differ, at the price of other roundings; nothing else may.
     fn same_run(&self, now: &Self, path: &Path) -> Result<(), Error> {
-        let pairs =
-            [("a plan", &self.plan, &now.plan), ("a base model", &self.base, &now.base), ("text", &self.data, &now.data)];
+        let pairs = [
+            ("a plan", &self.plan, &now.plan),
+            ("a base model", &self.base, &now.base),
+            ("text", &self.data, &now.data),
+        ];
         match pairs.into_iter().find(|(_, got, expected)| got != expected) {
             None => Ok(()),
             Some((what, got, expected)) => {

@@ -64,7 +64,9 @@ pub enum Error {
         reason: std::io::Error,
     },
     /// A recipe that does not train.
-    #[error("the recipe `{recipe}` has no `train: […]`; add a stage such as `extend(steps = 100, length = 8K, lr = 2e-5)`")]
+    #[error(
+        "the recipe `{recipe}` has no `train: […]`; add a stage such as `extend(steps = 100, length = 8K, lr = 2e-5)`"
+    )]
     NothingToTrain {
         /// Its name.
         recipe: String,

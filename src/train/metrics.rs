@@ -44,11 +44,8 @@ impl MetricsLog {
     /// When the file cannot be read or written.
     pub fn open(out: &Path, steps: usize) -> Result<Self, Error> {
         let path = out.join("metrics.jsonl");
-        let kept: String = Self::read(&path)?
-            .into_iter()
-            .filter(|line| line.step <= steps)
-            .map(|line| to_line(&line))
-            .collect();
+        let kept: String =
+            Self::read(&path)?.into_iter().filter(|line| line.step <= steps).map(|line| to_line(&line)).collect();
         crate::hub::save_bytes(&path, kept.as_bytes())?;
         let file = OpenOptions::new().append(true).open(&path).map_err(Error::file(&path))?;
         Ok(Self { path, file })

@@ -31,7 +31,13 @@ impl Run {
     ///
     /// # Errors
     /// When the model's path cannot be made absolute.
-    pub fn new(plan: &Plan, model: &Path, checkpoint: &Checkpoint, data: &[SourcePlan], corpus: &Corpus) -> Result<Self, Error> {
+    pub fn new(
+        plan: &Plan,
+        model: &Path,
+        checkpoint: &Checkpoint,
+        data: &[SourcePlan],
+        corpus: &Corpus,
+    ) -> Result<Self, Error> {
         let model = fs::canonicalize(model).map_err(Error::file(model))?;
         let origin = Origin {
             plan: digest_of(plan),
@@ -58,7 +64,8 @@ impl Run {
     pub fn read(out: &Path) -> Result<Self, Error> {
         let path = out.join(FILE);
         let text = fs::read_to_string(&path).map_err(Error::file(&path))?;
-        serde_json::from_str(&text).map_err(|error| Error::Damaged { path, reason: format!("it is malformed: {error}") })
+        serde_json::from_str(&text)
+            .map_err(|error| Error::Damaged { path, reason: format!("it is malformed: {error}") })
     }
 }
 

@@ -58,11 +58,14 @@ impl Case {
         [dq, dk, dv]
     }
 
-    /// Size of the two terms whose difference `dq` and `dk` are made of, `p · dp` and `p · delta`: with one visible key
-    /// they cancel exactly in the naive order of additions, and to some roundings in any other.
-    fn cancelled(&self) -> f64 {
+    /// Sizes of the terms that `dq`, `dk` and `dv` are sums and differences of. `p · dp` and `p · delta` cancel exactly
+    /// where one key is visible and all is added up in the naive order, and to some roundings in any other order; and `p`
+    /// comes out of the stored log-sum-exp, with its rounding. A key collects from every query head of its group.
+    fn terms(&self) -> [f64; 3] {
         let rms = |v: &[f32]| super::rms(&cast::<f64>(v));
-        rms(&self.dout) * rms(&self.v) * rms(&self.k).max(rms(&self.q))
+        let group = (self.shape.heads / self.shape.kv_heads) as f64;
+        let difference = rms(&self.dout) * rms(&self.v) * rms(&self.k).max(rms(&self.q));
+        [difference, group * difference, group * rms(&self.dout)]
     }
 
     fn check(&self, isa: Isa, mask: &Mask) {
@@ -80,10 +83,7 @@ impl Case {
         let exact = reference::backward(&self.shape, mask, scale, [q, k, v, dout]);
         let plain = reference::backward(&self.shape, mask, self.scale, [&self.q, &self.k, &self.v, &self.dout]);
         for (i, name) in ["dq", "dk", "dv"].into_iter().enumerate() {
-            // A key collects its differences from every query head of its group.
-            let group = (self.shape.heads / self.shape.kv_heads) as f64;
-            let sums = [1.0, group, 0.0][i] * self.cancelled();
-            close_sum(&what(name), &fast[i], &plain[i], &exact[i], 3.0, sums);
+            close_sum(&what(name), &fast[i], &plain[i], &exact[i], 3.0, self.terms()[i]);
         }
     }
 }
@@ -229,6 +229,13 @@ pub(crate) fn threads(isa: Isa) {
             [out, lse].into_iter().chain(gradients).flatten().collect()
         });
     }
+    // One query against keys that are cut into pieces.
+    let case = Case::new(19, 1, 3000, 4, 2, 32);
+    same_bits_on_any_threads(&label(isa, "decoding"), || {
+        let mask = Mask { pattern: Pattern::Full, query_row: 2999, key_row: 0, starts: &[7] };
+        let (out, lse) = case.forward(isa, &mask);
+        [out, lse].concat()
+    });
 }
 
 /// The reference's gradients against central differences of its own forward pass, in `f64`.

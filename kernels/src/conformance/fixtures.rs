@@ -1,11 +1,13 @@
 //! Numbers computed by PyTorch and bitsandbytes.
 
 use super::label;
+use crate::attention::{Mask, Pattern};
 use crate::simd::Isa;
 use crate::{adamw, nf4};
 use safetensors::SafeTensors;
 
 const ADAMW: &[u8] = include_bytes!("../../tests/fixtures/adamw.safetensors");
+const MASKS: &[u8] = include_bytes!("../../tests/fixtures/masks.safetensors");
 const NF4: &[u8] = include_bytes!("../../tests/fixtures/nf4.safetensors");
 
 fn floats(file: &SafeTensors, name: &str) -> Vec<f32> {
@@ -55,6 +57,29 @@ pub(crate) fn nf4_codes(isa: Isa) {
         nf4::cpu::dequantize(isa, &quantized, range.start, &mut out);
         let worst = out.iter().zip(&expected[range]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst <= 1e-6, "{}: off by {worst}", label(isa, "nf4"));
+    }
+}
+
+/// Who sees whom in the masks that PyTorch's results were computed with: everything before, a window of 8 with 2 sinks,
+/// three documents.
+#[test]
+fn masks() {
+    let file = SafeTensors::deserialize(MASKS).expect("the fixture");
+    let ids = bytes(&file, "documents");
+    let document = |row: usize| ids[row * 8]; // little-endian i64, all below 256
+    let t = ids.len() / 8;
+    let one = vec![0; t];
+    let starts: Vec<usize> = (0..t).map(|i| (0..t).find(|&j| document(j) == document(i)).unwrap_or(i)).collect();
+    let mask = |pattern, starts| Mask { pattern, query_row: 0, key_row: 0, starts };
+    let full = mask(Pattern::Full, &one);
+    let window = mask(Pattern::Window { window: 8, sink: 2 }, &one);
+    let documents = mask(Pattern::Full, &starts);
+    let (full_expected, window_expected) = (bytes(&file, "full.mask"), bytes(&file, "window_sink.mask"));
+    for (i, j) in (0..t * t).map(|n| (n / t, n % t)) {
+        let expected = |mask: &[u8]| mask[i * t + j] == 1;
+        assert_eq!(full.visible(i, j), expected(&full_expected), "full, query {i}, key {j}");
+        assert_eq!(window.visible(i, j), expected(&window_expected), "window, query {i}, key {j}");
+        assert_eq!(documents.visible(i, j), j <= i && document(i) == document(j), "documents, query {i}, key {j}");
     }
 }
 

@@ -24,11 +24,14 @@ pub(crate) struct Product<'a> {
     pub(crate) add: bool,
 }
 
+/// Both tiles, their row stride, and per lane the log-sum-exp and the delta.
+type GradientLeaf = unsafe fn([&mut [f32]; 2], usize, [&[f32]; 2]);
+
 /// The inner loops of one instruction set.
 pub(crate) struct Leaves {
     product: unsafe fn(&mut Product),
     softmax: unsafe fn(&mut [f32], usize, Lanes<'_>),
-    gradient: unsafe fn([&mut [f32]; 2], usize, [&[f32]; 2]),
+    gradient: GradientLeaf,
     hide: unsafe fn(&mut [f32], usize, usize, &Bounds),
     transpose: unsafe fn(&[f32], usize, &mut [f32], usize),
 }
