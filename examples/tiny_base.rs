@@ -71,10 +71,8 @@ impl Sequences for Text {
 
 fn main() -> Result<()> {
     let out = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "runs/tiny".to_owned()));
-    let tokenizer = Tokenizer::from_files(
-        chronicle::tokenizer_json().as_bytes(),
-        chronicle::tokenizer_config_json().as_bytes(),
-    )?;
+    let tokenizer =
+        Tokenizer::from_files(chronicle::tokenizer_json().as_bytes(), chronicle::tokenizer_config_json().as_bytes())?;
     let encoder = Arc::new(Encoder::new(tokenizer.inner().clone(), tokenizer.bos(), tokenizer.eos())?);
     let text = Text {
         ledgers: Corpus::chronicle(Arc::clone(&encoder), Density::Ledger),

@@ -12,6 +12,8 @@ struct Case {
     name: &'static str,
     shape: Shape,
     pattern: Pattern,
+    /// Tokens of a document.
+    document: usize,
 }
 
 fn main() {
@@ -30,7 +32,7 @@ fn main() {
 fn cases(tokens: usize) -> Vec<Case> {
     let shape = |heads, kv_heads, head_dim| Shape { queries: tokens, keys: tokens, heads, kv_heads, head_dim };
     let window = |window| Pattern::Window { window, sink: 4 };
-    let case = |name, shape, pattern| Case { name, shape, pattern };
+    let case = |name, shape, pattern| Case { name, shape, pattern, document: usize::MAX };
     vec![
         case("full 4×32", shape(4, 4, 32), Pattern::Full),
         case("window 256 4×32", shape(4, 4, 32), window(256)),
@@ -38,12 +40,13 @@ fn cases(tokens: usize) -> Vec<Case> {
         case("window 1024 9/3×64", shape(9, 3, 64), window(1024)),
         case("full 4×128", shape(4, 4, 128), Pattern::Full),
         case("full 4×16", shape(4, 4, 16), Pattern::Full),
+        Case { document: 256, ..case("documents of 256 4×32", shape(4, 4, 32), Pattern::Full) },
     ]
 }
 
 fn run(case: &Case, ceiling: f64) {
-    let Case { name, shape, pattern } = case;
-    let starts = vec![0; shape.queries];
+    let Case { name, shape, pattern, document } = case;
+    let starts: Vec<usize> = (0..shape.queries).map(|row| row / document * document).collect();
     let mask = Mask { pattern: *pattern, query_row: 0, key_row: 0, starts: &starts };
     let (queries, keys) = (shape.queries * shape.heads * shape.head_dim, shape.keys * shape.kv_heads * shape.head_dim);
     let (q, k, v, dout) = (numbers(1, queries), numbers(2, keys), numbers(3, keys), numbers(4, queries));

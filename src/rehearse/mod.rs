@@ -98,7 +98,7 @@ pub fn run<M: TypedModel>(
     let encoder = Arc::new(base.encoder()?);
     let plan = seeded(plan, options.seed);
     clear(&options.out)?;
-    let text = Text::new(&encoder, &plan.data, options.text.as_deref(), &options.out.join("cache"))?;
+    let text = Text::new(&encoder, &plan, options.text.as_deref(), &options.out.join("cache"))?;
     let mut at = Rehearsal {
         plan: &plan,
         base: &base,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use recipe_core::{SourceKind, SourcePlan, StagePlan};
+use recipe_core::{Plan, SourceKind, SourcePlan, StagePlan};
 
 use crate::data::chronicle::Density;
 use crate::data::{Batch, Corpus, Encoder, Error};
@@ -11,30 +11,30 @@ use crate::train::Sequences;
 
 /// Text for training.
 pub(super) struct Text {
-    prose: Corpus,
+    /// Read at the native length: dense, so that looking back is exercised while the positions are new.
+    near: Corpus,
+    /// Read at longer lengths.
+    far: Corpus,
+    native: usize,
     exams: Option<Corpus>,
     /// Share of exams, in (0, 1).
     share: f64,
 }
 
 impl Text {
-    /// Chronicles, or the file at `own`; `data` says how large a share of passkey exams there is.
-    pub(super) fn new(
-        encoder: &Arc<Encoder>,
-        data: &[SourcePlan],
-        own: Option<&Path>,
-        cache: &Path,
-    ) -> Result<Self, Error> {
+    /// Chronicles, or the file at `own`; the plan's data say how large a share of passkey exams there is.
+    pub(super) fn new(encoder: &Arc<Encoder>, plan: &Plan, own: Option<&Path>, cache: &Path) -> Result<Self, Error> {
         let whole = |kind| [SourcePlan { kind, share: 1.0 }];
-        let open = |plan: &[SourcePlan]| Corpus::open(plan, Arc::clone(encoder), cache, &mut |_| {});
-        let prose = match own {
-            Some(path) => open(&whole(SourceKind::Text { glob: path.display().to_string().into() }))?,
-            None => Corpus::chronicle(Arc::clone(encoder), Density::Distant),
+        let open = |sources: &[SourcePlan]| Corpus::open(sources, Arc::clone(encoder), cache, &mut |_| {});
+        let prose = |density| match own {
+            Some(path) => open(&whole(SourceKind::Text { glob: path.display().to_string().into() })),
+            None => Ok(Corpus::chronicle(Arc::clone(encoder), density)),
         };
+        let (near, far) = (prose(Density::Dense)?, prose(Density::Distant)?);
         let share: f64 =
-            data.iter().filter(|source| source.kind == SourceKind::Passkey).map(|source| source.share).sum();
+            plan.data.iter().filter(|source| source.kind == SourceKind::Passkey).map(|source| source.share).sum();
         let exams = if share > 0.0 { Some(open(&whole(SourceKind::Passkey))?) } else { None };
-        Ok(Self { prose, exams, share })
+        Ok(Self { near, far, native: plan.model.context, exams, share })
     }
 }
 
@@ -51,7 +51,8 @@ impl Text {
         let (before, after) = (exams(index), exams(index + 1));
         match &self.exams {
             Some(corpus) if after > before => corpus.sequence(seed, before, length),
-            _ => self.prose.sequence(seed, index - before, length),
+            _ if length <= self.native => self.near.sequence(seed, index - before, length),
+            _ => self.far.sequence(seed, index - before, length),
         }
     }
 }

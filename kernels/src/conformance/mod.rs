@@ -22,7 +22,7 @@ macro_rules! conformance {
             $crate::conformance::cases! { $isa;
                 attention: shapes, patterns, documents, offsets, pieces_merge, long, not_a_number, threads;
                 dense: linear, linear_threads, cross_entropy, cross_entropy_threads;
-                rows: rms_norm, rope, swiglu, embedding, adamw, sum_of_squares, exponential, threads;
+                rows: rms_norm, rope, swiglu, adamw, exponential, threads;
                 fixtures: adamw_steps, nf4_codes, nf4_any_length;
             }
         }
