@@ -104,7 +104,7 @@ fn bad_input_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let input = dir.path().join("in.json");
     let out = text(&dir.path().join("out.safetensors"));
-    let mut says = |content: &str| {
+    let says = |content: &str| {
         fs::write(&input, content).unwrap();
         fails(&["logits", "--model", &model(), "--tokens", &text(&input), "--out", &out])
     };
