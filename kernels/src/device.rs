@@ -161,6 +161,7 @@ pub trait Device: Sized {
     /// y = x ÷ rms(x) · weight over rows of `hidden`.
     fn rms_norm(&self, rows: usize, x: &Self::Buffer, weight: &Weight<Self>, eps: f32, y: &mut Self::Buffer);
     /// dx += and dweight +=.
+    #[allow(clippy::too_many_arguments, reason = "x, weight, dy, dx and dweight are the op's mathematics")]
     fn rms_norm_backward(
         &self,
         rows: usize,
