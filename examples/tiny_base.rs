@@ -15,9 +15,10 @@ use std::sync::Arc;
 use context_recipe::data::chronicle::{self, Density};
 use context_recipe::data::{self, Batch, Corpus, Encoder};
 use context_recipe::engine::{Engine, Mode};
+use context_recipe::eval;
 use context_recipe::hub::{self, Tokenizer, Weights};
 use context_recipe::plan::{HfConfig, Plan, Schedule, StagePlan};
-use context_recipe::report::{Progress, RunReport};
+use context_recipe::report::{self, Progress, RunReport};
 use context_recipe::train::{self, Event, Keeping, MetricsLog, Origin, Sequences};
 use context_recipe::{Cpu, Result, recipe};
 
@@ -76,7 +77,7 @@ fn main() -> Result<()> {
     let encoder = Arc::new(Encoder::new(tokenizer.inner().clone(), tokenizer.bos(), tokenizer.eos())?);
     let text = Text {
         ledgers: Corpus::chronicle(Arc::clone(&encoder), Density::Ledger),
-        chronicles: Corpus::chronicle(encoder, Density::Dense),
+        chronicles: Corpus::chronicle(Arc::clone(&encoder), Density::Dense),
     };
     let mut weights = Weights::new();
     for plan in [Middle::PLAN, TinyBase::PLAN] {
@@ -85,6 +86,14 @@ fn main() -> Result<()> {
     let options = hub::Options { tokenizer: Some(&tokenizer), ..hub::Options::default() };
     hub::write(&out.join("model"), &HfConfig::of(&TinyBase::PLAN.model), weights.views(), &options)?;
     println!("{}", out.join("model").display());
+    exams(&weights, &encoder)
+}
+
+/// Prints how well keys are recalled within the native window.
+fn exams(weights: &Weights, encoder: &Encoder) -> Result<()> {
+    let mut engine = Engine::new(Cpu::new(), &TinyBase::PLAN, weights, 0, Mode::Infer)?;
+    let scores = eval::passkey(&mut engine, encoder, TinyBase::PLAN.target, 64, 0, &mut |_| {})?;
+    print!("{}", report::passkey_table(&scores).to_text());
     Ok(())
 }
 

@@ -24,6 +24,10 @@ fn holds(model: Llama, adapt: Adapt, stage: Stage) {
     let plan: Plan = recipe.plan().unwrap();
     let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::Train).unwrap();
     train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap();
+    close(&plan, &engine);
+}
+
+fn close(plan: &Plan, engine: &Engine<Cpu>) {
     let (planned, counted) = (plan.memory(), engine.device().memory().1);
     let ratio = planned.total as f64 / counted as f64;
     assert!((ratio - 1.0).abs() <= 0.15, "planned {} ({planned}), counted {counted}: {ratio}", planned.total);
@@ -78,4 +82,14 @@ fn activations_are_kept() {
 #[test]
 fn many_sequences_are_several_passes() {
     holds(presets::named("tiny").unwrap(), lora(false), stage(256, 40, true));
+}
+
+/// A recipe without stages is scored.
+#[test]
+fn reading_in_one_pass() {
+    let plan = recipe(other()).plan().unwrap();
+    let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::Infer).unwrap();
+    let tokens = (0..plan.target).map(|index| (index % 97) as u32).collect();
+    engine.score(&Batch::sequence(tokens, &[0]).unwrap()).unwrap();
+    close(&plan, &engine);
 }

@@ -41,6 +41,7 @@ mod model;
 mod parameters;
 mod plan;
 pub mod presets;
+mod readable;
 mod recipe;
 mod rehearsal;
 mod rope;
@@ -53,13 +54,14 @@ pub use config::{ConfigError, HfConfig};
 pub use counts::Counts;
 pub use fault::{Fault, Field, Note};
 pub use flops::{Flops, StageFlops, Work};
-pub use memory::{Memory, Term, nf4_bytes, readable_bytes};
+pub use memory::{Memory, Term, nf4_bytes};
 pub use model::Llama;
 pub use parameters::{Init, Parameter};
 pub use plan::{
     AdaptPlan, Device, EvalPlan, List, Pattern, Plan, RopePlan, Scaling, Schedule, SourceKind, SourcePlan, StagePlan,
     Text,
 };
+pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{Adapt, Attention, Context, Eval, FullLayers, Place, Recipe, Rope, Source, Sparse, Stage, Target};
 pub use rehearsal::RehearsalRule;
 pub use words::nearest;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::counts::product;
 use crate::model::Llama;
 use crate::plan::{Device, Pattern, Plan, StagePlan, Text};
+use crate::readable::readable_bytes;
 use crate::recipe::Target;
 
 /// Sequences shorter than this share a micro-batch.
@@ -100,11 +101,19 @@ impl Plan {
         ])
     }
 
+    /// A text of `target` tokens is scored in one pass or generated through a cache, whichever needs more.
     fn inference_memory(&self) -> Memory {
+        let scored = self.layer_buffers(self.target, self.saved_width());
+        let one_pass = scored.saturating_add(self.rope_tables(self.target));
+        let (name, bytes) = match self.kv_cache_bytes(self.target) {
+            cache if cache > one_pass => ("KV cache", cache),
+            _ => ("layer workspace", one_pass),
+        };
         Memory::of(vec![
             ("weights", self.weights()),
             ("adapters", self.adapters()),
-            ("KV cache", self.kv_cache_bytes(self.target)),
+            (name, bytes),
+            ("logits", self.logits(self.target)),
             ("dequantized projection", self.dequantized()),
             ("reserved", self.reserved()),
         ])
@@ -174,15 +183,20 @@ impl Plan {
         product(&[self.model.layers, tokens, width]).saturating_mul(self.stored())
     }
 
-    /// The buffers that all layers share: what one layer saves where it is recomputed, the residual stream and its last
-    /// norm, the MLP's product and an adapter's middle; backward, the gradients of all these.
+    /// The buffers that all layers share in training: what one layer saves where it is recomputed, the forward pass's own,
+    /// and the gradients of all these.
     fn layer_workspace(&self, tokens: usize, recompute: bool) -> u64 {
         let Llama { hidden, ffn, .. } = self.model;
-        let rank = self.adapt.widest_rank();
         let saved = if recompute { self.saved_width() } else { 0 };
-        let forward = sum(&[times(2, hidden), ffn, rank]);
-        let backward = sum(&[times(2, hidden), ffn, self.heads_width(), rank]);
-        product(&[tokens, sum(&[saved, forward, backward])]).saturating_mul(self.stored())
+        let backward = sum(&[times(2, hidden), ffn, self.heads_width(), self.adapt.widest_rank()]);
+        self.layer_buffers(tokens, sum(&[saved, backward]))
+    }
+
+    /// The residual stream and its last norm, the MLP's product, an adapter's middle, and `more` values per token.
+    fn layer_buffers(&self, tokens: usize, more: usize) -> u64 {
+        let Llama { hidden, ffn, .. } = self.model;
+        let forward = sum(&[times(2, hidden), ffn, self.adapt.widest_rank()]);
+        product(&[tokens, sum(&[forward, more])]).saturating_mul(self.stored())
     }
 
     /// What a layer's forward pass leaves for its backward pass: two norms and the residual between attention and MLP;
@@ -229,15 +243,6 @@ impl Plan {
 pub fn nf4_bytes(weights: u64) -> u64 {
     let scales = weights.div_ceil(64).saturating_add(weights.div_ceil(64 * 256).saturating_mul(F32));
     weights.div_ceil(2).saturating_add(scales).saturating_add(F32)
-}
-
-/// Bytes as people read them, in binary units: `12.6 GiB`.
-pub fn readable_bytes(bytes: u64) -> String {
-    const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    match UNITS.iter().find(|(_, shift)| bytes >> shift > 0) {
-        Some((unit, shift)) => format!("{:.1} {unit}", bytes as f64 / (1u64 << shift) as f64),
-        None => format!("{bytes} B"),
-    }
 }
 
 fn sum(widths: &[usize]) -> usize {
@@ -329,12 +334,11 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_needs_weights_and_a_cache() {
+    fn a_reader_needs_weights_a_cache_and_logits() {
         let memory = bare().plan().unwrap().memory();
         let names: Vec<&str> = memory.terms.iter().map(|term| &*term.name).collect();
-        assert_eq!(names, ["weights", "KV cache"]);
-        assert_eq!(memory.total, 6_738_415_616 * 4 + (4 << 30));
-        assert_eq!(memory.to_string(), "weights 25.1 GiB, KV cache 4.0 GiB");
+        assert_eq!(names, ["weights", "KV cache", "logits"]);
+        assert_eq!(memory.total, 6_738_415_616 * 4 + (4 << 30) + LOGIT_ROWS as u64 * 32_000 * 4);
     }
 
     #[test]
@@ -355,12 +359,5 @@ mod tests {
         let saved = term(&plain, "weights") - term(&packed, "weights");
         assert_eq!(saved, 32 * layer.sum::<u64>());
         assert_eq!(term(&packed, "dequantized projection"), 4096 * 11_008 * 4);
-    }
-
-    #[test]
-    fn bytes_are_readable() {
-        assert_eq!(readable_bytes(1023), "1023 B");
-        assert_eq!(readable_bytes(3 << 29), "1.5 GiB");
-        assert_eq!(readable_bytes(u64::MAX), "16777216.0 TiB");
     }
 }

@@ -1,14 +1,15 @@
 //! `train`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kernels::device::{Cpu, Device as _};
 use recipe_core::{Device, Plan, SourceKind, SourcePlan, readable_bytes};
 
 use super::args::{DeviceArg, TrainArgs};
 use super::load;
-use crate::data::Corpus;
+use crate::data::{Corpus, Encoder};
 use crate::engine::{Engine, Mode};
 use crate::report::{self, Progress, RunReport};
 use crate::train::{self, Event, Keeping, Lock, MetricsLog, Run, Sequences};
@@ -21,8 +22,8 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     let _lock = Lock::take(&args.out)?;
     let checkpoint = load::checkpoint(&plan, &args.model)?;
     let encoder = load::encoder(&checkpoint)?;
-    let corpus = Corpus::open(&data, encoder, &args.out.join("cache"), &mut |_| {})?;
-    let run = Run::new(&plan, &args.model, &checkpoint, &data, &corpus)?;
+    let corpus = opened(&data, encoder, &args.out.join("cache"))?;
+    let run = Run::new(&plan, &args.model, &checkpoint, &corpus)?;
     let longest = plan.stages.iter().map(|stage| stage.length).max().unwrap_or(0);
     let sequences: usize = plan.stages.iter().map(|stage| stage.steps * stage.batch).sum();
     corpus.notes(longest, sequences as u64).iter().for_each(|note| eprintln!("note: {note}"));
@@ -39,6 +40,21 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     let report = report.write(&args.out)?;
     println!("report  {}\nexport  … export --run {} --out DIR", report.display(), args.out.display());
     Ok(())
+}
+
+/// The sources; progress is shown where text has to be tokenised.
+fn opened(data: &[SourcePlan], encoder: Arc<Encoder>, cache: &Path) -> Result<Corpus> {
+    let (mut progress, mut last) = (None, (PathBuf::new(), 0));
+    let corpus = Corpus::open(data, encoder, cache, &mut |reading| {
+        let before = if last.0 == reading.path { last.1 } else { 0 };
+        last = (reading.path.to_owned(), reading.done);
+        let progress = progress.get_or_insert_with(|| Progress::new("tokenise", "bytes", 0));
+        progress.advance_with(reading.done - before, &reading.path.display().to_string());
+    })?;
+    if let Some(progress) = progress {
+        progress.finish("");
+    }
+    Ok(corpus)
 }
 
 fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpus: &impl Sequences, run: &Run, args: &TrainArgs) -> Result<()> {

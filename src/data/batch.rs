@@ -9,13 +9,13 @@ pub const IGNORE: i32 = -100;
 /// One or several token sequences laid end to end, four vectors of equal length T.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Token ids [T].
+    /// Token ids `[T]`.
     pub tokens: Vec<u32>,
-    /// Position ids [T], what the rotary embedding turns by.
+    /// Position ids `[T]`, what the rotary embedding turns by.
     pub positions: Vec<u32>,
-    /// Document ids [T], each a contiguous run; attention never crosses from one to the next.
+    /// Document ids `[T]`, each a contiguous run; attention never crosses from one to the next.
     pub documents: Vec<u32>,
-    /// The token that `logits[t]` should predict [T]; [`IGNORE`] leaves a row out of the loss.
+    /// The token that `logits[t]` should predict `[T]`; [`IGNORE`] leaves a row out of the loss.
     pub targets: Vec<i32>,
 }
 
@@ -74,7 +74,7 @@ impl Batch {
         self.targets.iter().filter(|&&target| target != IGNORE).count()
     }
 
-    /// For each row, the first row of its document [T].
+    /// For each row, the first row of its document `[T]`.
     pub fn starts(&self) -> Vec<usize> {
         let mut start = 0;
         let rows = self.documents.iter().enumerate();

@@ -28,6 +28,8 @@ pub(super) struct TokenFile {
     path: PathBuf,
     file: Mutex<File>,
     ends: Vec<u64>,
+    /// What it was made from.
+    pub(super) key: Key,
 }
 
 impl TokenFile {
@@ -69,7 +71,7 @@ impl TokenFile {
         let (documents, tokens) = foot(&mut file, length)?;
         verify(&mut file, length, key)?;
         let ends = read_ends(&mut file, documents, tokens)?;
-        Some(Self { path: path.to_owned(), file: Mutex::new(file), ends })
+        Some(Self { path: path.to_owned(), file: Mutex::new(file), ends, key: *key })
     }
 
     /// For each document, the token behind its last.

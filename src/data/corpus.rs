@@ -11,6 +11,7 @@ use recipe_core::{SourceKind, SourcePlan};
 
 use super::batch::Batch;
 use super::chronicle::{self, Density, Seed};
+use super::digest::{Digest, hex};
 use super::encoder::Encoder;
 use super::error::Error;
 use super::packed::Packed;
@@ -101,6 +102,19 @@ impl Corpus {
     /// What the sources hold, in the order of the plan.
     pub fn summaries(&self) -> Vec<Summary> {
         self.sources.iter().map(Source::summary).collect()
+    }
+
+    /// What decides every sequence: the sources' words and shares, and the content of their files.
+    pub(crate) fn digest(&self) -> String {
+        let mut digest = Digest::new();
+        for source in &self.sources {
+            digest.update(source.origin.as_bytes());
+            digest.update(&source.share.to_le_bytes());
+            if let Text::Files(packed) = &source.text {
+                packed.store.keys().for_each(|key| digest.update(&key));
+            }
+        }
+        hex(&digest.finish())
     }
 
     /// How often each source has been read when `index` sequences of `length` are done; 0 for generated text.

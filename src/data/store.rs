@@ -57,6 +57,11 @@ impl Store {
         self.counts.last().copied().unwrap_or(0)
     }
 
+    /// Digests of the files' content, format and tokenizer, in the order in which they are read.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.files.iter().map(|file| file.key)
+    }
+
     /// Tokens of a document, specials not counted.
     pub(super) fn length(&self, document: usize) -> u64 {
         let (_, first, last) = self.place(document);

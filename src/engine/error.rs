@@ -29,6 +29,12 @@ pub enum Error {
     /// A batch that breaks its own rules, or does not fit the vocabulary.
     #[error("{0}; is this the model's own tokenizer?")]
     Batch(#[from] crate::data::Error),
+    /// Weights that overflow, or are not the model's.
+    #[error("the logits behind token {after} are not numbers; check the weights, or train with a lower lr")]
+    NotNumbers {
+        /// Tokens read so far.
+        after: usize,
+    },
     /// A batch without rows.
     #[error("the batch has no tokens; give at least one")]
     Empty,

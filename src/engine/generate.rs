@@ -60,7 +60,7 @@ impl<D: Device> Engine<D> {
     /// Logits `[V]` of the token that follows all that `cache` holds.
     ///
     /// # Errors
-    /// An empty cache, or one of another model.
+    /// An empty cache, one of another model, or logits that are not numbers.
     pub fn next_logits(&self, cache: &mut Cache<D>) -> Result<Vec<f32>, Error> {
         self.check(cache, &[0])?;
         if cache.is_empty() {
@@ -69,7 +69,12 @@ impl<D: Device> Engine<D> {
         let (model, head) = (&self.plan.model, &self.store.values[self.index.head]);
         let dims = Dims { rows: 1, inputs: model.hidden, outputs: model.vocab };
         self.device.linear(Linear { dims, scale: 1.0, write: Write::Set }, &cache.last, head, &mut cache.logits);
-        Ok(self.device.download(&cache.logits, model.vocab))
+        let logits = self.device.download(&cache.logits, model.vocab);
+        if logits.iter().any(|logit| logit.is_nan()) {
+            Err(Error::NotNumbers { after: cache.len() })
+        } else {
+            Ok(logits)
+        }
     }
 
     /// Continues `prompt` by at most `max_new` tokens, ending early after a token for which `stop` holds. `on_token` sees
@@ -222,6 +227,20 @@ mod tests {
         assert!(says(&[3, 97]).contains("tokens[1] is 97, the vocabulary ends at 96"));
         let mut empty = engine.cache(5).unwrap();
         assert!(matches!(engine.next_logits(&mut empty), Err(Error::Empty)));
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_are_refused() {
+        let plan = plan(&HYBRID, Scaling::Default);
+        let mut weights = engine(&plan).merged();
+        let name = "model.norm.weight";
+        let mut norm = weights.get(name).unwrap().clone();
+        norm.data[3] = f32::NAN;
+        weights.insert(name.to_owned(), norm);
+        let mut broken =
+            Engine::new(kernels::device::Cpu::new(), &plan, &weights, 0, crate::engine::Mode::Infer).unwrap();
+        let error = broken.generate(&text(5), Sampling::greedy(), 3, &|_| false, &mut |_| ()).unwrap_err();
+        assert!(error.to_string().contains("behind token 5 are not numbers"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Numbers as people read them. What is not a number is `–`, what is infinite `∞`.
 
-use recipe_core::readable_bytes;
+pub use recipe_core::{readable_bytes as bytes, readable_tokens as tokens};
 
 const COUNTS: [&str; 5] = ["", " K", " M", " B", " T"];
 const FLOPS: [&str; 7] = [" FLOP", " KFLOP", " MFLOP", " GFLOP", " TFLOP", " PFLOP", " EFLOP"];
@@ -52,23 +52,9 @@ pub fn rate(tokens_per_second: f64) -> String {
     format!("{} tok/s", with_sign(tokens_per_second, |size| scaled(size, &COUNTS)))
 }
 
-/// A length in tokens as a recipe writes it: `4K`, `1M`, `1000`.
-pub fn tokens(length: usize) -> String {
-    match length {
-        n if n > 0 && n.is_multiple_of(1 << 20) => format!("{}M", n >> 20),
-        n if n > 0 && n.is_multiple_of(1 << 10) => format!("{}K", n >> 10),
-        n => n.to_string(),
-    }
-}
-
 /// Lengths in a row: `4K, 32K, 128K`.
 pub fn token_list(lengths: &[usize]) -> String {
     lengths.iter().map(|length| tokens(*length)).collect::<Vec<_>>().join(", ")
-}
-
-/// A size in memory: `4.1 GiB`.
-pub fn bytes(bytes: u64) -> String {
-    readable_bytes(bytes)
 }
 
 /// A share of 1: `83%`, `2.4%`; `>99%` where rounding would hide that something is missing.

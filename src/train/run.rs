@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use kernels::simd::Isa;
-use recipe_core::{Plan, SourcePlan};
+use recipe_core::Plan;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Origin};
@@ -31,18 +31,12 @@ impl Run {
     ///
     /// # Errors
     /// When the model's path cannot be made absolute.
-    pub fn new(
-        plan: &Plan,
-        model: &Path,
-        checkpoint: &Checkpoint,
-        data: &[SourcePlan],
-        corpus: &Corpus,
-    ) -> Result<Self, Error> {
+    pub fn new(plan: &Plan, model: &Path, checkpoint: &Checkpoint, corpus: &Corpus) -> Result<Self, Error> {
         let model = fs::canonicalize(model).map_err(Error::file(model))?;
         let origin = Origin {
             plan: digest_of(plan),
             base: digest_of_weights(checkpoint),
-            data: digest_of(&(data, format!("{:?}", corpus.summaries()))),
+            data: corpus.digest(),
             cpu: Isa::best().name().to_owned(),
         };
         Ok(Self { recipe: plan.name.to_string(), model, plan: plan.clone(), origin })

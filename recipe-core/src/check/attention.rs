@@ -3,6 +3,7 @@
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::plan::{Pattern, Plan};
+use crate::readable::readable_tokens as tokens;
 use crate::recipe::{Attention, FullLayers, Sparse};
 
 pub(super) const RULES: &[Rule] = &[
@@ -81,7 +82,7 @@ fn window_longer_than_target(case: &Case) -> Vec<Finding> {
     let target = case.plan.target;
     match sparse(case) {
         Some(Sparse { window, .. }) if window > target && case.plan.block > 0 => {
-            let message = format!("window {window} is longer than target {target}");
+            let message = format!("window {window} is longer than target {}", tokens(target));
             let help =
                 format!("write window = {}, or `attention: full`", nearest_window(target, case.plan.block, target));
             vec![Finding::new(field("window"), message, help)]
@@ -124,8 +125,9 @@ fn window_reach(case: &Case) -> Vec<Finding> {
                 return vec![];
             }
             let message = format!(
-                "{} layers of window {window} see {reach} tokens back at most, target is {target}",
-                model.layers
+                "{} layers of window {window} see {reach} tokens back at most, target is {}",
+                model.layers,
+                tokens(*target)
             );
             vec![Finding::new(field("window"), message, "hybrid(full = 1/3, …) keeps some layers full")]
         }

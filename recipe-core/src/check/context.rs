@@ -1,7 +1,8 @@
 //! Rules about `context:`.
 
-use super::{Case, Finding, Level, NATIVE_CONTEXT, Rule, tokens};
+use super::{Case, Finding, Level, NATIVE_CONTEXT, Rule};
 use crate::fault::Field;
+use crate::readable::readable_tokens as tokens;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "zero_context", level: Level::Law, find: zero_context },
@@ -28,8 +29,9 @@ fn native_context(case: &Case) -> Vec<Finding> {
     let model = case.recipe.model.context;
     match case.recipe.context.native {
         Some(native) if native != model && native > 0 => {
+            let (model, native) = (tokens(model), tokens(native));
             let message = format!("the model's native context is {model}, the recipe starts at {native}");
-            let help = format!("write `context: {} -> {}`", tokens(model), tokens(case.recipe.context.target));
+            let help = format!("write `context: {model} -> {}`", tokens(case.recipe.context.target));
             vec![Finding::new(Field::new("context.native"), message, help)]
         }
         _ => vec![],
@@ -43,8 +45,9 @@ fn context_without_arrow(case: &Case) -> Vec<Finding> {
     if context.native.is_some() || context.target <= model {
         return vec![];
     }
-    let message = format!("context {} alone is longer than the model's native context {model}", context.target);
-    let help = format!("write `context: {} -> {}`", tokens(model), tokens(context.target));
+    let (model, target) = (tokens(model), tokens(context.target));
+    let message = format!("context {target} alone is longer than the model's native context {model}");
+    let help = format!("write `context: {model} -> {target}`");
     vec![Finding::new(Field::new("context.target"), message, help)]
 }
 
@@ -54,6 +57,6 @@ fn target_below_native(case: &Case) -> Vec<Finding> {
     if target >= native || target == 0 {
         return vec![];
     }
-    let message = format!("target {target} is shorter than the native context {native}");
+    let message = format!("target {} is shorter than the native context {}", tokens(target), tokens(native));
     vec![Finding::new(Field::new("context.target"), message, "nothing is extended".to_owned())]
 }

@@ -1,10 +1,10 @@
 //! The rule about `device:`.
 
-use super::{Case, Finding, Level, Rule, tokens};
+use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::layers::layer_map;
-use crate::memory::readable_bytes;
 use crate::plan::{AdaptPlan, Device, Pattern, Plan, StagePlan};
+use crate::readable::{readable_bytes, readable_tokens as tokens};
 use crate::recipe::{Place, Target};
 use crate::settle::MOST_LAYERS;
 

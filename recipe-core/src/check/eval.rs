@@ -1,8 +1,9 @@
 //! Rules about `eval:`.
 
-use super::{Case, Finding, Level, Rule, tokens};
+use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::plan::EvalPlan;
+use crate::readable::readable_tokens as tokens;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "no_eval_lengths", level: Level::Law, find: no_eval_lengths },
@@ -44,7 +45,11 @@ fn eval_beyond_target(case: &Case) -> Vec<Finding> {
     let target = case.plan.target;
     let long = lengths(case).filter(|(_, length)| *length > target);
     let finding = |(field, length)| {
-        Finding::new(field, format!("length {length} is beyond target {target}"), format!("write {}", tokens(target)))
+        Finding::new(
+            field,
+            format!("length {} is beyond target {}", tokens(length), tokens(target)),
+            format!("write {}", tokens(target)),
+        )
     };
     long.map(finding).collect()
 }

@@ -115,16 +115,6 @@ fn drop_consequences(faults: &mut Vec<Fault>) {
     }
 }
 
-/// A length as a recipe writes it: 131072 is `128K`.
-fn tokens(length: usize) -> String {
-    match length {
-        0 => "0".to_owned(),
-        n if n % (1 << 20) == 0 => format!("{}M", n >> 20),
-        n if n % (1 << 10) == 0 => format!("{}K", n >> 10),
-        n => n.to_string(),
-    }
-}
-
 /// A share as a recipe writes it: 0.9 is `90%`.
 fn percent(share: f64) -> String {
     format!("{}%", (share * 1e4).round() / 1e2)

@@ -4,6 +4,7 @@ use super::size::MOST_HEAD_DIM;
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::plan::Scaling;
+use crate::readable::readable_tokens as tokens;
 use crate::recipe::Rope;
 
 pub(super) const RULES: &[Rule] = &[
@@ -82,7 +83,7 @@ fn rope_theta_range(case: &Case) -> Vec<Finding> {
             let help = format!("write a base above the model's {}", case.recipe.model.rope_theta);
             vec![Finding::new(field("theta"), message, help)]
         }
-        Rope::Ntk { scale } if scale.is_finite() => {
+        Rope::Ntk { scale } if scale >= 1.0 && scale.is_finite() => {
             let message = format!("ntk({scale}) gives a base of {theta}");
             vec![Finding::new(field("scale"), message, "write a smaller scale, on heads of at least 4 dimensions")]
         }
@@ -114,7 +115,7 @@ fn rope_frequencies(case: &Case) -> Vec<Finding> {
 fn scale_below_target(case: &Case) -> Vec<Finding> {
     match comparable(case) {
         Some((word @ ("interpolate" | "yarn"), scale, ratio)) if scale < ratio * (1.0 - RATIO_TOLERANCE) => {
-            let (native, target) = (case.plan.model.context, case.plan.target);
+            let (native, target) = (tokens(case.plan.model.context), tokens(case.plan.target));
             let message =
                 format!("scale {scale} does not take {native} to {target}, which is a factor of {}", tidy(ratio));
             vec![Finding::new(field("scale"), message, format!("write {word}({})", tidy(ratio)))]
@@ -217,7 +218,8 @@ fn rope_unchanged(case: &Case) -> Vec<Finding> {
     if written(case) != Rope::None || target <= native {
         return vec![];
     }
-    let message = format!("rope is unchanged, positions from {native} to {target} were never trained");
+    let message =
+        format!("rope is unchanged, positions from {} to {} were never trained", tokens(native), tokens(target));
     let help = format!("interpolate({}) is the plain cure", tidy(target as f64 / native.max(1) as f64));
     vec![Finding::new(Field::new("rope"), message, help)]
 }

@@ -52,8 +52,8 @@ const FAULTS: &[Row] = &[
     ("number_too_large", "adapt.rank", "is larger", "write", |r| lora(r, |rank, _, _| *rank = usize::MAX)),
     ("number_too_large", "attention.sink", "is larger", "write", |r| sparse(r).sink = Some(usize::MAX)),
     ("number_too_large", "attention.full", "is larger", "write", |r| full(r, FullLayers::Count(usize::MAX))),
-    ("zero_dimension", "model.vocab", "vocab is 0", "positive vocab", |r| r.model.vocab = 0),
-    ("zero_dimension", "model.kv_heads", "kv_heads is 0", "positive", |r| r.model.kv_heads = 0),
+    ("zero_dimension", "model.vocab", "vocab is 0", "above 0", |r| r.model.vocab = 0),
+    ("zero_dimension", "model.kv_heads", "kv_heads is 0", "above 0", |r| r.model.kv_heads = 0),
     ("odd_head_dim", "model.head_dim", "head_dim 127 is odd", "126 or 128", |r| r.model.head_dim = 127),
     ("heads_not_divisible", "model.heads", "32 heads cannot be shared evenly by 12", "kv_heads = 8", |r| {
         r.model.kv_heads = 12;
@@ -61,10 +61,10 @@ const FAULTS: &[Row] = &[
     ("norm_eps_range", "model.norm_eps", "norm_eps 0.0", "1e-5", |r| r.model.norm_eps = 0.0),
     ("model_theta_range", "model.rope_theta", "rope_theta 1.0", "10000", |r| r.model.rope_theta = 1.0),
     ("zero_context", "context.target", "0 tokens", "write 4K", |r| r.context.target = 0),
-    ("native_context", "context.native", "native context is 4096, the recipe starts at 8192", "4K -> 128K", |r| {
+    ("native_context", "context.native", "native context is 4K, the recipe starts at 8K", "4K -> 128K", |r| {
         r.context.native = Some(8192);
     }),
-    ("context_without_arrow", "context.target", "131072 alone is longer", "write `context: 4K -> 128K`", |r| {
+    ("context_without_arrow", "context.target", "128K alone is longer", "write `context: 4K -> 128K`", |r| {
         r.context.native = None;
     }),
     ("rope_scale_range", "rope.scale", "scale 0.5", "interpolate(32)", |r| {
@@ -83,7 +83,7 @@ const FAULTS: &[Row] = &[
     (
         "scale_below_target",
         "rope.scale",
-        "scale 16 does not take 4096 to 131072, which is a factor of 32",
+        "scale 16 does not take 4K to 128K, which is a factor of 32",
         "(32)",
         |r| {
             r.rope = Some(Rope::Interpolate { scale: 16.0 });
@@ -109,7 +109,7 @@ const FAULTS: &[Row] = &[
             sparse(r).window = 4100;
         },
     ),
-    ("window_longer_than_target", "attention.window", "window 262144 is longer than target 131072", "= 131072", |r| {
+    ("window_longer_than_target", "attention.window", "window 262144 is longer than target 128K", "= 131072", |r| {
         sparse(r).window = 262_144;
     }),
     ("sink_not_below_window", "attention.sink", "window 64 is not longer than sink 64", "sink = 4", |r| {
@@ -155,7 +155,7 @@ const FAULTS: &[Row] = &[
         r.train[0].length = Some(1)
     }),
     ("length_too_short", "train[0].length", "length 0", "length = 128K", |r| r.train[0].length = Some(0)),
-    ("stage_beyond_target", "train[0].length", "length 262144 is longer than target 131072", "length = 128K", |r| {
+    ("stage_beyond_target", "train[0].length", "length 256K is longer than target 128K", "length = 128K", |r| {
         r.train[0].length = Some(262_144);
     }),
     ("lr_range", "train[0].lr", "lr 2.0 is out of (0, 1]", "2e-5", |r| r.train[0].lr = Some(2.0)),
@@ -170,7 +170,7 @@ const FAULTS: &[Row] = &[
     ("clip_range", "train[0].clip", "clip 0", "clip = 1", |r| r.train[0].clip = Some(0.0)),
     ("no_eval_lengths", "eval[1]", "passkey at no length", "passkey(128K)", |r| r.eval[1] = Eval::Passkey(vec![])),
     ("eval_too_short", "eval[0][0]", "length 1", "write 128K", |r| r.eval[0] = Eval::Perplexity(vec![1])),
-    ("eval_beyond_target", "eval[0][1]", "length 262144 is beyond target 131072", "write 128K", |r| {
+    ("eval_beyond_target", "eval[0][1]", "length 256K is beyond target 128K", "write 128K", |r| {
         r.eval[0] = Eval::Perplexity(vec![4096, 262_144]);
     }),
     ("does_not_fit", "device", "cuda(24GB) has 22.4 GiB: weights 3.", "which needs", |r| {
@@ -189,7 +189,7 @@ const FAULTS: &[Row] = &[
 
 /// The rule, words of its note, the change.
 const NOTES: &[(&str, &str, Break)] = &[
-    ("target_below_native", "target 2048 is shorter than the native context 4096", |r| {
+    ("target_below_native", "target 2K is shorter than the native context 4K", |r| {
         *r = bare();
         r.context.target = 2048;
     }),
@@ -201,7 +201,7 @@ const NOTES: &[(&str, &str, Break)] = &[
         r.rope = Some(Rope::Llama3 { scale: 8.0, low: None, high: None });
     }),
     ("theta_lowered", "theta 5000 is below", |r| r.rope = Some(Rope::Theta { theta: 5000.0 })),
-    ("rope_unchanged", "positions from 4096 to 131072 were never trained", |r| r.rope = None),
+    ("rope_unchanged", "positions from 4K to 128K were never trained", |r| r.rope = None),
     ("native_scaling_replaced", "replaces the linear scaling", |r| {
         r.model.rope_scaling = Scaling::Linear { factor: 2.0 };
     }),
@@ -213,7 +213,7 @@ const NOTES: &[(&str, &str, Break)] = &[
     ("few_full_layers", "2 of 32 layers are full", |r| full(r, FullLayers::Count(2))),
     ("adapter_needs_merge", "the embedding and the norms learn in full", |_| ()),
     ("adapter_without_training", "nothing trains them", |r| r.train.clear()),
-    ("target_not_trained", "the longest training sequence is 4096", |r| r.train[0].length = Some(4096)),
+    ("target_not_trained", "the longest training sequence is 4K", |r| r.train[0].length = Some(4096)),
 ];
 
 #[test]

@@ -1,8 +1,9 @@
 //! Rules about `train:`.
 
-use super::{Case, Finding, Level, Rule, tokens};
+use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::plan::StagePlan;
+use crate::readable::readable_tokens as tokens;
 use crate::recipe::Stage;
 
 pub(super) const RULES: &[Rule] = &[
@@ -82,7 +83,7 @@ fn length_too_short(case: &Case) -> Vec<Finding> {
 fn stage_beyond_target(case: &Case) -> Vec<Finding> {
     let target = case.plan.target;
     each(case, |_, settled| {
-        let message = format!("length {} is longer than target {target}", settled.length);
+        let message = format!("length {} is longer than target {}", tokens(settled.length), tokens(target));
         (settled.length > target).then(|| ("length", message, format!("write length = {}", tokens(target))))
     })
 }
@@ -96,12 +97,9 @@ fn target_not_trained(case: &Case) -> Vec<Finding> {
     if longest >= target {
         return vec![];
     }
+    let (longest, target) = (tokens(longest), tokens(target));
     let message = format!("the longest training sequence is {longest}, distances up to {target} are never trained");
-    vec![Finding::new(
-        Field::new("train"),
-        message,
-        format!("a last stage with length = {} trains them", tokens(target)),
-    )]
+    vec![Finding::new(Field::new("train"), message, format!("a last stage with length = {target} trains them"))]
 }
 
 /// AdamW moves a weight by about lr per step.

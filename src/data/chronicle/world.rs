@@ -51,6 +51,9 @@ pub(super) struct World {
     pub(super) people: Vec<Person>,
     pub(super) facts: Vec<Fact>,
     things: Vec<[&'static str; 2]>,
+    /// The first half of each person's key; behind them, what second halves are drawn from. A half that two keys had in
+    /// common would ask for more than recall: for telling two memories apart.
+    numbers: [&'static str; NUMBERS.len()],
     /// The last people of the list, who come up only when an exam calls them.
     reserved: usize,
 }
@@ -62,8 +65,10 @@ impl World {
         rng.shuffle(&mut names);
         let mut things: Vec<_> = COLOURS.iter().flat_map(|&colour| OBJECTS.map(|object| [colour, object])).collect();
         rng.shuffle(&mut things);
+        let mut numbers = NUMBERS;
+        rng.shuffle(&mut numbers);
         let people = names.into_iter().map(|name| Person { name, known: false });
-        Self { people: people.collect(), facts: Vec::new(), things, reserved }
+        Self { people: people.collect(), facts: Vec::new(), things, numbers, reserved }
     }
 
     /// How many people a document may speak of by itself; they come first.
@@ -89,7 +94,7 @@ impl World {
     /// A new fact of this kind and person.
     pub(super) fn fact(&mut self, rng: &mut Rng, kind: Kind, person: usize) -> Fact {
         let value = match kind {
-            Kind::Key => Value::Pair([rng.pick(&NUMBERS), rng.pick(&NUMBERS)]),
+            Kind::Key => Value::Pair([self.numbers[person], rng.pick(&self.numbers[NAMES.len()..])]),
             Kind::Home => Value::Word(rng.pick(&PLACES)),
             Kind::Trade => Value::Word(rng.pick(&TRADES)),
             // There are twice as many things as people.

@@ -38,18 +38,18 @@ pub(crate) fn forward(
         return few::forward(Leaves::of(isa), &inputs, out, lse);
     }
     let blocks = QueryBlock::all(mask, shape.queries, shape.keys, LANES);
-    let task = Task {
-        leaves: Leaves::of(isa),
-        inputs: &inputs,
-        keys: Packed::new(&inputs, k, &blocks),
-        values: Packed::new(&inputs, v, &blocks),
-        out: SendPtr::new(out),
-        lse: SendPtr::new(lse),
-    };
-    let groups: Vec<&[QueryBlock]> = blocks.chunks(if shape.queries < LONG { 1 } else { TOGETHER }).collect();
-    // Late queries see most and go first, so that the threads finish together.
-    let tasks = (0..groups.len() * shape.heads).into_par_iter().rev().with_max_len(1);
-    tasks.for_each(|i| task.run(groups[i / shape.heads], i % shape.heads));
+    let len = Packed::len(&inputs, &blocks);
+    with_scratch([len, len], |[key_memory, value_memory]| {
+        let task = Task {
+            leaves: Leaves::of(isa),
+            inputs: &inputs,
+            keys: Packed::new(&inputs, k, &blocks, key_memory),
+            values: Packed::new(&inputs, v, &blocks, value_memory),
+            out: SendPtr::new(out),
+            lse: SendPtr::new(lse),
+        };
+        task.run_all(&blocks);
+    });
 }
 
 struct Task<'a> {
@@ -62,6 +62,14 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// Every head of every block. Late queries see most and go first, so that the threads finish together.
+    fn run_all(&self, blocks: &[QueryBlock]) {
+        let (shape, together) = (self.inputs.shape, if self.inputs.shape.queries < LONG { 1 } else { TOGETHER });
+        let groups: Vec<&[QueryBlock]> = blocks.chunks(together).collect();
+        let tasks = (0..groups.len() * shape.heads).into_par_iter().rev().with_max_len(1);
+        tasks.for_each(|i| self.run(groups[i / shape.heads], i % shape.heads));
+    }
+
     fn run(&self, blocks: &[QueryBlock], head: usize) {
         let (count, size) = (blocks.len(), LANES * self.inputs.padded_dim());
         let lens = [count * size, count * size, count * Running::<LANES>::STATE, KEYS * LANES];

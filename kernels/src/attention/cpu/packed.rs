@@ -5,7 +5,6 @@ use super::Inputs;
 use super::running::Rows;
 use super::tile::Head;
 use rayon::prelude::*;
-use std::borrow::Cow;
 
 /// Rows that are packed or left out together.
 const GRANULE: usize = 64;
@@ -13,29 +12,31 @@ const GRANULE: usize = 64;
 /// A `[keys, G, D]` tensor, read where it lies or copied to `[G, keys, padded D]`: rows far apart would fall on the same
 /// few cache sets, and the products need whole registers.
 pub(super) struct Packed<'a> {
-    data: Cow<'a, [f32]>,
+    data: &'a [f32],
     head_step: usize,
     row_step: usize,
 }
 
 impl<'a> Packed<'a> {
-    /// Copies what the blocks visit, unless one head or a single block of queries makes that pointless.
-    pub(super) fn new(inputs: &Inputs, tensor: &'a [f32], blocks: &[QueryBlock]) -> Packed<'a> {
+    /// Values a copy takes; none where one head or a single block of queries makes it pointless.
+    pub(super) fn len(inputs: &Inputs, blocks: &[QueryBlock]) -> usize {
         let (shape, padded) = (inputs.shape, inputs.padded_dim());
-        let whole = shape.head_dim == padded;
-        if whole && (blocks.len() <= 1 || shape.kv_heads == 1) {
+        let pointless = shape.head_dim == padded && (blocks.len() <= 1 || shape.kv_heads == 1);
+        if pointless { 0 } else { shape.kv_heads * shape.keys * padded }
+    }
+
+    /// Copies what the blocks visit to `memory`, which holds [`Packed::len`] values.
+    pub(super) fn new(inputs: &Inputs, tensor: &'a [f32], blocks: &[QueryBlock], memory: &'a mut [f32]) -> Packed<'a> {
+        let (shape, padded) = (inputs.shape, inputs.padded_dim());
+        if memory.is_empty() {
             let (head_step, row_step) = (shape.head_dim, shape.kv_heads * shape.head_dim);
-            return Packed { data: Cow::Borrowed(tensor), head_step, row_step };
+            return Packed { data: tensor, head_step, row_step };
         }
         let visited = visited(blocks, shape.keys);
-        let mut data = vec![0.0; shape.kv_heads * shape.keys * padded];
-        if !data.is_empty() {
-            let heads = data.par_chunks_mut(shape.keys * padded).enumerate();
-            heads.for_each(|(head, data)| {
-                copy_head(tensor, Head::new(shape.kv_heads, head, shape.head_dim), padded, &visited, data)
-            });
-        }
-        Packed { data: Cow::Owned(data), head_step: shape.keys * padded, row_step: padded }
+        memory.par_chunks_mut(shape.keys * padded).enumerate().for_each(|(head, memory)| {
+            copy_head(tensor, Head::new(shape.kv_heads, head, shape.head_dim), padded, &visited, memory);
+        });
+        Packed { data: memory, head_step: shape.keys * padded, row_step: padded }
     }
 
     /// The rows of one head from one row on.
