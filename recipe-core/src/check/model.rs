@@ -33,8 +33,7 @@ fn field(key: &str) -> Field {
 /// A model with a dimension of 0 has no weights there.
 fn zero_dimension(case: &Case) -> Vec<Finding> {
     let zero = sizes(&case.recipe.model).into_iter().filter(|(_, size)| *size == 0);
-    let finding =
-        |(key, _)| Finding::new(field(key), format!("{key} is 0"), "write a number above 0");
+    let finding = |(key, _)| Finding::new(field(key), format!("{key} is 0"), "write a number above 0");
     zero.map(finding).collect()
 }
 

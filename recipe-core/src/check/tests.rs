@@ -80,15 +80,9 @@ const FAULTS: &[Row] = &[
     ("rope_frequencies", "rope", "a frequency of 0", "smaller numbers", |r| {
         r.rope = Some(Rope::DynamicNtk { scale: 1e300 });
     }),
-    (
-        "scale_below_target",
-        "rope.scale",
-        "scale 16 does not take 4K to 128K, which is a factor of 32",
-        "(32)",
-        |r| {
-            r.rope = Some(Rope::Interpolate { scale: 16.0 });
-        },
-    ),
+    ("scale_below_target", "rope.scale", "scale 16 does not take 4K to 128K, which is a factor of 32", "(32)", |r| {
+        r.rope = Some(Rope::Interpolate { scale: 16.0 });
+    }),
     ("yarn_betas", "rope.beta_fast", "beta_fast 1 is not above beta_slow 1", "beta_fast = 32", |r| {
         r.rope = yarn(1.0, 1.0)
     }),

@@ -40,7 +40,7 @@ pub struct Question {
 /// Depths outside 0 to 1, more than [`MOST_KEYS`], or a length too short to hold the keys and the questions.
 pub fn exam(encoder: &Encoder, seed: Seed, length: usize, depths: &[f64]) -> Result<Exam, Error> {
     check(depths)?;
-    let mut writer = Writer::new(encoder, seed.stream(1), Density::Standard, depths.len());
+    let mut writer = Writer::new(encoder, seed.stream(1), Density::Standard, length, depths.len());
     let plan = ExamPlan::new(&mut writer, depths)?;
     let begin = writer.len();
     for _ in 0..PRELUDE {

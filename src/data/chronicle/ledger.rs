@@ -20,19 +20,15 @@ struct Line {
 pub(super) fn write(encoder: &Encoder, rng: &mut Rng, length: usize) -> Result<Document, Error> {
     let mut names = NAMES;
     rng.shuffle(&mut names);
-    let mut words: Vec<_> =
-        [&NUMBERS[..], &PLACES, &TRADES, &COLOURS, &OBJECTS].into_iter().flatten().copied().collect();
-    rng.shuffle(&mut words);
-    // No two lines have the first word in common: then each token of a line can be found by the one before it alone.
-    let mut fresh = names.into_iter().zip(words);
+    let mut fresh = names.into_iter();
     let mut document = Document { tokens: encoder.bos().into_iter().collect(), ..Document::default() };
     let mut lines: Vec<Line> = vec![];
     let mut last = usize::MAX;
     while document.tokens.len() < length {
         let new = lines.len() < 2 || rng.chance(NEW);
         let index = match fresh.next().filter(|_| new) {
-            Some((name, first)) => {
-                lines.push(Line { name, words: [first, word(rng)], said: 0 });
+            Some(name) => {
+                lines.push(Line { name, words: [word(rng), word(rng)], said: 0 });
                 lines.len() - 1
             }
             None => {

@@ -55,8 +55,8 @@ pub enum Density {
     Ledger,
     /// Nearly every sentence states or recalls something: how a small model first learns to look back.
     Dense,
-    /// As dense, and most of what was said rests for hundreds or thousands of tokens before it comes back: what a model reads
-    /// when its window is being extended.
+    /// As dense, and most of what was said rests before it comes back, for any time up to the whole document: what a model
+    /// reads when its window is being extended.
     Distant,
     /// Three sentences in ten are filler or only mention someone.
     Standard,
@@ -110,7 +110,7 @@ pub fn document(encoder: &Encoder, seed: Seed, length: usize, density: Density) 
     let mut document = match density {
         Density::Ledger => ledger::write(encoder, &mut seed.stream(2), length)?,
         Density::Dense | Density::Distant | Density::Standard => {
-            let mut writer = writer::Writer::new(encoder, seed.stream(0), density, 0);
+            let mut writer = writer::Writer::new(encoder, seed.stream(0), density, length, 0);
             while writer.len() < length {
                 writer.event()?;
             }

@@ -11,7 +11,7 @@ const NEAREST: usize = 8;
 /// Tokens of the shortest rest.
 const SHORTEST_REST: usize = 256;
 
-/// Rests are log-uniform over this many octaves.
+/// Rests are log-uniform over this many octaves, except in distant text.
 const REST_OCTAVES: usize = 6;
 
 /// Facts that are said before the first comes back: one that was repeated at once would teach to copy from a fixed offset.
@@ -22,17 +22,19 @@ const SPOTS: [&str; 8] = ["river", "hill", "road", "mill", "bridge", "field", "m
 pub(super) struct Writer<'a> {
     encoder: &'a Encoder,
     density: Density,
+    /// Tokens that the document will have.
+    length: usize,
     pub(super) rng: Rng,
     pub(super) world: World,
     pub(super) document: Document,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(encoder: &'a Encoder, mut rng: Rng, density: Density, reserved: usize) -> Self {
+    pub(super) fn new(encoder: &'a Encoder, mut rng: Rng, density: Density, length: usize, reserved: usize) -> Self {
         let world = World::new(&mut rng, reserved);
         let tokens = encoder.bos().into_iter().collect();
         let document = Document { tokens, ..Document::default() };
-        Self { encoder, density, rng, world, document }
+        Self { encoder, density, length, rng, world, document }
     }
 
     /// Tokens so far.
@@ -143,8 +145,13 @@ impl<'a> Writer<'a> {
         if !self.rng.chance(self.density.resting()) {
             return 0;
         }
-        let low = SHORTEST_REST << self.rng.below(REST_OCTAVES);
-        low + self.rng.below(low)
+        match self.density {
+            Density::Distant => SHORTEST_REST + self.rng.below(self.length.max(1)),
+            Density::Ledger | Density::Dense | Density::Standard => {
+                let low = SHORTEST_REST << self.rng.below(REST_OCTAVES);
+                low + self.rng.below(low)
+            }
+        }
     }
 
     /// By turns any fact that does not rest, and the one whose distance is nearest to one drawn log-uniformly from
