@@ -26,6 +26,16 @@ recipe! {
 /// Perplexity of the last quarter after the recipe, over the base's own window.
 const LIMIT: f64 = 1.15;
 
+/// Keys that come back, at least.
+fn least_recall(scale: usize) -> f64 {
+    match scale {
+        4 => 0.8,
+        8 => 0.75,
+        16 => 0.6,
+        _ => 0.3,
+    }
+}
+
 fn rehearsed(seed: u64) -> Outcome {
     let out = tempfile::tempdir().unwrap();
     let options = Options { seed, out: out.path().to_owned(), text: None, dfdx: false };
@@ -54,7 +64,7 @@ fn the_base_collapses_and_the_recipe_brings_its_loss_back() {
                 recipe.last_quarter_nll + 1.0 <= base.last_quarter_nll.min(rope.last_quarter_nll),
                 "seed {seed}: {recipe:?}"
             );
-            assert!(scale > 16 || recipe.passkey >= 0.6, "seed {seed}: {recipe:?}");
+            assert!(recipe.passkey >= least_recall(scale), "seed {seed}: {recipe:?}");
             let worse = (recipe.last_quarter_nll - own).exp();
             assert!(worse <= LIMIT, "seed {seed}: {worse} times the base's own perplexity: {recipe:?}");
         }

@@ -41,7 +41,7 @@ fn a_seed_names_one_document_for_ever() {
         let tokens = document(&encoder, seed, 500, Density::Standard).unwrap().tokens;
         hex(&Digest::of(&[&tokens.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>()]))
     };
-    assert_eq!(digest(Seed::train(1, 2)), "2ef72295151ea630efd4ccf816ee0265");
+    assert_eq!(digest(Seed::train(1, 2)), "8b410790b40af94b608502959d89f44a");
     let seeds = [Seed::train(1, 2), Seed::train(2, 1), Seed::train(1, 3), Seed::eval(1, 2), Seed::eval(2, 1)];
     let different: HashSet<_> = seeds.map(digest).into_iter().collect();
     assert_eq!(different.len(), seeds.len());
