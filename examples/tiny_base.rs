@@ -34,7 +34,7 @@ recipe! {
             extend(steps = 250, length = 128, batch = 16, lr = 3e-3, warmup = 0, weight_decay = 0.1, seed = 2),
             extend(steps = 200, length = 256, batch = 8, lr = 3e-3, warmup = 0, weight_decay = 0.1, seed = 3),
             extend(
-                steps = 1000, length = 256, batch = 8, lr = 3e-3, warmup = 0, schedule = cosine, weight_decay = 0.1,
+                steps = 2000, length = 256, batch = 8, lr = 3e-3, warmup = 0, schedule = cosine, weight_decay = 0.1,
                 seed = 4,
             ),
         ],

@@ -28,13 +28,11 @@ const LIMIT: f64 = 1.15;
 
 /// Keys that come back, at least.
 fn least_recall(scale: usize) -> f64 {
-    match scale {
-        4 => 0.8,
-        8 => 0.75,
-        16 => 0.6,
-        _ => 0.3,
-    }
+    if scale <= 8 { 0.9 } else { 0.8 }
 }
+
+/// A key at the end lies in the window of its question; of the four others the base knows nothing.
+const BASE_RECALL: f64 = 0.2;
 
 fn rehearsed(seed: u64) -> Outcome {
     let out = tempfile::tempdir().unwrap();
@@ -48,7 +46,6 @@ fn row<'a>(outcome: &'a Outcome, state: &str, scale: usize) -> &'a RehearsalRow 
     outcome.rows.iter().find(wanted).unwrap_or_else(|| panic!("no row for {state} at {scale}×"))
 }
 
-/// The goal for the recipe's rows stands in LOG.md; what is held here is what is reached.
 #[test]
 fn the_base_collapses_and_the_recipe_brings_its_loss_back() {
     let seeds = std::env::var("REHEARSAL_SEEDS").unwrap_or_else(|_| "0".to_owned());
@@ -59,7 +56,7 @@ fn the_base_collapses_and_the_recipe_brings_its_loss_back() {
         for scale in [4, 8, 16, 32] {
             let [base, rope, recipe] = ["base", "rope", "recipe"].map(|state| row(&outcome, state, scale));
             assert!(base.last_quarter_nll >= own + 1.0, "seed {seed}: the base does not collapse: {base:?}");
-            assert!(base.passkey <= 0.1, "seed {seed}: the base recalls beyond its window: {base:?}");
+            assert!(base.passkey <= BASE_RECALL, "seed {seed}: the base recalls beyond its window: {base:?}");
             assert!(
                 recipe.last_quarter_nll + 1.0 <= base.last_quarter_nll.min(rope.last_quarter_nll),
                 "seed {seed}: {recipe:?}"

@@ -72,11 +72,11 @@ pub struct Rows<'a> {
 
 /// One attention call: its shape, what is visible, and the scale of the logits.
 #[derive(Clone, Copy, Debug)]
-pub struct Attention {
+pub struct Attention<'a> {
     /// Queries, keys, heads and head size.
     pub shape: attention::Shape,
-    /// Which keys a query sees.
-    pub pattern: attention::Pattern,
+    /// Which keys a query sees, in all heads or head by head.
+    pub patterns: attention::Patterns<'a>,
     /// Row of the first query, counted like the documents' starts.
     pub query_row: usize,
     /// Row of the first key.
@@ -185,7 +185,7 @@ pub trait Device: Sized {
     fn attention(
         &self,
         batch: &Self::Batch,
-        job: &Attention,
+        job: &Attention<'_>,
         q: &Self::Buffer,
         k: &Self::Buffer,
         v: &Self::Buffer,
@@ -193,9 +193,15 @@ pub trait Device: Sized {
         lse: &mut Self::Buffer,
     );
     /// Overwrites dq, dk and dv.
-    fn attention_backward(&self, batch: &Self::Batch, job: &Attention, saved: Saved<'_, Self>, grads: Grads<'_, Self>);
+    fn attention_backward(
+        &self,
+        batch: &Self::Batch,
+        job: &Attention<'_>,
+        saved: Saved<'_, Self>,
+        grads: Grads<'_, Self>,
+    );
     /// Joins two attentions of the same queries over different keys into the first, by their log-sum-exp.
-    fn merge(&self, job: &Attention, into: Partial<'_, Self>, other: (&Self::Buffer, &Self::Buffer));
+    fn merge(&self, job: &Attention<'_>, into: Partial<'_, Self>, other: (&Self::Buffer, &Self::Buffer));
     /// out = silu(gate) · up.
     fn swiglu(&self, len: usize, gate: &Self::Buffer, up: &Self::Buffer, out: &mut Self::Buffer);
     /// Overwrites gate and up with their gradients.

@@ -12,6 +12,7 @@
 //!     context: Context { native: Some(4096), target: 131_072 },
 //!     rope: Some(Rope::Interpolate { scale: 32.0 }),
 //!     attention: None,
+//!     positions: None,
 //!     adapt: None,
 //!     data: vec![],
 //!     train: vec![],
@@ -58,10 +59,12 @@ pub use memory::{Memory, Term, nf4_bytes};
 pub use model::Llama;
 pub use parameters::{Init, Parameter};
 pub use plan::{
-    AdaptPlan, Device, EvalPlan, List, Pattern, Plan, RopePlan, Scaling, Schedule, SourceKind, SourcePlan, StagePlan,
-    Text,
+    AdaptPlan, Device, EvalPlan, List, Pattern, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourceKind,
+    SourcePlan, StagePlan, Text,
 };
 pub use readable::{readable_bytes, readable_tokens};
-pub use recipe::{Adapt, Attention, Context, Eval, FullLayers, Place, Recipe, Rope, Source, Sparse, Stage, Target};
+pub use recipe::{
+    Adapt, Attention, Context, Eval, Form, FullLayers, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Target,
+};
 pub use rehearsal::RehearsalRule;
 pub use words::nearest;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Note;
 use crate::model::Llama;
-use crate::recipe::Target;
+use crate::recipe::{Form, Target};
 
 /// Text that may live in a constant.
 pub type Text = Cow<'static, str>;
@@ -184,6 +184,10 @@ pub struct StagePlan {
     pub steps: usize,
     /// Tokens per sequence.
     pub length: usize,
+    /// Which position ids a sequence carries.
+    pub positions: PositionsPlan,
+    /// Position ids stay below this; the length where they are contiguous.
+    pub reach: usize,
     /// Sequences per optimiser step.
     pub batch: usize,
     /// Peak learning rate.
@@ -204,6 +208,36 @@ pub struct StagePlan {
     pub seed: u64,
     /// A layer's activations are recomputed in its backward pass.
     pub recompute: bool,
+}
+
+/// Which position ids a training sequence carries, settled.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PositionsPlan {
+    /// 0, 1, 2, …
+    Contiguous,
+    /// Whole sentences with random gaps between them.
+    LongRecipe,
+    /// Whole chunks with random gaps between them.
+    Pose {
+        /// How many.
+        chunks: usize,
+        /// The paper's law or the released program's.
+        form: Form,
+    },
+    /// Head, tail, and a middle drawn around the centre.
+    Cream {
+        /// Width of that draw.
+        sigma: f64,
+    },
+    /// The model's own frequencies divided by a random scale, behind a random offset.
+    E2 {
+        /// The largest scale.
+        scale_max: usize,
+        /// The model's own window, which the scale stretches.
+        native: usize,
+    },
+    /// A sorted sample.
+    Random,
 }
 
 /// One measurement, settled.

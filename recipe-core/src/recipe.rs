@@ -19,6 +19,8 @@ pub struct Recipe {
     pub rope: Option<Rope>,
     /// `attention:`.
     pub attention: Option<Attention>,
+    /// `positions:`.
+    pub positions: Option<Positions>,
     /// `adapt:`.
     pub adapt: Option<Adapt>,
     /// `data: […]`.
@@ -154,6 +156,46 @@ pub enum Place {
     Interleaved,
 }
 
+/// `positions:`: which position ids a training sequence carries, so that far distances are trained on short text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Positions {
+    /// `contiguous`: 0, 1, 2, …
+    Contiguous,
+    /// `longrecipe(keep)`: sentences stay whole, with random gaps between them (arXiv 2409.00509).
+    LongRecipe {
+        /// Tokens of a sequence as a share of the target; 30%.
+        keep: Option<f64>,
+    },
+    /// `pose(chunks, form)`: chunks stay whole (arXiv 2309.10400).
+    Pose {
+        /// How many; 2.
+        chunks: Option<usize>,
+        /// The paper's law or the released program's; the paper's.
+        form: Option<Form>,
+    },
+    /// `cream(sigma)`: head, tail, and a middle drawn around the centre (arXiv 2406.07138).
+    Cream {
+        /// Width of that draw; 3.
+        sigma: Option<f64>,
+    },
+    /// `e2(scale_max)`: a random scale per step and a random offset per sequence (arXiv 2401.06951).
+    E2 {
+        /// The largest scale; 20.
+        scale_max: Option<usize>,
+    },
+    /// `random`: a sorted sample of all positions of the target.
+    Random,
+}
+
+/// Whose law is followed where a paper and its released program disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Form {
+    /// The paper's.
+    Paper,
+    /// The program's.
+    Code,
+}
+
 /// `adapt:`: which weights learn.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Adapt {
@@ -211,7 +253,7 @@ pub struct Stage {
     pub steps: Option<usize>,
     /// Tokens to see in all.
     pub tokens: Option<usize>,
-    /// Tokens per sequence; the target.
+    /// Tokens per sequence; the target, or what `positions` takes of it.
     pub length: Option<usize>,
     /// Peak learning rate; 2e-5.
     pub lr: Option<f64>,

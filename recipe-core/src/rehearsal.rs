@@ -8,7 +8,7 @@ use std::fmt;
 use crate::fault::Note;
 use crate::layers::layer_map;
 use crate::model::Llama;
-use crate::plan::{AdaptPlan, Device, EvalPlan, Pattern, Plan, RopePlan, Scaling, Schedule, StagePlan};
+use crate::plan::{AdaptPlan, Device, EvalPlan, Pattern, Plan, PositionsPlan, RopePlan, Scaling, Schedule, StagePlan};
 use crate::presets;
 use crate::recipe::Place;
 use crate::rope::{ntk_theta, yarn_attention_factor};
@@ -53,8 +53,8 @@ impl RehearsalRule {
         block: 16,
         least_rank: 8,
         most_rank: 32,
-        first_steps: 350,
-        steps: 100,
+        first_steps: 250,
+        steps: 60,
         last_steps: 120,
         tokens: 2048,
         lr_full: 1e-3,
@@ -245,16 +245,18 @@ impl Toy<'_> {
         let Some(last) = self.plan.stages.last() else {
             return vec![];
         };
-        let lengths = self.lengths();
-        let count = lengths.len();
-        let stage = |(index, length): (usize, usize)| StagePlan {
+        let reaches = self.reaches();
+        let count = reaches.len();
+        let stage = |(index, reach): (usize, usize)| StagePlan {
             steps: match index {
                 0 if count > 1 => self.rule.first_steps,
                 last if last + 1 == count => self.rule.last_steps,
                 _ => self.rule.steps,
             },
-            length,
-            batch: (self.rule.tokens / length).max(1),
+            length: self.length(last, reach),
+            positions: self.positions(last, reach),
+            reach,
+            batch: (self.rule.tokens / self.length(last, reach)).max(1),
             lr: self.lr() * self.rule.lr_decay.powi(index as i32),
             warmup: if index == 0 { self.rule.warmup } else { 0 },
             schedule: if index + 1 == count { last.schedule } else { Schedule::Constant },
@@ -262,15 +264,31 @@ impl Toy<'_> {
             recompute: self.rule.recompute,
             ..last.clone()
         };
-        lengths.into_iter().enumerate().map(stage).collect()
+        reaches.into_iter().enumerate().map(stage).collect()
     }
 
     fn lr(&self) -> f64 {
         if self.plan.adapt == AdaptPlan::Full { self.rule.lr_full } else { self.rule.lr_lora }
     }
 
-    fn lengths(&self) -> Vec<usize> {
-        let longest = self.plan.stages.iter().map(|stage| stage.length).max().unwrap_or(0);
+    /// Tokens of a sequence whose positions go up to `reach`: the recipe's share of it, a native window at least.
+    fn length(&self, last: &StagePlan, reach: usize) -> usize {
+        let share = last.length as f64 / last.reach.max(1) as f64;
+        ((share * reach as f64).round() as usize).clamp(self.model.context.min(reach), reach)
+    }
+
+    /// E2-LLM's scales grow with the reach, by the recipe's margin over target ÷ native.
+    fn positions(&self, last: &StagePlan, reach: usize) -> PositionsPlan {
+        let PositionsPlan::E2 { scale_max, .. } = last.positions else {
+            return last.positions;
+        };
+        let native = self.model.context;
+        let margin = scale_max as f64 / self.ratio().max(1.0);
+        PositionsPlan::E2 { scale_max: ((margin * reach as f64 / native as f64).round() as usize).max(1), native }
+    }
+
+    fn reaches(&self) -> Vec<usize> {
+        let longest = self.plan.stages.iter().map(|stage| stage.reach).max().unwrap_or(0);
         let reach = self.blocks(self.scale() * longest as f64 / self.plan.target.max(1) as f64).min(self.target());
         let doubled = (0..usize::BITS).map(|shift| self.model.context << shift);
         doubled.take_while(|length| *length < reach).chain([reach]).collect()

@@ -14,6 +14,15 @@ impl RopePlan {
         Self { theta: model.rope_theta, scaling: model.rope_scaling.clone(), head_dim: model.head_dim }
     }
 
+    /// Under E2-LLM's `stretch`, the base's own frequencies divided by it; else this law.
+    #[must_use]
+    pub fn stretched(&self, stretch: Option<u32>) -> Self {
+        match stretch {
+            None => self.clone(),
+            Some(scale) => Self { scaling: Scaling::Linear { factor: f64::from(scale) }, ..self.clone() },
+        }
+    }
+
     /// Radians per position of each of the head_dim ÷ 2 pairs, for a sequence of `length` tokens.
     pub fn inv_freq(&self, length: usize) -> Vec<f64> {
         match self.scaling {

@@ -17,6 +17,7 @@ pub(crate) fn llama2_128k() -> Recipe {
             place: None,
             sparse: Sparse { window: 4096, sink: Some(4), block: None },
         }),
+        positions: None,
         adapt: Some(Adapt::Lora {
             rank: 32,
             alpha: Some(16.0),
@@ -53,6 +54,7 @@ pub(crate) fn bare() -> Recipe {
         context: Context { native: None, target: 4096 },
         rope: None,
         attention: None,
+        positions: None,
         adapt: None,
         data: vec![],
         train: vec![],

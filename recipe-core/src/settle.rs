@@ -7,8 +7,10 @@
 use crate::check::NATIVE_CONTEXT;
 use crate::layers::{full_count, layer_map};
 use crate::model::Llama;
-use crate::plan::{AdaptPlan, Device, EvalPlan, Pattern, Plan, RopePlan, Scaling, Schedule, SourcePlan, StagePlan};
-use crate::recipe::{Adapt, Attention, Eval, Place, Recipe, Rope, Source, Sparse, Stage, Target};
+use crate::plan::{
+    AdaptPlan, Device, EvalPlan, Pattern, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourcePlan, StagePlan,
+};
+use crate::recipe::{Adapt, Attention, Eval, Form, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Target};
 use crate::rope::{ntk_theta, yarn_attention_factor};
 
 /// Tokens per kernel block.
@@ -37,6 +39,11 @@ const BATCH: usize = 1;
 const SEED: u64 = 0;
 const SCHEDULE: Schedule = Schedule::Constant;
 const RECOMPUTE: bool = true;
+/// LongRecipe's and E2-LLM's, PoSE's and CREAM's (methods as published).
+const KEEP: f64 = 0.3;
+const CHUNKS: usize = 2;
+const SIGMA: f64 = 3.0;
+pub(crate) const SCALE_MAX: usize = 20;
 /// The CPU, as much memory as there is.
 const DEVICE: Device = Device::Cpu { memory: u64::MAX };
 
@@ -55,7 +62,7 @@ pub(crate) fn settle(recipe: &Recipe) -> Plan {
         block,
         adapt: adapt(recipe.adapt.as_ref()),
         data: data(&recipe.data).into(),
-        stages: recipe.train.iter().map(|s| stage(s, recipe.context.target)).collect(),
+        stages: recipe.train.iter().map(|written| stage(written, recipe, model.context)).collect(),
         eval: recipe.eval.iter().map(eval).collect(),
         device: recipe.device.unwrap_or(DEVICE),
         notes: Vec::new().into(),
@@ -142,14 +149,48 @@ fn data(sources: &[Source]) -> Vec<SourcePlan> {
     sources.iter().map(settled).collect()
 }
 
-fn stage(stage: &Stage, target: usize) -> StagePlan {
-    let length = stage.length.unwrap_or(target);
+/// The scheme and the tokens of a sequence that it takes to reach `target`: LongRecipe a share of it, the others the model's
+/// own window.
+fn positions(written: Option<Positions>, native: usize, target: usize) -> (PositionsPlan, usize) {
+    match written.unwrap_or(Positions::Contiguous) {
+        Positions::Contiguous => (PositionsPlan::Contiguous, target),
+        Positions::LongRecipe { keep } => {
+            let share = keep.unwrap_or(KEEP).clamp(0.0, 1.0);
+            (PositionsPlan::LongRecipe, (share * target as f64).round().max(2.0) as usize)
+        }
+        Positions::Pose { chunks, form } => {
+            let (chunks, form) = (chunks.unwrap_or(CHUNKS), form.unwrap_or(Form::Paper));
+            (PositionsPlan::Pose { chunks, form }, native.min(target))
+        }
+        Positions::Cream { sigma } => (PositionsPlan::Cream { sigma: sigma.unwrap_or(SIGMA) }, native.min(target)),
+        Positions::E2 { scale_max } => {
+            (PositionsPlan::E2 { scale_max: scale_max.unwrap_or(SCALE_MAX), native }, native.min(target))
+        }
+        Positions::Random => (PositionsPlan::Random, native.min(target)),
+    }
+}
+
+/// The end of the positions.
+fn reach(positions: PositionsPlan, length: usize, target: usize) -> usize {
+    match positions {
+        PositionsPlan::Contiguous => length,
+        PositionsPlan::E2 { scale_max, native } => scale_max.saturating_mul(native),
+        _ => target.max(length),
+    }
+}
+
+fn stage(stage: &Stage, recipe: &Recipe, native: usize) -> StagePlan {
+    let target = recipe.context.target;
+    let (positions, usual) = positions(recipe.positions, native, target);
+    let length = stage.length.unwrap_or(usual);
     let batch = stage.batch.unwrap_or(BATCH);
     let steps = stage.steps.unwrap_or_else(|| steps_for(stage.tokens.unwrap_or(0), length, batch));
     let (beta1, beta2) = stage.betas.unwrap_or(BETAS);
     StagePlan {
         steps,
         length,
+        positions,
+        reach: reach(positions, length, target),
         batch,
         lr: stage.lr.unwrap_or(LR),
         // A stage shorter than the usual warm-up is all warm-up.

@@ -1,8 +1,8 @@
 //! Random recipes, most of them nonsense: planning returns a verdict, never panics, and what it passes is consistent.
 
 use recipe_core::{
-    Adapt, Attention, Context, Device, Eval, FullLayers, Pattern, Place, Recipe, Rope, Schedule, Source, SourceKind,
-    Sparse, Stage, Target, presets,
+    Adapt, Attention, Context, Device, Eval, Form, FullLayers, Pattern, Place, Positions, Recipe, Rope, Schedule,
+    Source, SourceKind, Sparse, Stage, Target, presets,
 };
 
 /// SplitMix64 (public domain, S. Vigna).
@@ -70,6 +70,17 @@ fn attention(r: &mut Random) -> Attention {
             let place = r.maybe(|r| r.pick(&[Place::Middle, Place::Top, Place::Bottom, Place::Interleaved]));
             Attention::Hybrid { full, place, sparse }
         }
+    }
+}
+
+fn positions(r: &mut Random) -> Positions {
+    match r.below(6) {
+        0 => Positions::Contiguous,
+        1 => Positions::LongRecipe { keep: r.maybe(Random::number) },
+        2 => Positions::Pose { chunks: r.maybe(Random::size), form: r.maybe(|r| r.pick(&[Form::Paper, Form::Code])) },
+        3 => Positions::Cream { sigma: r.maybe(Random::number) },
+        4 => Positions::E2 { scale_max: r.maybe(Random::size) },
+        _ => Positions::Random,
     }
 }
 
@@ -141,6 +152,7 @@ fn recipe(r: &mut Random) -> Recipe {
         model,
         rope: r.maybe(rope),
         attention: r.maybe(attention),
+        positions: r.maybe(positions),
         adapt: r.maybe(adapt),
         data: (0..r.below(3))
             .map(|_| Source { kind: r.pick(&kinds), share: Some(r.number()).filter(|_| r.below(4) == 0) })

@@ -32,6 +32,7 @@ pub(crate) fn stub(header: &Header, problems: TokenStream) -> TokenStream {
         model,
         rope: None,
         attention: None,
+        positions: None,
         adapt: None,
         data: Vec::new(),
         train: Vec::new(),

@@ -5,7 +5,7 @@ use crate::kind::Kind::{self, *};
 
 /// A recipe's keys, in the order in which they are best written.
 pub(crate) const KEYS: &[&str] =
-    &["model", "context", "rope", "attention", "adapt", "data", "train", "eval", "allow", "device"];
+    &["model", "context", "rope", "attention", "positions", "adapt", "data", "train", "eval", "allow", "device"];
 
 /// A word that may stand under a key.
 pub(crate) struct Word {
@@ -82,6 +82,18 @@ pub(crate) const ATTENTION: &[Word] = &[
 ];
 
 pub(crate) const PLACES: &[&str] = &["middle", "top", "bottom", "interleaved"];
+
+pub(crate) const POSITIONS: &[Word] = &[
+    word("contiguous", &[], 0),
+    word("longrecipe", &[may("keep", Share)], 1),
+    word("pose", &[may("chunks", Count), may("form", OneOf(FORMS))], 1),
+    word("cream", &[may("sigma", Number)], 1),
+    word("e2", &[may("scale_max", Count)], 1),
+    word("random", &[], 0),
+];
+
+/// Whose law is followed where paper and released program disagree.
+pub(crate) const FORMS: &[&str] = &["paper", "code"];
 
 pub(crate) const ADAPT: &[Word] = &[word("full", &[], 0), word("lora", ADAPTER, 1), word("qlora", ADAPTER, 1)];
 
@@ -167,12 +179,12 @@ mod tests {
 
     use super::*;
 
-    const ALL: [&[Word]; 8] = [MODEL, ROPE, ATTENTION, ADAPT, DATA, TRAIN, EVAL, DEVICE];
+    const ALL: [&[Word]; 9] = [MODEL, ROPE, ATTENTION, POSITIONS, ADAPT, DATA, TRAIN, EVAL, DEVICE];
 
     #[test]
     fn the_documentation_knows_every_word() {
         let text = include_str!("language.md");
-        let mut words: Vec<&str> = [KEYS, PLACES, TARGETS, WHOLE, SCHEDULES, RECOMPUTES].concat();
+        let mut words: Vec<&str> = [KEYS, PLACES, FORMS, TARGETS, WHOLE, SCHEDULES, RECOMPUTES].concat();
         words.extend(presets::NAMES);
         words.extend(ALL.iter().copied().flatten().map(|word| word.name));
         words.extend(ALL.iter().copied().flatten().flat_map(|word| word.args).map(|arg| arg.name));

@@ -17,6 +17,8 @@ pub struct Batch {
     pub documents: Vec<u32>,
     /// The token that `logits[t]` should predict `[T]`; [`IGNORE`] leaves a row out of the loss.
     pub targets: Vec<i32>,
+    /// E2-LLM's scale (arXiv 2401.06951): divides the model's own rotary frequencies, in place of the recipe's law.
+    pub stretch: Option<u32>,
 }
 
 impl Batch {
@@ -38,7 +40,7 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Several batches as one; documents are numbered anew, so two batches never share one.
+    /// Several batches of one optimiser step as one; documents are numbered anew, so two batches never share one.
     pub fn concat(batches: &[Self]) -> Self {
         let mut whole = Self::default();
         let mut next = 0;
@@ -55,6 +57,7 @@ impl Batch {
             whole.tokens.extend_from_slice(&batch.tokens);
             whole.positions.extend_from_slice(&batch.positions);
             whole.targets.extend_from_slice(&batch.targets);
+            whole.stretch = batch.stretch;
         }
         whole
     }

@@ -99,6 +99,11 @@ impl Corpus {
         Batch::sequence(tokens, &[0])
     }
 
+    /// The tokenizer that made the tokens.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
     /// What the sources hold, in the order of the plan.
     pub fn summaries(&self) -> Vec<Summary> {
         self.sources.iter().map(Source::summary).collect()

@@ -1,6 +1,7 @@
 //! A tokenizer with its special tokens, and its tokens for the words of the chronicles.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use tokenizers::Tokenizer;
 
@@ -19,6 +20,8 @@ pub struct Encoder {
     spaced: bool,
     /// Whether a text may be cut behind a word and encoded in parts.
     cuts_behind_words: bool,
+    /// By token, whether it ends a sentence; made when first asked for.
+    ends: OnceLock<Vec<bool>>,
 }
 
 impl Encoder {
@@ -29,7 +32,8 @@ impl Encoder {
     pub fn new(mut tokenizer: Tokenizer, bos: Option<u32>, eos: Option<u32>) -> Result<Self, Error> {
         // A tokenizer file may ask for either; both would change documents silently.
         tokenizer.with_truncation(None).map_err(|error| refused("", &error))?.with_padding(None);
-        let mut encoder = Self { tokenizer, bos, eos, words: None, spaced: true, cuts_behind_words: true };
+        let mut encoder =
+            Self { tokenizer, bos, eos, words: None, spaced: true, cuts_behind_words: true, ends: OnceLock::new() };
         encoder.words = encoder.single_words()?;
         encoder.spaced = encoder.joins("the old mill", " and the river")?;
         for next in [" and the river", "\nand the river", "\r\n\r\n  and the river"] {
@@ -52,6 +56,17 @@ impl Encoder {
     /// The token that ends a document.
     pub fn eos(&self) -> Option<u32> {
         self.eos
+    }
+
+    /// Whether a token's text ends a sentence: with a full stop, a question or exclamation mark, or a new line.
+    pub fn ends_sentence(&self, token: u32) -> bool {
+        let ends = self.ends.get_or_init(|| {
+            let count = self.tokenizer.get_vocab_size(true) as u32;
+            let text = |token| self.tokenizer.decode(&[token], false).unwrap_or_default();
+            let ends = |text: String| text.ends_with(['.', '!', '?', '\n', '。', '！', '？']);
+            (0..count).map(|token| ends(text(token))).collect()
+        });
+        ends.get(token as usize).copied().unwrap_or(false)
     }
 
     /// The tokenizer itself.

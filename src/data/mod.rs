@@ -10,6 +10,7 @@ pub(crate) mod digest;
 mod encoder;
 mod error;
 mod packed;
+pub mod positions;
 mod rng;
 mod source;
 mod store;

@@ -164,7 +164,7 @@ impl<D: Device> Pass<'_, D> {
     }
 
     /// Self-attention over the pass's own rows.
-    pub(crate) fn attention_job(&self, pattern: Pattern) -> Attention {
+    pub(crate) fn attention_job(&self, pattern: Pattern) -> Attention<'static> {
         Attention {
             shape: attention::Shape {
                 queries: self.rows,
@@ -173,7 +173,7 @@ impl<D: Device> Pass<'_, D> {
                 kv_heads: self.model.kv_heads,
                 head_dim: self.model.head_dim,
             },
-            pattern: kernel_pattern(pattern),
+            patterns: kernel_pattern(pattern).into(),
             query_row: 0,
             key_row: 0,
             scale: softmax_scale(self.model),

@@ -229,7 +229,7 @@ impl<D: Device> Engine<D> {
             positions: &batch.positions,
             starts: &batch.starts(),
             targets: &batch.targets,
-            inv_freq: &self.plan.rope.inv_freq(last + 1),
+            inv_freq: &self.plan.rope.stretched(batch.stretch).inv_freq(last + 1),
             attention_factor: self.plan.rope.attention_factor(),
         })?)
     }

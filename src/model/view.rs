@@ -21,6 +21,8 @@ pub struct Input<'a> {
     pub positions: &'a [u32],
     /// First row of each row's document.
     pub starts: &'a [usize],
+    /// Divides the model's own frequencies, in place of the recipe's law ([`Batch::stretch`](crate::data::Batch::stretch)).
+    pub stretch: Option<u32>,
 }
 
 /// What the plan says about a forward pass besides the weights.
@@ -68,7 +70,7 @@ impl View {
         check(input, laws.vocab)?;
         // `dynamic` follows the length at hand, which Hugging Face takes to be the largest position + 1.
         let length = input.positions.iter().max().map_or(0, |&last| last as usize + 1);
-        let inv_freq = laws.rope.inv_freq(length);
+        let inv_freq = laws.rope.stretched(input.stretch).inv_freq(length);
         Ok(Self {
             tokens: input.tokens.into(),
             tables: Arc::new(Tables::new(&inv_freq, laws.rope.attention_factor(), input.positions)),
@@ -105,7 +107,7 @@ impl View {
             Pattern::Full => kernels::attention::Pattern::Full,
             Pattern::Window { window, sink } => kernels::attention::Pattern::Window { window, sink },
         };
-        Mask { pattern, query_row: 0, key_row: 0, starts: &self.starts }
+        Mask { patterns: pattern.into(), query_row: 0, key_row: 0, starts: &self.starts }
     }
 
     /// Shape and scale of attention between `query` and `kv` features per row.

@@ -35,7 +35,7 @@ pub(super) fn agree<D: Device, M: TypedModel>(
     batch: &Batch,
 ) -> Result<Agreement, Error> {
     let starts = batch.starts();
-    let input = Input { tokens: &batch.tokens, positions: &batch.positions, starts: &starts };
+    let input = Input { tokens: &batch.tokens, positions: &batch.positions, starts: &starts, stretch: batch.stretch };
     let (typed_loss, typed_grads) = typed.loss_and_gradients(&input, &batch.targets)?;
     let counted = batch.counted().max(1);
     engine.clear_gradients();

@@ -23,7 +23,7 @@ use crate::eval::PasskeyScore;
 use crate::hub::{self, Weights};
 use crate::model::{Hyper, Input, TypedModel};
 use crate::report::RehearsalRow;
-use crate::train::{self, Event, Keeping, Origin, Place, Sequences, StepMetrics};
+use crate::train::{self, Event, Keeping, Origin, Place, StepMetrics};
 pub use agree::Agreement;
 pub use base::Base;
 pub use error::Error;
@@ -249,10 +249,10 @@ fn typed_step<M: TypedModel>(
 ) -> Result<StepMetrics, Error> {
     let started = Instant::now();
     let first = (place.step * stage.batch) as u64;
-    let sequences = (first..first + stage.batch as u64).map(|index| text.sequence(stage, index));
+    let sequences = (first..first + stage.batch as u64).map(|index| train::sequence(text, stage, index));
     let batch = crate::data::Batch::concat(&sequences.collect::<Result<Vec<_>, _>>()?);
     let starts = batch.starts();
-    let input = Input { tokens: &batch.tokens, positions: &batch.positions, starts: &starts };
+    let input = Input { tokens: &batch.tokens, positions: &batch.positions, starts: &starts, stretch: batch.stretch };
     let lr = train::learning_rate(stage, place.step + 1);
     let StagePlan { beta1, beta2, weight_decay, clip, .. } = *stage;
     let hyper = Hyper { lr, beta1, beta2, eps: 1e-8, weight_decay, clip };

@@ -42,6 +42,10 @@ impl Sequences for Text {
     fn sequence(&self, stage: &StagePlan, index: u64) -> Result<Batch, Error> {
         self.piece(stage.seed, index, stage.length)
     }
+
+    fn ends_sentence(&self, token: u32) -> bool {
+        self.near.encoder().ends_sentence(token)
+    }
 }
 
 impl Text {

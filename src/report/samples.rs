@@ -27,6 +27,7 @@ pub(super) fn recipe() -> Recipe {
             place: None,
             sparse: Sparse { window: 4096, sink: Some(4), block: None },
         }),
+        positions: None,
         adapt: Some(Adapt::Lora {
             rank: 32,
             alpha: Some(16.0),
@@ -57,6 +58,7 @@ pub(super) fn bare() -> Plan {
         context: Context { native: None, target: presets::tiny().context },
         rope: None,
         attention: None,
+        positions: None,
         adapt: None,
         data: vec![],
         train: vec![],

@@ -13,7 +13,7 @@ use kernels::adamw::Hyper;
 use kernels::device::Device;
 use recipe_core::{Plan, StagePlan};
 
-use crate::data::Batch;
+use crate::data::{Batch, positions};
 use crate::engine::Engine;
 pub use checkpoint::{Checkpoints, Origin, Place, Resumed};
 pub use error::Error;
@@ -28,11 +28,30 @@ pub trait Sequences {
     /// # Errors
     /// When the text cannot be read any more.
     fn sequence(&self, stage: &StagePlan, index: u64) -> Result<Batch, crate::data::Error>;
+
+    /// Whether a token ends a sentence; asked only by schemes of positions that keep sentences whole.
+    fn ends_sentence(&self, _token: u32) -> bool {
+        false
+    }
+}
+
+/// Sequence `index` of `stage` with the stage's positions.
+///
+/// # Errors
+/// When the text cannot be read any more.
+pub fn sequence(sequences: &impl Sequences, stage: &StagePlan, index: u64) -> Result<Batch, crate::data::Error> {
+    let mut batch = sequences.sequence(stage, index)?;
+    positions::apply(&mut batch, stage, index, &|token| sequences.ends_sentence(token));
+    Ok(batch)
 }
 
 impl Sequences for crate::data::Corpus {
     fn sequence(&self, stage: &StagePlan, index: u64) -> Result<Batch, crate::data::Error> {
         Self::sequence(self, stage.seed, index, stage.length)
+    }
+
+    fn ends_sentence(&self, token: u32) -> bool {
+        self.encoder().ends_sentence(token)
     }
 }
 
@@ -51,7 +70,7 @@ pub fn step<D: Device>(
     let started = Instant::now();
     let first = (place.step * stage.batch) as u64;
     let end = first + stage.batch as u64;
-    let batches: Vec<Batch> = (first..end).map(|i| sequences.sequence(stage, i)).collect::<Result<_, _>>()?;
+    let batches: Vec<Batch> = (first..end).map(|i| sequence(sequences, stage, i)).collect::<Result<_, _>>()?;
     let counted = batches.iter().map(Batch::counted).sum::<usize>().max(1);
     engine.clear_gradients();
     let mut nll = 0.0;

@@ -24,6 +24,8 @@ mod tests {
 
     fn stage(schedule: Schedule) -> StagePlan {
         StagePlan {
+            positions: recipe_core::PositionsPlan::Contiguous,
+            reach: 8,
             steps: 10,
             length: 8,
             batch: 1,

@@ -38,6 +38,7 @@ pub(crate) fn recipe(model: Llama) -> Recipe {
         model,
         rope: None,
         attention: None,
+        positions: None,
         adapt: None,
         data: vec![],
         train: vec![],
@@ -89,7 +90,7 @@ pub(crate) fn batch(file: &TensorFile, tag: &str) -> Batch {
     };
     let documents = if tag == "documents" { read("documents") } else { vec![0; count] };
     let targets = integers(file, "target_ids").into_iter().map(|id| id as i32).collect();
-    Batch { tokens, positions, documents, targets }
+    Batch { tokens, positions, documents, targets, stretch: None }
 }
 
 /// max |a − b| ÷ max |b|.

@@ -106,7 +106,7 @@ impl Rows {
     }
 
     pub(crate) fn input(&self) -> Input<'_> {
-        Input { tokens: &self.tokens, positions: &self.positions, starts: &self.starts }
+        Input { tokens: &self.tokens, positions: &self.positions, starts: &self.starts, stretch: None }
     }
 }
 

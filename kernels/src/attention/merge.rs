@@ -41,7 +41,7 @@ mod tests {
         let starts = [0; 5];
         let run = |key_row: usize, count: usize| {
             let shape = Shape { queries: 5, keys: count, heads, kv_heads, head_dim };
-            let mask = Mask { pattern: Pattern::Full, query_row: 20, key_row, starts: &starts };
+            let mask = Mask { patterns: Pattern::Full.into(), query_row: 20, key_row, starts: &starts };
             let (mut out, mut lse) = (vec![0.0; 5 * heads * head_dim], vec![0.0; 5 * heads]);
             let part = key_row * head_dim..(key_row + count) * head_dim;
             forward(&shape, &mask, 0.25, &q, &k[part.clone()], &v[part], &mut out, &mut lse);

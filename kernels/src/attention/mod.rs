@@ -1,16 +1,18 @@
-//! Softmax attention by blocks with grouped key/value heads, causal, with windows, sinks and documents.
+//! Softmax attention by blocks with grouped key/value heads, causal, with windows, sinks, strides, groups and
+//! documents; every query head may have its own pattern.
 //!
 //! Nothing of size `queries × keys` is ever stored: the softmax runs online over blocks of keys (Dao 2023,
 //! FlashAttention-2, algorithms 1 and 2), and a block of keys that no query of a block can see is never visited.
 
-mod blocks;
+pub(crate) mod blocks;
 pub(crate) mod cpu;
 mod mask;
 mod merge;
 #[cfg(test)]
 pub(crate) mod reference;
+mod seen;
 
-pub use mask::{Mask, Pattern};
+pub use mask::{Mask, Pattern, Patterns};
 
 pub use merge::merge;
 
@@ -40,6 +42,7 @@ impl Shape {
             self.heads,
             self.kv_heads
         );
+        mask.patterns.check(self.heads);
         expect_len("starts", mask.starts.len(), self.queries);
     }
 

@@ -57,14 +57,14 @@ fn probabilities<R: Real>(
     let query = query_at(shape, i, h);
     let score = |j: usize| -> R {
         let key = key_at(shape, j, h);
-        match mask.visible(i, j) {
+        match mask.visible(h, i, j) {
             true => scale * (0..shape.head_dim).map(|d| q[query + d] * k[key + d]).sum::<R>(),
             false => R::of(f64::NEG_INFINITY),
         }
     };
     let scores: Vec<R> = (0..shape.keys).map(score).collect();
     let max = crate::conformance::max(&scores);
-    if !(0..shape.keys).any(|j| mask.visible(i, j)) {
+    if !(0..shape.keys).any(|j| mask.visible(h, i, j)) {
         return (vec![R::of(0.0); shape.keys], max);
     }
     let sum: R = scores.iter().map(|&s| (s - max).exp()).sum();

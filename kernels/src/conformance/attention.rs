@@ -1,21 +1,21 @@
-//! Attention: shapes, patterns, documents, offsets, merging, gradients.
+//! Attention: shapes, patterns, documents, offsets, gradients.
 
 use super::{Random, cast, close, close_sum, label, same_bits_on_any_threads};
 use crate::attention::{Mask, Pattern, Shape, cpu, reference};
 use crate::simd::Isa;
 
 /// Inputs of one call.
-struct Case {
-    shape: Shape,
-    scale: f32,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    dout: Vec<f32>,
+pub(super) struct Case {
+    pub(super) shape: Shape,
+    pub(super) scale: f32,
+    pub(super) q: Vec<f32>,
+    pub(super) k: Vec<f32>,
+    pub(super) v: Vec<f32>,
+    pub(super) dout: Vec<f32>,
 }
 
 impl Case {
-    fn new(seed: u64, queries: usize, keys: usize, heads: usize, kv_heads: usize, head_dim: usize) -> Case {
+    pub(super) fn new(seed: u64, queries: usize, keys: usize, heads: usize, kv_heads: usize, head_dim: usize) -> Case {
         let shape = Shape { queries, keys, heads, kv_heads, head_dim };
         let mut random = Random::new(seed);
         let (query, key) = (queries * heads * head_dim, keys * kv_heads * head_dim);
@@ -29,7 +29,7 @@ impl Case {
         }
     }
 
-    fn forward(&self, isa: Isa, mask: &Mask) -> (Vec<f32>, Vec<f32>) {
+    pub(super) fn forward(&self, isa: Isa, mask: &Mask) -> (Vec<f32>, Vec<f32>) {
         // Filled with NaN: every value must be written.
         let mut out = vec![f32::NAN; self.q.len()];
         let mut lse = vec![f32::NAN; self.shape.queries * self.shape.heads];
@@ -37,7 +37,7 @@ impl Case {
         (out, lse)
     }
 
-    fn backward(&self, isa: Isa, mask: &Mask, out: &[f32], lse: &[f32]) -> [Vec<f32>; 3] {
+    pub(super) fn backward(&self, isa: Isa, mask: &Mask, out: &[f32], lse: &[f32]) -> [Vec<f32>; 3] {
         let (mut dq, mut dk, mut dv) =
             (vec![f32::NAN; self.q.len()], vec![f32::NAN; self.k.len()], vec![f32::NAN; self.v.len()]);
         cpu::backward(
@@ -68,7 +68,7 @@ impl Case {
         [difference, group * difference, group * rms(&self.dout)]
     }
 
-    fn check(&self, isa: Isa, mask: &Mask) {
+    pub(super) fn check(&self, isa: Isa, mask: &Mask) {
         let what = |part: &str| label(isa, &format!("{part} of {:?} under {:?}", self.shape, mask));
         let (out, lse) = self.forward(isa, mask);
         let inputs = [&self.q, &self.k, &self.v, &self.dout];
@@ -88,17 +88,26 @@ impl Case {
     }
 }
 
-const PATTERNS: [Pattern; 6] = [
+pub(super) const PATTERNS: [Pattern; 15] = [
     Pattern::Full,
     Pattern::Window { window: 1, sink: 0 },
     Pattern::Window { window: 7, sink: 2 },
     Pattern::Window { window: 64, sink: 4 },
     Pattern::Window { window: 65, sink: 70 },
     Pattern::Window { window: 0, sink: 3 },
+    Pattern::Strided { block: 4, stride: 3, local: 2 },
+    Pattern::Strided { block: 64, stride: 2, local: 1 },
+    Pattern::Strided { block: 7, stride: 5, local: 3 },
+    Pattern::Strided { block: 1, stride: 4, local: 1 },
+    Pattern::Strided { block: 16, stride: 1, local: 1 },
+    Pattern::Group { size: 12, shift: 0 },
+    Pattern::Group { size: 64, shift: 32 },
+    Pattern::Group { size: 51, shift: 25 },
+    Pattern::Group { size: 1, shift: 7 },
 ];
 
-fn square(pattern: Pattern, starts: &[usize]) -> Mask<'_> {
-    Mask { pattern, query_row: 0, key_row: 0, starts }
+pub(super) fn square(pattern: Pattern, starts: &[usize]) -> Mask<'_> {
+    Mask { patterns: pattern.into(), query_row: 0, key_row: 0, starts }
 }
 
 /// Lengths around every block border, head dimensions that fill no register, one head, many heads, shared heads.
@@ -142,7 +151,7 @@ pub(crate) fn documents(isa: Isa) {
     }
 }
 
-fn starts(t: usize, borders: &[usize]) -> Vec<usize> {
+pub(super) fn starts(t: usize, borders: &[usize]) -> Vec<usize> {
     (0..t).map(|i| borders.iter().copied().filter(|&b| b <= i).max().unwrap_or(0)).collect()
 }
 
@@ -165,36 +174,7 @@ pub(crate) fn offsets(isa: Isa) {
             // Rows before the start of a document belong to an earlier one, which starts at 0.
             let start_of = |i: usize| if query_row + i >= start { start } else { 0 };
             let starts: Vec<usize> = (0..queries).map(start_of).collect();
-            case.check(isa, &Mask { pattern, query_row, key_row, starts: &starts });
-        }
-    }
-}
-
-/// Attention over two halves of the keys, merged through the log-sum-exps, is attention over all.
-pub(crate) fn pieces_merge(isa: Isa) {
-    let (t, heads, d) = (150, 2, 32);
-    let whole = Case::new(14, t, t, heads, heads, d);
-    let starts = starts(t, &[20]);
-    let (out, lse) = whole.forward(isa, &square(Pattern::Full, &starts));
-    let half = |from: usize, to: usize| {
-        let rows = from * heads * d..to * heads * d;
-        let piece = Case {
-            shape: Shape { keys: to - from, ..whole.shape },
-            scale: whole.scale,
-            q: whole.q.clone(),
-            k: whole.k[rows.clone()].to_vec(),
-            v: whole.v[rows].to_vec(),
-            dout: Vec::new(),
-        };
-        piece.forward(isa, &Mask { pattern: Pattern::Full, query_row: 0, key_row: from, starts: &starts })
-    };
-    let ((out_a, lse_a), (out_b, lse_b)) = (half(0, 77), half(77, t));
-    for (row, &total) in lse.iter().enumerate() {
-        let (a, b) = ((lse_a[row] - total).exp(), (lse_b[row] - total).exp());
-        assert!((a + b - 1.0).abs() < 1e-5, "row {row}: shares {a} and {b}");
-        for c in row * d..(row + 1) * d {
-            let merged = a * out_a[c] + b * out_b[c];
-            assert!((merged - out[c]).abs() < 1e-5, "row {row}: {merged} instead of {}", out[c]);
+            case.check(isa, &Mask { patterns: pattern.into(), query_row, key_row, starts: &starts });
         }
     }
 }
@@ -203,7 +183,9 @@ pub(crate) fn pieces_merge(isa: Isa) {
 pub(crate) fn long(isa: Isa) {
     let case = Case::new(15, 1100, 1100, 2, 1, 16);
     case.check(isa, &square(Pattern::Full, &[0; 1100]));
-    case.check(isa, &square(Pattern::Window { window: 100, sink: 4 }, &starts(1100, &[700])));
+    for pattern in [Pattern::Window { window: 100, sink: 4 }, Pattern::Strided { block: 64, stride: 3, local: 2 }] {
+        case.check(isa, &square(pattern, &starts(1100, &[700])));
+    }
 }
 
 /// A NaN among the inputs a query uses reaches its results, few queries or many, and no other query's.
@@ -221,7 +203,8 @@ pub(crate) fn not_a_number(isa: Isa) {
 pub(crate) fn threads(isa: Isa) {
     let case = Case::new(16, 700, 700, 6, 3, 32);
     let starts = starts(700, &[130, 400]);
-    for pattern in [Pattern::Full, Pattern::Window { window: 64, sink: 4 }] {
+    let strided = Pattern::Strided { block: 16, stride: 3, local: 2 };
+    for pattern in [Pattern::Full, Pattern::Window { window: 64, sink: 4 }, strided] {
         same_bits_on_any_threads(&label(isa, "attention"), || {
             let mask = square(pattern, &starts);
             let (out, lse) = case.forward(isa, &mask);
@@ -232,7 +215,7 @@ pub(crate) fn threads(isa: Isa) {
     // One query against keys that are cut into pieces.
     let case = Case::new(19, 1, 3000, 4, 2, 32);
     same_bits_on_any_threads(&label(isa, "decoding"), || {
-        let mask = Mask { pattern: Pattern::Full, query_row: 2999, key_row: 0, starts: &[7] };
+        let mask = Mask { patterns: Pattern::Full.into(), query_row: 2999, key_row: 0, starts: &[7] };
         let (out, lse) = case.forward(isa, &mask);
         [out, lse].concat()
     });

@@ -1,7 +1,7 @@
 //! Numbers computed by PyTorch and bitsandbytes.
 
 use super::label;
-use crate::attention::{Mask, Pattern};
+use crate::attention::{Mask, Pattern, Patterns};
 use crate::simd::Isa;
 use crate::{adamw, nf4};
 use safetensors::SafeTensors;
@@ -61,25 +61,41 @@ pub(crate) fn nf4_codes(isa: Isa) {
 }
 
 /// Who sees whom in the masks that PyTorch's results were computed with: everything before, a window of 8 with 2 sinks,
-/// three documents.
+/// every third block of 4 with the two nearest, groups of 12 with half of the heads shifted, two heads of each kind.
 #[test]
 fn masks() {
     let file = SafeTensors::deserialize(MASKS).expect("the fixture");
-    let ids = bytes(&file, "documents");
+    let window = Pattern::Window { window: 8, sink: 2 };
+    let group = |shift| Pattern::Group { size: 12, shift };
+    let shifted = [group(0), group(0), group(6), group(6)];
+    let duo = [Pattern::Full, Pattern::Full, window, window];
+    same_mask(&file, "full", Pattern::Full.into());
+    same_mask(&file, "window_sink", window.into());
+    same_mask(&file, "strided", Pattern::Strided { block: 4, stride: 3, local: 2 }.into());
+    same_mask(&file, "shifted_groups", Patterns::PerHead(&shifted));
+    same_mask(&file, "duo", Patterns::PerHead(&duo));
+}
+
+fn same_mask(file: &SafeTensors, name: &str, patterns: Patterns) {
+    let expected = bytes(file, &format!("{name}.mask"));
+    let t = 48;
+    let mask = Mask { patterns, query_row: 0, key_row: 0, starts: &vec![0; t] };
+    for (n, &seen) in expected.iter().enumerate() {
+        let (head, i, j) = (n / (t * t), n / t % t, n % t);
+        assert_eq!(mask.visible(head, i, j), seen == 1, "{name}, head {head}, query {i}, key {j}");
+    }
+}
+
+/// Three documents: nothing is seen across their borders.
+#[test]
+fn documents() {
+    let ids = bytes(&SafeTensors::deserialize(MASKS).expect("the fixture"), "documents");
     let document = |row: usize| ids[row * 8]; // little-endian i64, all below 256
     let t = ids.len() / 8;
-    let one = vec![0; t];
     let starts: Vec<usize> = (0..t).map(|i| (0..t).find(|&j| document(j) == document(i)).unwrap_or(i)).collect();
-    let mask = |pattern, starts| Mask { pattern, query_row: 0, key_row: 0, starts };
-    let full = mask(Pattern::Full, &one);
-    let window = mask(Pattern::Window { window: 8, sink: 2 }, &one);
-    let documents = mask(Pattern::Full, &starts);
-    let (full_expected, window_expected) = (bytes(&file, "full.mask"), bytes(&file, "window_sink.mask"));
+    let mask = Mask { patterns: Pattern::Full.into(), query_row: 0, key_row: 0, starts: &starts };
     for (i, j) in (0..t * t).map(|n| (n / t, n % t)) {
-        let expected = |mask: &[u8]| mask[i * t + j] == 1;
-        assert_eq!(full.visible(i, j), expected(&full_expected), "full, query {i}, key {j}");
-        assert_eq!(window.visible(i, j), expected(&window_expected), "window, query {i}, key {j}");
-        assert_eq!(documents.visible(i, j), j <= i && document(i) == document(j), "documents, query {i}, key {j}");
+        assert_eq!(mask.visible(0, i, j), j <= i && document(i) == document(j), "query {i}, key {j}");
     }
 }
 

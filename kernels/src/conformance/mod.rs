@@ -6,6 +6,7 @@
 mod attention;
 mod dense;
 mod fixtures;
+mod heads;
 mod real;
 mod rows;
 mod visibility;
@@ -20,7 +21,8 @@ macro_rules! conformance {
     ($name:ident, $isa:expr) => {
         mod $name {
             $crate::conformance::cases! { $isa;
-                attention: shapes, patterns, documents, offsets, pieces_merge, long, not_a_number, threads;
+                attention: shapes, patterns, documents, offsets, long, not_a_number, threads;
+                heads: mixed, decoding, pieces_merge, unseen, threads;
                 dense: linear, linear_threads, cross_entropy, cross_entropy_threads;
                 rows: rms_norm, rope, swiglu, adamw, exponential, threads;
                 fixtures: adamw_steps, nf4_codes, nf4_any_length;

@@ -254,7 +254,7 @@ impl Device for Cpu {
     fn attention(
         &self,
         batch: &CpuBatch,
-        job: &Attention,
+        job: &Attention<'_>,
         q: &CpuBuffer,
         k: &CpuBuffer,
         v: &CpuBuffer,
@@ -274,7 +274,13 @@ impl Device for Cpu {
         );
     }
 
-    fn attention_backward(&self, batch: &CpuBatch, job: &Attention, saved: Saved<'_, Self>, grads: Grads<'_, Self>) {
+    fn attention_backward(
+        &self,
+        batch: &CpuBatch,
+        job: &Attention<'_>,
+        saved: Saved<'_, Self>,
+        grads: Grads<'_, Self>,
+    ) {
         let len = Lengths::of(&job.shape);
         attention::backward(
             &job.shape,
@@ -292,7 +298,7 @@ impl Device for Cpu {
         );
     }
 
-    fn merge(&self, job: &Attention, into: Partial<'_, Self>, other: (&CpuBuffer, &CpuBuffer)) {
+    fn merge(&self, job: &Attention<'_>, into: Partial<'_, Self>, other: (&CpuBuffer, &CpuBuffer)) {
         let len = Lengths::of(&job.shape);
         let (out, lse) = into;
         attention::merge(
@@ -385,9 +391,9 @@ impl Lengths {
     }
 }
 
-fn mask<'a>(batch: &'a CpuBatch, job: &Attention) -> attention::Mask<'a> {
+fn mask<'a>(batch: &'a CpuBatch, job: &Attention<'a>) -> attention::Mask<'a> {
     attention::Mask {
-        pattern: job.pattern,
+        patterns: job.patterns,
         query_row: job.query_row,
         key_row: job.key_row,
         starts: &batch.starts[..job.shape.queries],

@@ -10,6 +10,7 @@ mod data;
 mod device;
 mod eval;
 mod model;
+mod positions;
 mod rope;
 mod size;
 mod train;
@@ -78,6 +79,7 @@ pub(crate) fn rules() -> impl Iterator<Item = &'static Rule> {
         context::RULES,
         rope::RULES,
         attention::RULES,
+        positions::RULES,
         adapt::RULES,
         data::RULES,
         train::RULES,

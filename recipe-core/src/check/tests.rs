@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use super::{Level, NATIVE_CONTEXT, rules};
 use crate::plan::{Device, Scaling, SourceKind};
-use crate::recipe::{Adapt, Attention, Context, Eval, FullLayers, Recipe, Rope, Source, Sparse, Stage, Target};
+use crate::recipe::{
+    Adapt, Attention, Context, Eval, Form, FullLayers, Positions, Recipe, Rope, Source, Sparse, Stage, Target,
+};
 use crate::samples::{bare, llama2_128k};
 
 /// A change to the sample that breaks a rule.
@@ -37,6 +39,12 @@ fn lora(recipe: &mut Recipe, change: impl FnOnce(&mut usize, &mut Option<f64>, &
 fn yarn(beta_fast: f64, attention_factor: f64) -> Option<Rope> {
     let (beta_fast, attention_factor) = (Some(beta_fast), Some(attention_factor));
     Some(Rope::Yarn { scale: 32.0, beta_fast, beta_slow: None, attention_factor, truncate: None })
+}
+
+/// Positions for a stage that leaves its length to them.
+fn skip(recipe: &mut Recipe, positions: Positions) {
+    recipe.positions = Some(positions);
+    recipe.train[0].length = None;
 }
 
 fn full_training(recipe: &mut Recipe) {
@@ -118,6 +126,35 @@ const FAULTS: &[Row] = &[
     }),
     ("no_full_layers", "attention.full", "without a full layer", "window(", |r| full(r, FullLayers::Count(0))),
     ("zero_rank", "adapt.rank", "rank 0", "rank = 32", |r| lora(r, |rank, _, _| *rank = 0)),
+    ("keep_range", "positions.keep", "keep 1.5 is out of (0, 1]", "keep = 30%", |r| {
+        skip(r, Positions::LongRecipe { keep: Some(1.5) });
+    }),
+    ("chunks_range", "positions.chunks", "chunks 1 is out of", "chunks = 2", |r| {
+        skip(r, Positions::Pose { chunks: Some(1), form: None });
+    }),
+    ("pose_code_chunks", "positions.chunks", "two chunks, not 3", "form = paper", |r| {
+        skip(r, Positions::Pose { chunks: Some(3), form: Some(Form::Code) });
+    }),
+    ("sigma_range", "positions.sigma", "sigma 0 is not", "sigma = 3", |r| {
+        skip(r, Positions::Cream { sigma: Some(0.0) });
+    }),
+    ("scale_max_range", "positions.scale_max", "scale_max 0", "scale_max = 20", |r| {
+        skip(r, Positions::E2 { scale_max: Some(0) });
+    }),
+    ("positions_without_training", "positions", "nothing is trained", "stage", |r| {
+        (r.train, r.positions) = (vec![], Some(Positions::Random));
+    }),
+    ("skip_with_dynamic_ntk", "positions", "follows the largest position", "ntk(32)", |r| {
+        skip(r, Positions::Random);
+        r.rope = Some(Rope::DynamicNtk { scale: 32.0 });
+    }),
+    ("e2_needs_interpolation", "positions", "only interpolate uses", "interpolate(32)", |r| {
+        skip(r, Positions::E2 { scale_max: Some(40) });
+        r.rope = Some(Rope::Ntk { scale: 64.0 });
+    }),
+    ("e2_below_target", "positions.scale_max", "scale_max 20 does not take 4K to 128K", "scale_max = 32", |r| {
+        skip(r, Positions::E2 { scale_max: None });
+    }),
     ("rank_too_wide", "adapt.rank", "rank 2048 is wider than k_proj, which is 1024 × 4096", "rank = 1024", |r| {
         r.model.kv_heads = 8;
         lora(r, |rank, _, _| *rank = 2048);
@@ -207,6 +244,7 @@ const NOTES: &[(&str, &str, Break)] = &[
     ("few_full_layers", "2 of 32 layers are full", |r| full(r, FullLayers::Count(2))),
     ("adapter_needs_merge", "the embedding and the norms learn in full", |_| ()),
     ("adapter_without_training", "nothing trains them", |r| r.train.clear()),
+    ("positions_without_gaps", "stage 1 is as long as the target, 128K", |r| r.positions = Some(Positions::Random)),
     ("target_not_trained", "the longest training sequence is 4K", |r| r.train[0].length = Some(4096)),
 ];
 

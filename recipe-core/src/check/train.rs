@@ -91,7 +91,7 @@ fn stage_beyond_target(case: &Case) -> Vec<Finding> {
 /// Shorter training is legal and cheaper; what it reaches then rests on the rope law alone.
 fn target_not_trained(case: &Case) -> Vec<Finding> {
     let target = case.plan.target;
-    let Some(longest) = case.plan.stages.iter().map(|stage| stage.length).max() else {
+    let Some(longest) = case.plan.stages.iter().map(|stage| stage.reach).max() else {
         return vec![];
     };
     if longest >= target {

@@ -27,7 +27,7 @@ fn the_sample_keeps_its_ratios() {
     let lengths: Vec<usize> = toy.stages.iter().map(|stage| stage.length).collect();
     assert_eq!(lengths, [256, 512, 1024, 2048, 4096, 8192]);
     let batches: Vec<usize> = toy.stages.iter().map(|stage| stage.batch).collect();
-    assert_eq!(batches, [16, 8, 4, 2, 1, 1]);
+    assert_eq!(batches, [8, 4, 2, 1, 1, 1]);
     assert_eq!(toy.eval[1].lengths(), [256, 1024, 2048, 4096, 8192]);
     assert!(toy.notes.is_empty());
 }

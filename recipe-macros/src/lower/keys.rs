@@ -2,8 +2,8 @@
 
 use proc_macro2::Ident;
 use recipe_core::{
-    Adapt, Attention, Context as Window, Device, Eval, Field, Place, Rope, Schedule, Source, SourceKind, Sparse, Stage,
-    Target,
+    Adapt, Attention, Context as Window, Device, Eval, Field, Form, Place, Positions, Rope, Schedule, Source,
+    SourceKind, Sparse, Stage, Target,
 };
 
 use super::missing;
@@ -92,6 +92,25 @@ fn place(word: &'static str) -> Place {
         "interleaved" => Place::Interleaved,
         _ => Place::Middle,
     }
+}
+
+pub(super) fn positions(context: &mut Context, value: &Value) -> Positions {
+    let Some((word, written)) = context.word("positions", words::POSITIONS, &[], value) else {
+        return if context.world == World::Low { Positions::Contiguous } else { Positions::Random };
+    };
+    let bound = context.bind(word, written, &Field::new("positions"));
+    match word.name {
+        "longrecipe" => Positions::LongRecipe { keep: bound.maybe("keep") },
+        "pose" => Positions::Pose { chunks: bound.maybe("chunks"), form: bound.maybe("form").map(form) },
+        "cream" => Positions::Cream { sigma: bound.maybe("sigma") },
+        "e2" => Positions::E2 { scale_max: bound.maybe("scale_max") },
+        "random" => Positions::Random,
+        _ => Positions::Contiguous,
+    }
+}
+
+fn form(word: &'static str) -> Form {
+    if word == "code" { Form::Code } else { Form::Paper }
 }
 
 pub(super) fn adapt(context: &mut Context, value: &Value) -> Adapt {

@@ -41,7 +41,7 @@ fn a_seed_names_one_document_for_ever() {
         let tokens = document(&encoder, seed, 500, Density::Standard).unwrap().tokens;
         hex(&Digest::of(&[&tokens.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>()]))
     };
-    assert_eq!(digest(Seed::train(1, 2)), "8b410790b40af94b608502959d89f44a");
+    assert_eq!(digest(Seed::train(1, 2)), "1d638cc598ad452446789390e9f23072");
     let seeds = [Seed::train(1, 2), Seed::train(2, 1), Seed::train(1, 3), Seed::eval(1, 2), Seed::eval(2, 1)];
     let different: HashSet<_> = seeds.map(digest).into_iter().collect();
     assert_eq!(different.len(), seeds.len());
@@ -100,7 +100,7 @@ fn values_take_the_share_that_each_density_gives_them() {
         });
         values.sum::<usize>() as f64 / (200.0 * 256.0)
     };
-    for (density, expected) in [(Density::Ledger, 0.5), (Density::Dense, 0.178), (Density::Standard, 0.142)] {
+    for (density, expected) in [(Density::Ledger, 0.5), (Density::Dense, 0.1445), (Density::Standard, 0.115)] {
         assert!((share(density) - expected).abs() < 0.01, "{density:?}: {}", share(density));
     }
 }
@@ -203,7 +203,7 @@ fn an_exam_reads_as_a_chronicle_up_to_its_head() {
     assert!(body.ends_with(" ."), "{body}");
     let question = exam.questions[0].answer.clone();
     assert_eq!(question.end, 199, "the last token is the full stop behind the last answer");
-    assert_eq!(question.len(), 2);
+    assert_eq!(question.len(), 1, "the embedded tokenizer says one half of a key");
 }
 
 #[test]

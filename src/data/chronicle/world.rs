@@ -23,6 +23,9 @@ const KINDS: [Kind; 6] = [Kind::Key, Kind::Home, Kind::Trade, Kind::Key, Kind::T
 pub(super) enum Value {
     Word(&'static str),
     Pair([&'static str; 2]),
+    /// Two pairs of digits, of which the embedded tokenizer says the first, which no other key of the document has: two
+    /// keys with a half in common would ask for more than recall, for telling two memories apart.
+    Key([&'static str; 2]),
     Person(usize),
 }
 
@@ -51,8 +54,7 @@ pub(super) struct World {
     pub(super) people: Vec<Person>,
     pub(super) facts: Vec<Fact>,
     things: Vec<[&'static str; 2]>,
-    /// The first half of each person's key; behind them, what second halves are drawn from. A half that two keys had in
-    /// common would ask for more than recall: for telling two memories apart.
+    /// The first half of each person's key; behind them, what second halves are drawn from.
     numbers: [&'static str; NUMBERS.len()],
     /// The last people of the list, who come up only when an exam calls them.
     reserved: usize,
@@ -94,7 +96,7 @@ impl World {
     /// A new fact of this kind and person.
     pub(super) fn fact(&mut self, rng: &mut Rng, kind: Kind, person: usize) -> Fact {
         let value = match kind {
-            Kind::Key => Value::Pair([self.numbers[person], rng.pick(&self.numbers[NAMES.len()..])]),
+            Kind::Key => Value::Key([self.numbers[person], rng.pick(&self.numbers[NAMES.len()..])]),
             Kind::Home => Value::Word(rng.pick(&PLACES)),
             Kind::Trade => Value::Word(rng.pick(&TRADES)),
             // There are twice as many things as people.
@@ -104,12 +106,12 @@ impl World {
         Fact { kind, person, value, said: 0, rests: 0 }
     }
 
-    /// "the key of mira 47 19 .", in prose "The key of Mira is 4719."
+    /// "the key of mira 47 .", in prose "The key of Mira is 4719."
     pub(super) fn statement(&self, fact: &Fact) -> Sentence {
         self.said(Sentence::default().word("the"), fact, "is")
     }
 
-    /// "what is the key of mira 47 19 .", in prose "What is the key of Mira? 4719."
+    /// "what is the key of mira 47 .", in prose "What is the key of Mira? 4719."
     pub(super) fn question(&self, fact: &Fact) -> Sentence {
         self.said(Sentence::default().say("what is the"), fact, "?")
     }
@@ -135,6 +137,7 @@ impl World {
         match value {
             Value::Word(word) => sentence.word(word),
             Value::Pair([first, second]) => sentence.word(first).word(second),
+            Value::Key([first, second]) => sentence.word(first).prose_only(second),
             Value::Person(person) => self.name(sentence, person),
         }
     }

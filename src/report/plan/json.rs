@@ -105,6 +105,8 @@ fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {
     json!({
         "steps": stage.steps,
         "length": stage.length,
+        "positions": super::position_words(stage.positions).unwrap_or_else(|| "contiguous".to_owned()),
+        "reach": stage.reach,
         "batch": stage.batch,
         "tokens": stage_tokens(stage),
         "lr": stage.lr,

@@ -6,7 +6,7 @@ mod page;
 mod summary;
 mod work;
 
-use recipe_core::{Device, Plan, Schedule, SourceKind, SourcePlan, StagePlan};
+use recipe_core::{Device, Form, Plan, PositionsPlan, Schedule, SourceKind, SourcePlan, StagePlan};
 
 use super::number;
 use super::table::{Align, Table};
@@ -55,7 +55,7 @@ fn training(plan: &Plan) -> String {
         table.rule();
         table.row(["all".to_owned(), number::plain(steps), String::new(), String::new(), number::count(tokens)]);
     }
-    table.to_text() + &wrapped(&optimizers(&plan.stages))
+    table.to_text() + &positions(&plan.stages) + &wrapped(&optimizers(&plan.stages))
 }
 
 fn stage_row(index: usize, stage: &StagePlan) -> [String; 9] {
@@ -70,6 +70,28 @@ fn stage_row(index: usize, stage: &StagePlan) -> [String; 9] {
         schedule_word(stage.schedule).to_owned(),
         if stage.recompute { "every layer" } else { "none" }.to_owned(),
     ]
+}
+
+/// A line per stage whose sequences skip positions.
+fn positions(stages: &[StagePlan]) -> String {
+    let line = |(index, stage): (usize, &StagePlan)| {
+        let words = position_words(stage.positions)?;
+        Some(wrapped(&format!("stage {}: positions {words}, up to {}", index + 1, number::tokens(stage.reach))))
+    };
+    stages.iter().enumerate().filter_map(line).collect()
+}
+
+/// The scheme as a recipe writes it; nothing for contiguous positions.
+fn position_words(positions: PositionsPlan) -> Option<String> {
+    Some(match positions {
+        PositionsPlan::Contiguous => return None,
+        PositionsPlan::LongRecipe => "longrecipe".to_owned(),
+        PositionsPlan::Pose { chunks, form: Form::Paper } => format!("pose(chunks = {chunks})"),
+        PositionsPlan::Pose { chunks, form: Form::Code } => format!("pose(chunks = {chunks}, form = code)"),
+        PositionsPlan::Cream { sigma } => format!("cream(sigma = {sigma})"),
+        PositionsPlan::E2 { scale_max, .. } => format!("e2(scale_max = {scale_max})"),
+        PositionsPlan::Random => "random".to_owned(),
+    })
 }
 
 /// Tokens that a stage sees.

@@ -3,7 +3,7 @@
 //! A task adds to the gradients of its keys and of its queries. The pairs run in rounds, in round `r` key chunk `c` meets
 //! query chunk `c + r`, so that no two tasks of a round write to the same place and every sum has one fixed order.
 
-use super::super::blocks::QueryBlock;
+use super::super::blocks::{Blocks, QueryBlock};
 use super::tile::{Head, Visible};
 use super::{Inputs, Mask, Shape};
 use crate::simd::leaves::{Leaves, Product};
@@ -26,9 +26,10 @@ const CHUNK_VALUES: usize = 1 << 15;
 
 /// What the forward pass left, and the gradient that comes in.
 struct Upstream<'a> {
-    out: &'a [f32],
     lse: &'a [f32],
     dout: &'a [f32],
+    /// `Σ out · dout`, `[queries, H]`.
+    delta: &'a [f32],
 }
 
 /// Where the gradients go.
@@ -55,42 +56,53 @@ pub(crate) fn backward(
     dk: &mut [f32],
     dv: &mut [f32],
 ) {
-    [&mut *dq, &mut *dk, &mut *dv].into_par_iter().for_each(|gradient| gradient.fill(0.0));
     let inputs = Inputs { shape, mask, scale, q, k, v };
-    let upstream = Upstream { out, lse, dout };
-    let gradients = Gradients { dq: SendPtr::new(dq), dk: SendPtr::new(dk), dv: SendPtr::new(dv) };
-    let blocks = QueryBlock::all(mask, shape.queries, shape.keys, LANES);
+    let blocks = Blocks::new(mask, shape, LANES);
     let leaves = Leaves::of(isa);
-    for round in rounds(shape, &blocks) {
-        let tasks = (0..round.len() * shape.kv_heads).into_par_iter().with_max_len(1);
-        tasks.for_each(|task| {
-            let pair = &round[task / shape.kv_heads];
-            let kv_head = task % shape.kv_heads;
-            Task { leaves, inputs: &inputs, upstream: &upstream, gradients, kv_head }.run(pair);
+    let mut delta = vec![0.0; lse.len()];
+    let clear = || [&mut *dq, &mut *dk, &mut *dv].into_par_iter().for_each(|gradient| gradient.fill(0.0));
+    rayon::join(clear, || dots(shape.head_dim, out, dout, &mut delta));
+    let gradients = Gradients { dq: SendPtr::new(dq), dk: SendPtr::new(dk), dv: SendPtr::new(dv) };
+    let upstream = Upstream { lse, dout, delta: &delta };
+    for round in rounds(&inputs, &blocks) {
+        round.into_par_iter().with_max_len(1).for_each(|pair| {
+            Task { leaves, inputs: &inputs, upstream: &upstream, gradients, blocks: &blocks, pair }.run();
         });
     }
 }
 
-/// A chunk of keys and the query blocks of a chunk of queries.
-struct Pair<'a> {
+/// The dot products of the rows of two tensors.
+fn dots(dim: usize, a: &[f32], b: &[f32], to: &mut [f32]) {
+    let rows = a.par_chunks_exact(dim.max(1)).zip(b.par_chunks_exact(dim.max(1))).zip(to);
+    rows.with_min_len(256).for_each(|((a, b), to)| *to = a.iter().zip(b).map(|(a, b)| a * b).sum());
+}
+
+/// A chunk of keys, cut to what is visited, and the query blocks of a chunk of queries, for one key/value head.
+struct Pair {
     keys: Range<usize>,
-    blocks: &'a [QueryBlock],
+    blocks: Range<usize>,
+    kv_head: usize,
 }
 
 /// The rounds, each a list of pairs that share no chunk; pairs that see nothing of each other are left out.
-fn rounds<'a>(shape: &Shape, blocks: &'a [QueryBlock]) -> Vec<Vec<Pair<'a>>> {
+fn rounds(inputs: &Inputs, blocks: &Blocks) -> Vec<Vec<Pair>> {
+    let shape = inputs.shape;
     let longest = shape.queries.max(shape.keys);
     let most = (CHUNK_VALUES / shape.head_dim.max(1)).max(MIN_CHUNK);
     let chunk = longest.div_ceil(CHUNKS).clamp(MIN_CHUNK, most).next_multiple_of(KEYS);
     let count = longest.div_ceil(chunk);
-    let pair = |key_chunk: usize, round: usize| {
+    let pair = |key_chunk: usize, round: usize, kv_head: usize| {
         let keys = key_chunk * chunk..shape.keys.min((key_chunk + 1) * chunk);
         let first = (key_chunk + round) % count * (chunk / LANES);
-        let blocks = blocks.get(first..blocks.len().min(first + chunk / LANES))?;
-        blocks.iter().any(|b| b.touches(&keys)).then_some(Pair { keys, blocks })
+        let blocks_of_chunk = first..blocks.count().min(first + chunk / LANES);
+        let lists = blocks.lists_of(inputs.readers(kv_head)).filter_map(|list| list.get(blocks_of_chunk.clone()));
+        let visited = lists.flatten().filter_map(|block| block.visited(&keys));
+        let keys = visited.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))?;
+        Some(Pair { keys, blocks: blocks_of_chunk, kv_head })
     };
     let key_chunks = shape.keys.div_ceil(chunk);
-    (0..count).map(|round| (0..key_chunks).filter_map(|c| pair(c, round)).collect()).collect()
+    let all = |round| (0..key_chunks * shape.kv_heads).map(move |i| (i / shape.kv_heads, round, i % shape.kv_heads));
+    (0..count).map(|round| all(round).filter_map(|(c, round, head)| pair(c, round, head)).collect()).collect()
 }
 
 struct Task<'a> {
@@ -98,7 +110,8 @@ struct Task<'a> {
     inputs: &'a Inputs<'a>,
     upstream: &'a Upstream<'a>,
     gradients: Gradients,
-    kv_head: usize,
+    blocks: &'a Blocks,
+    pair: Pair,
 }
 
 /// The keys of a task and the sums of their gradients, `[keys, padded dim]`.
@@ -119,14 +132,14 @@ struct QuerySide<'a> {
     dout_turned: &'a mut [f32],
     /// Log-sum-exp in units of log 2, `+∞` where nothing is to be seen: `2^(s − ∞) = 0`.
     lse: &'a mut [f32],
-    /// `Σ out · dout`.
     delta: &'a mut [f32],
     /// `dq / scale`, `[LANES, padded dim]`.
     dq: &'a mut [f32],
 }
 
 impl Task<'_> {
-    fn run(&self, pair: &Pair) {
+    fn run(&self) {
+        let pair = &self.pair;
         let (dim, padded) = (self.inputs.shape.head_dim, self.inputs.padded_dim());
         let (key_len, query_len) = (pair.keys.len() * padded, LANES * padded);
         let tile = KEYS * LANES;
@@ -135,37 +148,41 @@ impl Task<'_> {
             tile, tile,
         ];
         with_scratch(sizes, |[k, v, dk, dv, q, q_turned, dout, dout_turned, dq, lse, delta, scores, dp]| {
-            let head = Head::new(self.inputs.shape.kv_heads, self.kv_head, dim);
+            let head = Head::new(self.inputs.shape.kv_heads, pair.kv_head, dim);
             head.copy(self.inputs.k, pair.keys.clone(), 1.0, padded, k);
             head.copy(self.inputs.v, pair.keys.clone(), 1.0, padded, v);
             dk.fill(0.0);
             dv.fill(0.0);
             let mut keys = KeySide { keys: pair.keys.clone(), k, v, dk, dv };
             let mut queries = QuerySide { q, q_turned, dout, dout_turned, lse, delta, dq };
-            let group = self.inputs.group();
-            for head in self.kv_head * group..(self.kv_head + 1) * group {
-                for block in pair.blocks.iter().filter(|b| b.touches(&pair.keys)) {
-                    queries.fill(self, block, head);
-                    self.block(block, &mut keys, &mut queries, scores, dp);
-                    self.add_dq(block, head, queries.dq);
-                }
+            for (block, head) in self.visits() {
+                queries.fill(self, block, head);
+                self.block((block, head), &mut keys, &mut queries, scores, dp);
+                self.add_dq(block, head, queries.dq);
             }
             self.add_key_gradients(&keys);
         });
     }
 
+    /// The query blocks that see any of the keys; heads of one block, neighbours in memory, follow each other.
+    fn visits(&self) -> impl Iterator<Item = (&QueryBlock, usize)> {
+        let readers = self.inputs.readers(self.pair.kv_head);
+        let heads = self.pair.blocks.clone().flat_map(move |block| readers.clone().map(move |head| (block, head)));
+        let visits = heads.map(|(block, head)| (&self.blocks.of(head)[block], head));
+        visits.filter(|(block, _)| block.visited(&self.pair.keys).is_some())
+    }
+
     /// One block of queries against all tiles of the task's keys.
     fn block(
         &self,
-        block: &QueryBlock,
+        (block, head): (&QueryBlock, usize),
         keys: &mut KeySide,
         queries: &mut QuerySide,
         scores: &mut [f32],
         dp: &mut [f32],
     ) {
         let shape = self.inputs.shape;
-        let query = |lane| Some(block.queries.start + lane).filter(|query| block.queries.contains(query));
-        let visible = Visible::<LANES>::new(self.inputs.mask, shape.keys, query);
+        let visible = Visible::<LANES>::new(self.inputs.mask, shape.keys, |lane| Some((block.query(lane)?, head)));
         queries.dq.fill(0.0);
         for tile in block.tiles(keys.keys.clone(), KEYS) {
             let (scores, dp) = (&mut scores[..tile.len() * LANES], &mut dp[..tile.len() * LANES]);
@@ -236,7 +253,7 @@ impl Task<'_> {
     }
 
     fn add_key_gradients(&self, keys: &KeySide) {
-        let rows = Head::new(self.inputs.shape.kv_heads, self.kv_head, self.inputs.shape.head_dim);
+        let rows = Head::new(self.inputs.shape.kv_heads, self.pair.kv_head, self.inputs.shape.head_dim);
         // The queries carried scale · log₂e.
         self.add_rows(self.gradients.dk, rows, keys.keys.clone(), keys.dk, LN_2);
         self.add_rows(self.gradients.dv, rows, keys.keys.clone(), keys.dv, 1.0);
@@ -265,12 +282,11 @@ impl QuerySide<'_> {
         self.lse.fill(f32::INFINITY);
         self.delta.fill(0.0);
         for (lane, query) in block.queries.clone().enumerate() {
-            let lse = upstream.lse[query * inputs.shape.heads + head];
-            if lse != f32::NEG_INFINITY {
-                self.lse[lane] = lse * LOG2_E;
+            let row = query * inputs.shape.heads + head;
+            if upstream.lse[row] != f32::NEG_INFINITY {
+                self.lse[lane] = upstream.lse[row] * LOG2_E;
             }
-            let (out, dout) = (at.row(upstream.out, query), at.row(upstream.dout, query));
-            self.delta[lane] = out.iter().zip(dout).map(|(o, d)| o * d).sum();
+            self.delta[lane] = upstream.delta[row];
         }
     }
 }

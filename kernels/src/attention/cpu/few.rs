@@ -1,7 +1,8 @@
-//! Forward for a few queries against many keys, as in decoding: the query heads that share a key/value head share the
-//! vector registers, and the keys are cut into pieces for the threads, whose results are merged in order.
+//! Forward for a few queries against many keys, as in decoding: the query heads that share a key/value head and a
+//! pattern share the vector registers, and the keys are cut into pieces for the threads, whose results are merged in
+//! order.
 
-use super::super::blocks::QueryBlock;
+use super::super::blocks::{Blocks, QueryBlock};
 use super::running::{Rows, Running};
 use super::tile::{Head, Visible};
 use super::{Inputs, Shape};
@@ -11,9 +12,9 @@ use rayon::prelude::*;
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
 
-/// Rows of a task: query heads of the group times queries.
+/// Rows of a table.
 const LANES: usize = 16;
-/// Keys of a tile, and of a task.
+/// Keys of a tile, and most keys of a task.
 const KEYS: usize = 128;
 const PIECE: usize = 1024;
 
@@ -23,29 +24,38 @@ pub(super) fn applies(shape: &Shape) -> bool {
 }
 
 pub(super) fn forward(leaves: &Leaves, inputs: &Inputs, out: &mut [f32], lse: &mut [f32]) {
-    let shape = inputs.shape;
-    let Some(block) = QueryBlock::all(inputs.mask, shape.queries, shape.keys, shape.queries.max(1)).pop() else {
-        return;
-    };
-    let pieces: Vec<Range<usize>> = block.tiles(0..shape.keys, PIECE).collect();
-    let tables = (shape.queries * inputs.group()).div_ceil(LANES);
-    let few = Few { leaves, inputs, block: &block };
-    // [head, table, piece]
-    let task = |i: usize| few.piece(i / pieces.len() / tables, i / pieces.len() % tables, &pieces[i % pieces.len()]);
-    let partial: Vec<Partial> = (0..shape.kv_heads * tables * pieces.len()).into_par_iter().map(task).collect();
-    for kv_head in 0..shape.kv_heads {
-        for table in 0..tables {
-            let parts = &partial[(kv_head * tables + table) * pieces.len()..][..pieces.len()];
-            few.merge(kv_head, table, parts, out, lse);
-        }
+    let few = Few { leaves, inputs };
+    let blocks = Blocks::new(inputs.mask, inputs.shape, inputs.shape.queries.max(1));
+    let tables: Vec<Table> = (0..inputs.shape.kv_heads).flat_map(|kv_head| few.tables(&blocks, kv_head)).collect();
+    let pieces = |table| Table::pieces(table, inputs.shape.keys);
+    let tasks: Vec<(&Table, Range<usize>)> = tables.iter().flat_map(pieces).collect();
+    let partial: Vec<Partial> = tasks.par_iter().map(|(table, piece)| few.piece(table, piece)).collect();
+    let mut done = 0;
+    for table in &tables {
+        let count = tasks[done..].iter().take_while(|(of, _)| std::ptr::eq(*of, table)).count();
+        few.merge(table, &partial[done..done + count], out, lse);
+        done += count;
     }
 }
 
 struct Few<'a> {
     leaves: &'a Leaves,
     inputs: &'a Inputs<'a>,
+}
+
+/// Rows of one key/value head that visit the same keys.
+struct Table<'a> {
+    kv_head: usize,
+    /// Query and query head of each lane.
+    rows: Vec<(usize, usize)>,
     /// All the queries.
     block: &'a QueryBlock,
+}
+
+impl Table<'_> {
+    fn pieces(&self, keys: usize) -> impl Iterator<Item = (&Self, Range<usize>)> {
+        self.block.pieces(keys, PIECE).into_iter().map(move |piece| (self, piece))
+    }
 }
 
 /// What a table of rows found in one piece of the keys.
@@ -57,24 +67,30 @@ struct Partial {
 }
 
 impl Few<'_> {
-    /// The query and query head of a lane, if it has one.
-    fn row(&self, kv_head: usize, table: usize, lane: usize) -> Option<(usize, usize)> {
-        let (queries, group) = (self.inputs.shape.queries, self.inputs.group());
-        let row = table * LANES + lane;
-        (row < queries * group).then(|| (row % queries, kv_head * group + row / queries))
+    /// The rows of a key/value head, pattern by pattern.
+    fn tables<'b>(&self, blocks: &'b Blocks, kv_head: usize) -> Vec<Table<'b>> {
+        let heads = self.inputs.readers(kv_head);
+        let lists = blocks.lists().iter().enumerate();
+        let tables = lists.flat_map(|(list, of_list)| {
+            let heads = heads.clone().filter(move |&head| blocks.list_of(head) == list);
+            let rows = heads.flat_map(|head| (0..self.inputs.shape.queries).map(move |query| (query, head)));
+            let rows: Vec<(usize, usize)> = rows.collect();
+            let table = |rows: &[_]| of_list.first().map(|block| Table { kv_head, rows: rows.to_vec(), block });
+            rows.chunks(LANES).filter_map(table).collect::<Vec<_>>()
+        });
+        tables.collect()
     }
 
-    fn piece(&self, kv_head: usize, table: usize, piece: &Range<usize>) -> Partial {
+    fn piece(&self, table: &Table, piece: &Range<usize>) -> Partial {
         let (shape, padded) = (self.inputs.shape, self.inputs.padded_dim());
         let lens = [padded * LANES, Running::<LANES>::STATE, KEYS * LANES, KEYS * padded];
         with_scratch(lens, |[q, state, scores, copy]| {
             let mut out = vec![0.0; LANES * padded];
-            self.turn_queries(kv_head, table, q);
-            let query = |lane| self.row(kv_head, table, lane).map(|(query, _)| query);
-            let visible = Visible::new(self.inputs.mask, shape.keys, query);
+            self.turn_queries(table, q);
+            let visible = Visible::new(self.inputs.mask, shape.keys, |lane| table.rows.get(lane).copied());
             let mut running = Running::<LANES>::new(visible, q, &mut out, state);
-            let rows = Head::new(shape.kv_heads, kv_head, shape.head_dim);
-            for tile in self.block.tiles(piece.clone(), KEYS) {
+            let rows = Head::new(shape.kv_heads, table.kv_head, shape.head_dim);
+            for tile in table.block.tiles(piece.clone(), KEYS) {
                 let keys = Rows { values: &self.inputs.k[rows.at(tile.start)..], stride: rows.stride() };
                 let values = if shape.head_dim == padded {
                     Rows { values: &self.inputs.v[rows.at(tile.start)..], stride: rows.stride() }
@@ -82,7 +98,7 @@ impl Few<'_> {
                     rows.copy(self.inputs.v, tile.clone(), 1.0, padded, copy);
                     Rows { values: copy, stride: padded }
                 };
-                running.advance(self.leaves, self.block, &tile, (keys, values), shape.head_dim, scores);
+                running.advance(self.leaves, table.block, &tile, (keys, values), shape.head_dim, scores);
             }
             let lanes = |values: &[f32]| std::array::from_fn(|lane| values[lane]);
             let (max, sum) = (lanes(running.max), lanes(running.sum));
@@ -91,11 +107,10 @@ impl Few<'_> {
     }
 
     /// `scale · log₂e · q` as `[padded dim, LANES]`, zeros where there is no row.
-    fn turn_queries(&self, kv_head: usize, table: usize, q: &mut [f32]) {
+    fn turn_queries(&self, table: &Table, q: &mut [f32]) {
         let shape = self.inputs.shape;
         q.fill(0.0);
-        for lane in 0..LANES {
-            let Some((query, head)) = self.row(kv_head, table, lane) else { break };
+        for (lane, &(query, head)) in table.rows.iter().enumerate() {
             let row = Head::new(shape.heads, head, shape.head_dim).row(self.inputs.q, query);
             for (d, value) in row.iter().enumerate() {
                 q[d * LANES + lane] = value * self.inputs.scale * LOG2_E;
@@ -104,10 +119,9 @@ impl Few<'_> {
     }
 
     /// Joins the pieces and writes the rows of a table.
-    fn merge(&self, kv_head: usize, table: usize, parts: &[Partial], out: &mut [f32], lse: &mut [f32]) {
+    fn merge(&self, table: &Table, parts: &[Partial], out: &mut [f32], lse: &mut [f32]) {
         let (shape, padded) = (self.inputs.shape, self.inputs.padded_dim());
-        for lane in 0..LANES {
-            let Some((query, head)) = self.row(kv_head, table, lane) else { break };
+        for (lane, &(query, head)) in table.rows.iter().enumerate() {
             let max = parts.iter().map(|p| p.max[lane]).fold(f32::NEG_INFINITY, f32::max);
             // Not `max > −∞`: a NaN that was seen has to come out.
             let seen = || parts.iter().filter(|p| p.sum[lane] != 0.0);

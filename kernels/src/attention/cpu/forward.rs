@@ -1,7 +1,7 @@
 //! Forward: one task per head and group of neighbouring blocks of queries, which share every tile of keys and values
 //! while it is in the cache.
 
-use super::super::blocks::QueryBlock;
+use super::super::blocks::{Blocks, QueryBlock};
 use super::packed::Packed;
 use super::running::{Rows, Running};
 use super::tile::{Head, Visible};
@@ -37,7 +37,7 @@ pub(crate) fn forward(
     if few::applies(shape) {
         return few::forward(Leaves::of(isa), &inputs, out, lse);
     }
-    let blocks = QueryBlock::all(mask, shape.queries, shape.keys, LANES);
+    let blocks = Blocks::new(mask, shape, LANES);
     let len = Packed::len(&inputs, &blocks);
     with_scratch([len, len], |[key_memory, value_memory]| {
         let task = Task {
@@ -63,11 +63,14 @@ struct Task<'a> {
 
 impl Task<'_> {
     /// Every head of every block. Late queries see most and go first, so that the threads finish together.
-    fn run_all(&self, blocks: &[QueryBlock]) {
+    fn run_all(&self, blocks: &Blocks) {
         let (shape, together) = (self.inputs.shape, if self.inputs.shape.queries < LONG { 1 } else { TOGETHER });
-        let groups: Vec<&[QueryBlock]> = blocks.chunks(together).collect();
-        let tasks = (0..groups.len() * shape.heads).into_par_iter().rev().with_max_len(1);
-        tasks.for_each(|i| self.run(groups[i / shape.heads], i % shape.heads));
+        let tasks = (0..blocks.count().div_ceil(together) * shape.heads).into_par_iter().rev().with_max_len(1);
+        tasks.for_each(|i| {
+            let (group, head) = (i / shape.heads, i % shape.heads);
+            let rest = &blocks.of(head)[group * together..];
+            self.run(&rest[..together.min(rest.len())], head);
+        });
     }
 
     fn run(&self, blocks: &[QueryBlock], head: usize) {
@@ -102,8 +105,8 @@ impl Task<'_> {
         let rows = Head::new(inputs.shape.heads, head, inputs.shape.head_dim);
         rows.copy(inputs.q, block.queries.clone(), inputs.scale * LOG2_E, padded, out);
         self.leaves.transpose(&out[..block.queries.len() * padded], padded, q, LANES);
-        let query = |lane| Some(block.queries.start + lane).filter(|query| block.queries.contains(query));
-        Running::new(Visible::new(inputs.mask, inputs.shape.keys, query), q, out, state)
+        let visible = Visible::new(inputs.mask, inputs.shape.keys, |lane| Some((block.query(lane)?, head)));
+        Running::new(visible, q, out, state)
     }
 
     /// Keys and values from one row on.

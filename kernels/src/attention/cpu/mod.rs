@@ -24,6 +24,7 @@ pub(crate) use forward::forward;
 
 use super::{Mask, Shape};
 use crate::simd::leaves::WIDTH;
+use std::ops::Range;
 
 /// Inputs that both directions share.
 pub(super) struct Inputs<'a> {
@@ -44,5 +45,10 @@ impl Inputs<'_> {
     /// Query heads per key/value head.
     fn group(&self) -> usize {
         self.shape.heads / self.shape.kv_heads
+    }
+
+    /// The query heads that read a key/value head.
+    fn readers(&self, kv_head: usize) -> Range<usize> {
+        kv_head * self.group()..(kv_head + 1) * self.group()
     }
 }

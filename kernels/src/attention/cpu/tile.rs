@@ -1,6 +1,7 @@
 //! Pieces of the tensors in the layouts the products want.
 
 use super::super::blocks::QueryBlock;
+use super::super::seen::Seen;
 use super::Mask;
 use crate::simd::leaves::{Bounds, Leaves};
 use std::ops::Range;
@@ -43,16 +44,16 @@ impl Head {
     }
 }
 
-/// For each query of a block the two ranges of keys it sees.
+/// The keys that each query of a block sees.
 pub(super) struct Visible<const LANES: usize> {
-    ranges: [[Range<usize>; 2]; LANES],
+    seen: [Seen; LANES],
 }
 
 impl<const LANES: usize> Visible<LANES> {
-    /// `query` says which query a lane holds; a lane without one sees nothing.
-    pub(super) fn new(mask: &Mask, keys: usize, query: impl Fn(usize) -> Option<usize>) -> Self {
-        let ranges = |lane| query(lane).map_or([0..0, 0..0], |query| mask.ranges(query, keys));
-        Visible { ranges: std::array::from_fn(ranges) }
+    /// `row` says which query and query head a lane holds; a lane without them sees nothing.
+    pub(super) fn new(mask: &Mask, keys: usize, row: impl Fn(usize) -> Option<(usize, usize)>) -> Self {
+        let seen = |lane| row(lane).map_or(Seen::NOTHING, |(query, head)| mask.seen(head, query, keys));
+        Visible { seen: std::array::from_fn(seen) }
     }
 
     /// Hides from a tile `[tile keys, LANES]` of scores what its queries do not see.
@@ -62,14 +63,23 @@ impl<const LANES: usize> Visible<LANES> {
         self.hide_part(leaves, shared.end..keys.end, &mut tile[(shared.end - keys.start) * LANES..]);
     }
 
-    fn hide_part(&self, leaves: &Leaves, keys: Range<usize>, tile: &mut [f32]) {
-        if keys.is_empty() {
-            return;
+    /// Piece by piece, since the leaf knows two ranges of a lane.
+    fn hide_part(&self, leaves: &Leaves, keys: Range<usize>, mut tile: &mut [f32]) {
+        let mut first = keys.start;
+        while first < keys.end {
+            let (mut end, mut low, mut high) = (keys.end, [[0.0; LANES]; 2], [[0.0; LANES]; 2]);
+            for (lane, seen) in self.seen.iter().enumerate() {
+                let (ranges, third) = seen.two_within(first..end);
+                for (which, range) in ranges.iter().enumerate() {
+                    low[which][lane] = (range.start - first) as u32 as f32;
+                    high[which][lane] = (range.end - first) as u32 as f32;
+                }
+                end = third;
+            }
+            let (piece, rest) = std::mem::take(&mut tile).split_at_mut((end - first) * LANES);
+            let bounds = Bounds { low: [&low[0], &low[1]], high: [&high[0], &high[1]] };
+            leaves.hide(piece, LANES, 0, &bounds);
+            (first, tile) = (end, rest);
         }
-        let local = |key: usize| (key.clamp(keys.start, keys.end) - keys.start) as f32;
-        let low = |which: usize| -> [f32; LANES] { std::array::from_fn(|i| local(self.ranges[i][which].start)) };
-        let high = |which: usize| -> [f32; LANES] { std::array::from_fn(|i| local(self.ranges[i][which].end)) };
-        let bounds = Bounds { low: [&low(0), &low(1)], high: [&high(0), &high(1)] };
-        leaves.hide(tile, LANES, 0, &bounds);
     }
 }

@@ -1,0 +1,15 @@
+//! Every scheme of positions is legal; the code's law where it differs.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        positions: pose(form = code),
+        train: [extend(steps = 100)],
+    }
+}
+
+fn main() {}

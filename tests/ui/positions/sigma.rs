@@ -1,0 +1,15 @@
+//! A width of nothing.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        positions: cream(sigma = 0),
+        train: [extend(steps = 100)],
+    }
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! Positions that nothing draws.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        positions: pose,
+    }
+}
+
+fn main() {}
