@@ -89,14 +89,15 @@ impl fmt::Display for RehearsalRule {
             out,
             "adapters: the recipe's kind and targets, rank {least_rank} to {most_rank}, the same alpha ÷ rank"
         )?;
-        writeln!(out, "lengths: native × 1, 2, 4, … up to the longest that the recipe trains")?;
+        writeln!(out, "positions: the recipe's, up to native × 1, 2, 4, … and the farthest that the recipe trains")?;
+        writeln!(out, "sequences: as long as that, or the recipe's share of it and a native window at least")?;
         writeln!(
             out,
-            "steps: {first_steps} at the native length, then {steps} per length, {last_steps} at the longest, of {tokens} tokens or one sequence"
+            "steps: {first_steps} at the native length, then {steps} for each of those, {last_steps} for the last, of {tokens} tokens or one sequence"
         )?;
         write!(
             out,
-            "lr: {:?} for all weights, {:?} for adapters, times {lr_decay} from length to length; {warmup} warm-up steps",
+            "lr: {:?} for all weights, {:?} for adapters, times {lr_decay} from one to the next; {warmup} warm-up steps",
             self.lr_full, self.lr_lora
         )
     }

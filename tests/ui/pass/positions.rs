@@ -1,4 +1,4 @@
-//! Every scheme of positions is legal; the code's law where it differs.
+//! The released program's law in place of the paper's.
 
 use context_recipe::recipe;
 
