@@ -7,6 +7,7 @@ use recipe_core::{Llama, Plan, RopePlan};
 
 use crate::data::Encoder;
 use crate::hub::{Checkpoint, Tokenizer};
+use crate::report::rope_words;
 use crate::{Error, Result};
 
 /// Reads a checkpoint that has the recipe's shape.
@@ -33,14 +34,14 @@ pub(super) fn checkpoint(plan: &Plan, path: &Path) -> Result<Checkpoint> {
 pub(super) fn mismatches(recipe: &Llama, model: &Llama) -> Vec<String> {
     let numbers = |llama: &Llama| {
         [
-            ("num_hidden_layers", llama.layers),
-            ("hidden_size", llama.hidden),
-            ("num_attention_heads", llama.heads),
-            ("num_key_value_heads", llama.kv_heads),
-            ("head_dim", llama.head_dim),
-            ("intermediate_size", llama.ffn),
-            ("vocab_size", llama.vocab),
-            ("tie_word_embeddings", usize::from(llama.tied)),
+            ("num_hidden_layers", llama.layers.to_string()),
+            ("hidden_size", llama.hidden.to_string()),
+            ("num_attention_heads", llama.heads.to_string()),
+            ("num_key_value_heads", llama.kv_heads.to_string()),
+            ("head_dim", llama.head_dim.to_string()),
+            ("intermediate_size", llama.ffn.to_string()),
+            ("vocab_size", llama.vocab.to_string()),
+            ("tie_word_embeddings", llama.tied.to_string()),
         ]
     };
     let pairs = numbers(recipe).into_iter().zip(numbers(model));
@@ -61,7 +62,8 @@ pub(super) fn rope_difference(plan: &Plan, model: &Llama) -> Option<String> {
     if known.contains(&theirs) {
         return None;
     }
-    Some(format!("the model's own rope is {theirs:?}; the recipe's is used instead: {:?}", plan.rope))
+    let (theirs, ours) = (rope_words(&theirs), rope_words(&plan.rope));
+    Some(format!("the model's own rope is {theirs}; the recipe's is used instead: {ours}"))
 }
 
 /// The checkpoint's tokenizer as the data module takes it.

@@ -13,6 +13,7 @@ use super::table::{Align, Table};
 pub use json::plan_json;
 use page::Page;
 pub(super) use page::wrapped;
+pub(crate) use summary::rope_words;
 pub(super) use summary::summary;
 pub use work::Rate;
 

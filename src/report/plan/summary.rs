@@ -10,7 +10,7 @@ pub(crate) fn summary(plan: &Plan) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("model", model(plan)),
         ("context", context(plan)),
-        ("rope", rope(&plan.rope)),
+        ("rope", rope_words(&plan.rope)),
         ("attention", attention(plan)),
         ("adapt", adapt(&plan.adapt)),
         ("weights", weights(plan)),
@@ -41,7 +41,8 @@ fn context(plan: &Plan) -> String {
     format!("{} → {} tokens, {ratio}×", tokens(native), tokens(target))
 }
 
-fn rope(rope: &RopePlan) -> String {
+/// `linear, theta 10000, factor 32, attention factor 1`.
+pub(crate) fn rope_words(rope: &RopePlan) -> String {
     let head = format!("{}, theta {}", rope.scaling.rope_type(), plain(rope.theta));
     let tail = format!("attention factor {}", plain(rope.attention_factor()));
     let parameters = match rope.scaling {
