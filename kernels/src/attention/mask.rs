@@ -34,6 +34,21 @@ pub enum Pattern {
         /// By how much groups begin before the multiples of `size`.
         shift: usize,
     },
+    /// The keys of whole groups of `size` rows before the query's own: those that lie `nearest` to `farthest` groups
+    /// back, one at least. Parts of dual chunk attention (arXiv 2402.17463).
+    Past {
+        /// Keys of a group, at least 1.
+        size: usize,
+        /// Groups back of the nearest that is seen, at least 1.
+        nearest: usize,
+        /// Groups back of the farthest.
+        farthest: usize,
+    },
+    /// The keys that a window of `window` does not reach: SelfExtend's far part (arXiv 2401.01325).
+    Beyond {
+        /// Keys of that window, at least 1.
+        window: usize,
+    },
 }
 
 impl Pattern {
@@ -42,6 +57,8 @@ impl Pattern {
             Pattern::Full | Pattern::Window { .. } => true,
             Pattern::Strided { block, stride, local } => block.min(stride).min(local) > 0,
             Pattern::Group { size, .. } => size > 0,
+            Pattern::Past { size, nearest, .. } => size.min(nearest) > 0,
+            Pattern::Beyond { window } => window > 0,
         };
         assert!(at_least_one, "kernels: sizes and strides of {self:?} have to be at least 1");
     }
@@ -55,6 +72,8 @@ impl Pattern {
                 row / block - key / block < local || (key / block).is_multiple_of(stride)
             }
             Pattern::Group { size, shift } => (row + shift) / size == (key + shift) / size,
+            Pattern::Past { size, nearest, farthest } => (nearest..=farthest).contains(&(row / size - key / size)),
+            Pattern::Beyond { window } => row - key >= window,
         }
     }
 
@@ -73,6 +92,12 @@ impl Pattern {
                 Seen::new(near, block, block.saturating_mul(stride), near..end)
             }
             Pattern::Group { size, shift } => from(row.saturating_sub((row + shift) % size)),
+            Pattern::Past { size, nearest, farthest } => {
+                let group = row / size;
+                let past = group.saturating_sub(farthest)..(group + 1).saturating_sub(nearest);
+                Seen::new(0, 0, SOLID, past.start * size..past.end.max(past.start) * size)
+            }
+            Pattern::Beyond { window } => Seen::new(0, 0, SOLID, 0..end.saturating_sub(window)),
         }
     }
 }

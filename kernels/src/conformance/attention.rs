@@ -88,7 +88,7 @@ impl Case {
     }
 }
 
-pub(super) const PATTERNS: [Pattern; 15] = [
+pub(super) const PATTERNS: [Pattern; 19] = [
     Pattern::Full,
     Pattern::Window { window: 1, sink: 0 },
     Pattern::Window { window: 7, sink: 2 },
@@ -104,6 +104,10 @@ pub(super) const PATTERNS: [Pattern; 15] = [
     Pattern::Group { size: 64, shift: 32 },
     Pattern::Group { size: 51, shift: 25 },
     Pattern::Group { size: 1, shift: 7 },
+    Pattern::Past { size: 12, nearest: 1, farthest: 1 },
+    Pattern::Past { size: 40, nearest: 2, farthest: usize::MAX },
+    Pattern::Beyond { window: 1 },
+    Pattern::Beyond { window: 37 },
 ];
 
 pub(super) fn square(pattern: Pattern, starts: &[usize]) -> Mask<'_> {

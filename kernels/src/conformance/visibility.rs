@@ -37,10 +37,12 @@ impl Drawn {
 }
 
 fn pattern(random: &mut Random) -> Pattern {
-    match random.below(5) {
+    match random.below(7) {
         0 => Pattern::Full,
         1 => Pattern::Window { window: random.below(20), sink: random.below(6) },
         2 => Pattern::Group { size: 1 + random.below(20), shift: random.below(30) },
+        3 => Pattern::Past { size: 1 + random.below(12), nearest: 1 + random.below(3), farthest: random.below(5) },
+        4 => Pattern::Beyond { window: 1 + random.below(20) },
         _ => {
             let [block, stride, local] = [10, 5, 4].map(|most| 1 + random.below(most));
             Pattern::Strided { block, stride, local }
