@@ -52,6 +52,21 @@ fn hybrid_layers() {
 }
 
 #[test]
+fn strided_blocks() {
+    agrees_with_pytorch("strided", [Pattern::Strided { block: 4, stride: 3, local: 2 }; 3]);
+}
+
+#[test]
+fn shifted_groups() {
+    agrees_with_pytorch("shifted_groups", [Pattern::ShiftedGroups { size: 12 }; 3]);
+}
+
+#[test]
+fn retrieval_and_streaming_heads() {
+    agrees_with_pytorch("duo", [Pattern::Duo { retrieval: 0b01, kv_heads: 2, window: 8, sink: 2 }; 3]);
+}
+
+#[test]
 fn positions_that_skip() {
     agrees_with_pytorch("skip", [FULL; 3]);
 }

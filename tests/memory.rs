@@ -7,7 +7,7 @@ use context_recipe::Cpu;
 use context_recipe::data::{Batch, Rng};
 use context_recipe::engine::{Device as _, Engine, Mode};
 use context_recipe::hub::Weights;
-use context_recipe::plan::{Adapt, Llama, Plan, Recipe, Stage, StagePlan, Target, presets};
+use context_recipe::plan::{Adapt, Attention, Llama, Plan, Recipe, Stage, StagePlan, Target, presets};
 use context_recipe::train::{self, Place, Sequences};
 
 struct Noise;
@@ -20,7 +20,10 @@ impl Sequences for Noise {
 }
 
 fn holds(model: Llama, adapt: Adapt, stage: Stage) {
-    let recipe = Recipe { adapt: Some(adapt), train: vec![stage], ..recipe(model) };
+    trains(&Recipe { adapt: Some(adapt), train: vec![stage], ..recipe(model) });
+}
+
+fn trains(recipe: &Recipe) {
     let plan: Plan = recipe.plan().unwrap();
     let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::Train).unwrap();
     train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap();
@@ -88,6 +91,19 @@ fn many_sequences_are_several_passes() {
 #[test]
 fn reading_in_one_pass() {
     let plan = recipe(other()).plan().unwrap();
+    let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::Infer).unwrap();
+    let tokens = (0..plan.target).map(|index| (index % 97) as u32).collect();
+    engine.score(&Batch::sequence(tokens, &[0]).unwrap()).unwrap();
+    close(&plan, &engine);
+}
+
+#[test]
+fn attention_at_other_positions() {
+    let attention = Some(Attention::DualChunk { chunk: None, local: None, form: None });
+    let reading = Recipe { attention, ..recipe(other()) };
+    let training = Recipe { train: vec![stage(256, 2, true)], adapt: Some(lora(false)), ..reading.clone() };
+    trains(&training);
+    let plan = reading.plan().unwrap();
     let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::Infer).unwrap();
     let tokens = (0..plan.target).map(|index| (index % 97) as u32).collect();
     engine.score(&Batch::sequence(tokens, &[0]).unwrap()).unwrap();

@@ -145,6 +145,8 @@ pub trait Device: Sized {
     fn copy_range(&self, from: &Self::Buffer, from_offset: usize, to: &mut Self::Buffer, to_offset: usize, len: usize);
     /// Moves `len` numbers within a buffer; the two places may overlap.
     fn move_within(&self, buffer: &mut Self::Buffer, from_offset: usize, to_offset: usize, len: usize);
+    /// Adds the first `len` numbers of one buffer to those of another.
+    fn add(&self, from: &Self::Buffer, to: &mut Self::Buffer, len: usize);
     /// Quantises a matrix to NF4.
     fn quantize(&self, data: &[f32]) -> Result<Self::Quantized>;
     /// The matrix that an NF4 buffer stands for.

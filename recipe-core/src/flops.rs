@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Pattern, Plan, StagePlan, Text};
+use crate::pattern::Pattern;
+use crate::plan::{Plan, StagePlan, Text};
 use crate::recipe::Target;
 
 /// One kind of work.
@@ -36,31 +37,6 @@ pub struct Flops {
     pub total: f64,
 }
 
-impl Pattern {
-    /// Pairs of a query and a key that it sees, in one document of `length` tokens.
-    pub fn visible_pairs(&self, length: usize) -> f64 {
-        match *self {
-            Self::Full => triangle(length as f64),
-            Self::Window { window, sink } => {
-                // Row i sees min(i + 1, window) of its window, and of the sinks min(i + 1 − window, sink) more.
-                let (length, window, sink) = (length as f64, window as f64, sink as f64);
-                grown(length, window) + grown((length - window).max(0.0), sink)
-            }
-        }
-    }
-}
-
-/// 1 + 2 + … + n.
-fn triangle(n: f64) -> f64 {
-    n * (n + 1.0) / 2.0
-}
-
-/// The sum of min(i, most) over i from 1 to n.
-fn grown(n: f64, most: f64) -> f64 {
-    let rising = n.min(most);
-    triangle(rising) + (n - rising) * most
-}
-
 impl Plan {
     /// The work of every stage.
     pub fn flops(&self) -> Flops {
@@ -75,7 +51,7 @@ impl Plan {
         vec![
             work("linear forward", tokens * self.linear()),
             work("adapter forward", tokens * self.adapter()),
-            work("attention forward", 4.0 * self.attention(length)),
+            work("attention forward", 4.0 * self.attention(self.inference_layers(), length)),
             work("loss head forward", tokens * self.head()),
         ]
     }
@@ -85,7 +61,7 @@ impl Plan {
     fn stage_flops(&self, stage: &StagePlan) -> StageFlops {
         let (sequences, tokens) = (stage.batch as f64, stage.batch as f64 * stage.length as f64);
         let (linear, adapter, head) = (tokens * self.linear(), tokens * self.adapter(), tokens * self.head());
-        let attention = sequences * self.attention(stage.length);
+        let attention = sequences * self.attention(self.layers.iter().copied(), stage.length);
         let again = if stage.recompute { 1.0 } else { 0.0 };
         let weights = if self.adapt.trains_projections() { 1.0 } else { 0.0 };
         let head_weights = if self.trains_head() { 1.0 } else { 0.0 };
@@ -128,8 +104,8 @@ impl Plan {
     }
 
     /// One multiplication and no addition for each visible pair and each dimension of each head, in all layers.
-    fn attention(&self, length: usize) -> f64 {
-        let pairs: f64 = self.layers.iter().map(|pattern| pattern.visible_pairs(length)).sum();
+    fn attention(&self, layers: impl Iterator<Item = Pattern>, length: usize) -> f64 {
+        let pairs: f64 = layers.map(|pattern| pattern.visible_pairs(length)).sum();
         pairs * Target::Q.shape(&self.model)[0] as f64
     }
 }
@@ -142,25 +118,6 @@ fn work(name: &'static str, flops: f64) -> Work {
 mod tests {
     use super::*;
     use crate::samples::{bare, llama2_128k};
-
-    fn counted(pattern: Pattern, length: usize) -> usize {
-        let sees = |row: usize, key: usize| match pattern {
-            Pattern::Full => true,
-            Pattern::Window { window, sink } => row - key < window || key < sink,
-        };
-        (0..length).map(|row| (0..=row).filter(|key| sees(row, *key)).count()).sum()
-    }
-
-    #[test]
-    fn visible_pairs_equal_a_count() {
-        for length in [1, 2, 5, 16, 33] {
-            assert_eq!(Pattern::Full.visible_pairs(length), counted(Pattern::Full, length) as f64);
-            for (window, sink) in [(1, 0), (1, 4), (4, 0), (4, 2), (4, 4), (8, 20), (40, 3)] {
-                let pattern = Pattern::Window { window, sink };
-                assert_eq!(pattern.visible_pairs(length), counted(pattern, length) as f64, "{length} {pattern:?}");
-            }
-        }
-    }
 
     /// Llama-2 7B reading 128K: 1.7e15 in projections, 4.5e15 in full causal attention.
     #[test]

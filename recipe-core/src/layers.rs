@@ -1,6 +1,6 @@
 //! The layer map: which layers keep full attention.
 
-use crate::plan::Pattern;
+use crate::pattern::Pattern;
 use crate::recipe::{FullLayers, Place};
 
 /// How many of `layers` stay full: a share rounds to the nearest count, and to 1 at least.

@@ -40,6 +40,7 @@ mod layers;
 mod memory;
 mod model;
 mod parameters;
+mod pattern;
 mod plan;
 pub mod presets;
 mod readable;
@@ -58,13 +59,15 @@ pub use flops::{Flops, StageFlops, Work};
 pub use memory::{Memory, Term, nf4_bytes};
 pub use model::Llama;
 pub use parameters::{Init, Parameter};
+pub use pattern::Pattern;
 pub use plan::{
-    AdaptPlan, Device, EvalPlan, List, Pattern, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourceKind,
-    SourcePlan, StagePlan, Text,
+    AdaptPlan, Device, EvalPlan, List, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourceKind, SourcePlan,
+    StagePlan, Text,
 };
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Target,
+    Adapt, Attention, Context, Eval, Form, FullLayers, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Strided,
+    Target, Window,
 };
 pub use rehearsal::RehearsalRule;
 pub use words::nearest;

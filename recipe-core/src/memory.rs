@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts::product;
 use crate::model::Llama;
-use crate::plan::{Device, Pattern, Plan, StagePlan, Text};
+use crate::plan::{Device, Plan, StagePlan, Text};
 use crate::readable::readable_bytes;
 use crate::recipe::Target;
 
@@ -119,14 +119,11 @@ impl Plan {
         ])
     }
 
-    /// Keys and values of `length` tokens; a window layer keeps its window and its sinks only.
+    /// Keys and values of `length` tokens; a layer keeps what its pattern can still see.
     pub fn kv_cache_bytes(&self, length: usize) -> u64 {
-        let kept = self.layers.iter().map(|pattern| match *pattern {
-            Pattern::Full => length,
-            Pattern::Window { window, sink } => length.min(window.saturating_add(sink)),
-        });
-        let kept = kept.fold(0, |sum: usize, tokens| sum.saturating_add(tokens));
-        product(&[2, self.model.kv_heads, self.model.head_dim, kept]).saturating_mul(self.stored())
+        let kept = self.inference_layers().map(|pattern| pattern.kept(length, self.model.kv_heads));
+        let kept = kept.fold(0, |sum: usize, rows| sum.saturating_add(rows));
+        product(&[2, self.model.head_dim, kept]).saturating_mul(self.stored())
     }
 
     /// Keys and values of `length` tokens, were every layer full.
@@ -188,14 +185,21 @@ impl Plan {
     fn layer_workspace(&self, tokens: usize, recompute: bool) -> u64 {
         let Llama { hidden, ffn, .. } = self.model;
         let saved = if recompute { self.saved_width() } else { 0 };
+        let (query, kv) = (self.model.query_width(), self.model.kv_width());
         let backward = sum(&[times(2, hidden), ffn, self.heads_width(), self.adapt.widest_rank()]);
-        self.layer_buffers(tokens, sum(&[saved, backward]))
+        let remap = if self.remaps() { sum(&[query, times(2, kv)]) } else { 0 };
+        self.layer_buffers(tokens, sum(&[saved, backward, remap]))
     }
 
     /// The residual stream and its last norm, the MLP's product, an adapter's middle, and `more` values per token.
     fn layer_buffers(&self, tokens: usize, more: usize) -> u64 {
         let Llama { hidden, ffn, .. } = self.model;
-        let forward = sum(&[times(2, hidden), ffn, self.adapt.widest_rank()]);
+        let remap = if self.remaps() {
+            sum(&[self.heads_width(), self.model.heads]).saturating_sub(self.model.kv_width())
+        } else {
+            0
+        };
+        let forward = sum(&[times(2, hidden), ffn, self.adapt.widest_rank(), remap]);
         product(&[tokens, sum(&[forward, more])]).saturating_mul(self.stored())
     }
 
@@ -206,14 +210,20 @@ impl Plan {
         sum(&[times(3, hidden), self.heads_width(), heads, times(2, ffn)])
     }
 
+    /// Whether a layer turns its queries and keys once for each part of its pattern.
+    fn remaps(&self) -> bool {
+        self.layers.iter().any(|pattern| pattern.remaps())
+    }
+
     /// q, k, v and the heads' output, side by side.
     fn heads_width(&self) -> usize {
         times(2, sum(&[self.model.query_width(), self.model.kv_width()]))
     }
 
-    /// cos and sin of every position and pair, in f32.
+    /// cos and sin of every position and pair, in f32; patterns that remap have three more places for each token.
     fn rope_tables(&self, tokens: usize) -> u64 {
-        product(&[tokens, self.model.head_dim]).saturating_mul(F32)
+        let tables = if self.remaps() { 4 } else { 1 };
+        product(&[tables, tokens, self.model.head_dim]).saturating_mul(F32)
     }
 
     /// The rows of logits that exist at a time, in f32.
@@ -256,6 +266,7 @@ fn times(count: usize, width: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pattern::Pattern;
     use crate::recipe::Adapt;
     use crate::samples::{bare, llama2_128k};
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Note;
 use crate::model::Llama;
+use crate::pattern::Pattern;
 use crate::recipe::{Form, Target};
 
 /// Text that may live in a constant.
@@ -99,20 +100,6 @@ pub enum Scaling {
         high: f64,
         /// `original_max_position_embeddings`.
         original: usize,
-    },
-}
-
-/// Which earlier tokens of its own document a query sees. Distances count tokens, not positions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Pattern {
-    /// All of them.
-    Full,
-    /// The nearest `window` (itself included) and the document's first `sink`.
-    Window {
-        /// Tokens, the query's own included.
-        window: usize,
-        /// First tokens of the document.
-        sink: usize,
     },
 }
 
@@ -339,9 +326,15 @@ impl fmt::Display for Device {
 }
 
 impl Plan {
-    /// The same model with its adapters merged into the weights: what is evaluated, served and exported.
+    /// The same model as it is evaluated, served and exported: adapters merged into the weights, and what each layer sees
+    /// outside of training.
     #[must_use]
     pub fn merged(&self) -> Self {
-        Self { adapt: AdaptPlan::Full, ..self.clone() }
+        Self { adapt: AdaptPlan::Full, layers: self.inference_layers().collect(), ..self.clone() }
+    }
+
+    /// What each layer sees outside of training.
+    pub fn inference_layers(&self) -> impl Iterator<Item = Pattern> + '_ {
+        self.layers.iter().map(|pattern| pattern.at_inference())
     }
 }

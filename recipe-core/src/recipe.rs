@@ -110,9 +110,9 @@ pub enum Rope {
 pub enum Attention {
     /// `full`.
     Full,
-    /// `window(window, sink)` in every layer.
-    Window(Sparse),
-    /// `hybrid(full, place, window, sink)`: some layers full, the others sparse (LongGen, arXiv 2410.01485).
+    /// `window(…)` or `strided(…)` in every layer.
+    Sparse(Sparse),
+    /// `hybrid(full, place, …)`: some layers full, the others sparse (LongGen, arXiv 2410.01485).
     Hybrid {
         /// How many layers stay full.
         full: FullLayers,
@@ -121,16 +121,58 @@ pub enum Attention {
         /// What the others see.
         sparse: Sparse,
     },
+    /// `shifted_groups(group)`: S²-Attn in training, full attention otherwise (LongLoRA, arXiv 2309.12307).
+    ShiftedGroups {
+        /// A group's share of the target; 1/4.
+        group: Option<f64>,
+    },
+    /// `dual_chunk(chunk, local, form)`: no distance beyond the model's own window (arXiv 2402.17463).
+    DualChunk {
+        /// The paper's chunk size s, or the released program's `chunk_size`; 3/4 of the model's own window.
+        chunk: Option<usize>,
+        /// Tokens behind a chunk's border at their exact distance; the paper's w is the rest of the window, the program's
+        /// `local_window` an eighth of it.
+        local: Option<usize>,
+        /// The paper's law or the released program's; the paper's.
+        form: Option<Form>,
+    },
+    /// `self_extend(group, window)`: far positions are shared by groups (arXiv 2401.01325).
+    SelfExtend {
+        /// Tokens that share a far position.
+        group: usize,
+        /// Nearest tokens, at their own distance.
+        window: usize,
+    },
+}
+
+/// What a layer that is not full sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sparse {
+    /// `window(window, sink)`.
+    Window(Window),
+    /// `strided(stride, local)`.
+    Strided(Strided),
 }
 
 /// `window = …, sink = …, block = …`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sparse {
+pub struct Window {
     /// Tokens that a query sees, itself included.
     pub window: usize,
     /// First tokens of the document that stay visible; 0.
     pub sink: Option<usize>,
     /// Tokens per kernel block; 64.
+    pub block: Option<usize>,
+}
+
+/// `stride = …, local = …, block = …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strided {
+    /// Blocks from one that is always seen to the next.
+    pub stride: usize,
+    /// Nearest blocks, the query's own included; 1.
+    pub local: Option<usize>,
+    /// Tokens per block; 64.
     pub block: Option<usize>,
 }
 

@@ -8,7 +8,8 @@ use std::fmt;
 use crate::fault::Note;
 use crate::layers::layer_map;
 use crate::model::Llama;
-use crate::plan::{AdaptPlan, Device, EvalPlan, Pattern, Plan, PositionsPlan, RopePlan, Scaling, Schedule, StagePlan};
+use crate::pattern::Pattern;
+use crate::plan::{AdaptPlan, Device, EvalPlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, StagePlan};
 use crate::presets;
 use crate::recipe::Place;
 use crate::rope::{ntk_theta, yarn_attention_factor};
@@ -215,12 +216,28 @@ impl Toy<'_> {
         layer_map(layers, count, place(theirs, full), sparse)
     }
 
+    /// Lengths keep their ratio to the native window, or to the target where they are shares of that; counts stay.
     fn sparse(&self, pattern: Pattern) -> Pattern {
-        let Pattern::Window { window, sink } = pattern else {
-            return pattern;
-        };
-        let window = self.blocks(window as f64 / self.plan.model.context.max(1) as f64).min(self.target());
-        Pattern::Window { window, sink: sink.min(window - 1) }
+        let native = self.plan.model.context.max(1) as f64;
+        let scaled = |tokens: usize| self.blocks(tokens as f64 / native).min(self.target());
+        match pattern {
+            Pattern::Window { window, sink } => {
+                let window = scaled(window);
+                Pattern::Window { window, sink: sink.min(window - 1) }
+            }
+            Pattern::Strided { stride, local, .. } => Pattern::Strided { block: self.rule.block, stride, local },
+            Pattern::ShiftedGroups { size } => {
+                let share = size as f64 / self.plan.target.max(1) as f64;
+                Pattern::ShiftedGroups { size: self.blocks(share * self.target() as f64 / self.model.context as f64) }
+            }
+            Pattern::DualChunk { chunk, farthest } => {
+                let chunk = scaled(chunk);
+                let farthest = (farthest as f64 / native * self.model.context as f64).round() as usize;
+                Pattern::DualChunk { chunk, farthest: farthest.max(chunk) }
+            }
+            Pattern::SelfExtend { group, window } => Pattern::SelfExtend { group, window: scaled(window) },
+            Pattern::Full | Pattern::Duo { .. } => pattern,
+        }
     }
 
     fn adapt(&self) -> AdaptPlan {

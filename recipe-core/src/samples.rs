@@ -2,7 +2,7 @@
 
 use crate::plan::{Device, SourceKind};
 use crate::presets;
-use crate::recipe::{Adapt, Attention, Context, Eval, FullLayers, Recipe, Rope, Source, Sparse, Stage};
+use crate::recipe::{Adapt, Attention, Context, Eval, FullLayers, Recipe, Rope, Source, Sparse, Stage, Window};
 
 /// Llama-2 7B, 4K to 128K, on one 80 GB GPU.
 pub(crate) fn llama2_128k() -> Recipe {
@@ -15,7 +15,7 @@ pub(crate) fn llama2_128k() -> Recipe {
         attention: Some(Attention::Hybrid {
             full: FullLayers::Share(1.0 / 3.0),
             place: None,
-            sparse: Sparse { window: 4096, sink: Some(4), block: None },
+            sparse: Sparse::Window(Window { window: 4096, sink: Some(4), block: None }),
         }),
         positions: None,
         adapt: Some(Adapt::Lora {

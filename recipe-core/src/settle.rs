@@ -7,16 +7,23 @@
 use crate::check::NATIVE_CONTEXT;
 use crate::layers::{full_count, layer_map};
 use crate::model::Llama;
+use crate::pattern::Pattern;
 use crate::plan::{
-    AdaptPlan, Device, EvalPlan, Pattern, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourcePlan, StagePlan,
+    AdaptPlan, Device, EvalPlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourcePlan, StagePlan,
 };
-use crate::recipe::{Adapt, Attention, Eval, Form, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Target};
+use crate::recipe::{
+    Adapt, Attention, Eval, Form, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Strided, Target, Window,
+};
 use crate::rope::{ntk_theta, yarn_attention_factor};
 
 /// Tokens per kernel block.
 const BLOCK: usize = 64;
 /// StreamingLLM's sink tokens are asked for, never assumed.
 const SINK: usize = 0;
+/// LongGen's pattern B keeps as many tokens as its strided blocks hold.
+const LOCAL: usize = 1;
+/// LongLoRA's group, of the length that is trained for (arXiv 2309.12307).
+const GROUP: f64 = 0.25;
 /// LongGen's ablation: the middle is best (arXiv 2410.01485).
 const PLACE: Place = Place::Middle;
 /// YaRN's for Llama (arXiv 2309.00071).
@@ -108,17 +115,56 @@ fn rope(rope: Option<Rope>, model: &Llama) -> RopePlan {
 fn attention(recipe: &Recipe, model: &Llama) -> (Vec<Pattern>, usize) {
     let layers = model.layers.min(MOST_LAYERS);
     match recipe.attention.unwrap_or(Attention::Full) {
-        Attention::Full => (vec![Pattern::Full; layers], BLOCK),
-        Attention::Window(sparse) => (vec![pattern(sparse); layers], sparse.block.unwrap_or(BLOCK)),
+        Attention::Sparse(sparse) => (vec![pattern(sparse); layers], block(sparse)),
         Attention::Hybrid { full, place, sparse } => {
-            let map = layer_map(layers, full_count(full, layers), place.unwrap_or(PLACE), pattern(sparse));
-            (map, sparse.block.unwrap_or(BLOCK))
+            (layer_map(layers, full_count(full, layers), place.unwrap_or(PLACE), pattern(sparse)), block(sparse))
         }
+        whole => (vec![uniform(whole, recipe.context.target, model.context); layers], BLOCK),
     }
 }
 
 fn pattern(sparse: Sparse) -> Pattern {
-    Pattern::Window { window: sparse.window, sink: sparse.sink.unwrap_or(SINK) }
+    match sparse {
+        Sparse::Window(Window { window, sink, .. }) => Pattern::Window { window, sink: sink.unwrap_or(SINK) },
+        Sparse::Strided(Strided { stride, local, block }) => {
+            Pattern::Strided { block: block.unwrap_or(BLOCK), stride, local: local.unwrap_or(LOCAL) }
+        }
+    }
+}
+
+fn block(sparse: Sparse) -> usize {
+    let (Sparse::Window(Window { block, .. }) | Sparse::Strided(Strided { block, .. })) = sparse;
+    block.unwrap_or(BLOCK)
+}
+
+/// The pattern of words that mean all layers alike.
+fn uniform(attention: Attention, target: usize, native: usize) -> Pattern {
+    match attention {
+        Attention::Full | Attention::Sparse(_) | Attention::Hybrid { .. } => Pattern::Full,
+        Attention::ShiftedGroups { group } => {
+            let size = (group.unwrap_or(GROUP).clamp(0.0, 1.0) * target as f64).round();
+            Pattern::ShiftedGroups { size: size as usize }
+        }
+        Attention::DualChunk { chunk, local, form } => {
+            dual_chunk(chunk.unwrap_or(native / 4 * 3), local, form.unwrap_or(Form::Paper), native)
+        }
+        Attention::SelfExtend { group, window } => Pattern::SelfExtend { group, window },
+    }
+}
+
+/// The paper walks chunks of s and puts far queries at c − 1 = s + w − 1; the program takes the local window off the chunk
+/// and puts them at the chunk size.
+fn dual_chunk(chunk: usize, local: Option<usize>, form: Form, native: usize) -> Pattern {
+    match form {
+        Form::Paper => {
+            let local = local.unwrap_or(native.saturating_sub(chunk));
+            Pattern::DualChunk { chunk, farthest: chunk.saturating_add(local).saturating_sub(1) }
+        }
+        Form::Code => {
+            let local = local.unwrap_or(native / 8);
+            Pattern::DualChunk { chunk: chunk.saturating_sub(local), farthest: chunk }
+        }
+    }
 }
 
 fn adapt(adapt: Option<&Adapt>) -> AdaptPlan {

@@ -2,7 +2,7 @@
 
 use recipe_core::{
     Adapt, Attention, Context, Device, Eval, Form, FullLayers, Pattern, Place, Positions, Recipe, Rope, Schedule,
-    Source, SourceKind, Sparse, Stage, Target, presets,
+    Source, SourceKind, Sparse, Stage, Strided, Target, Window, presets,
 };
 
 /// SplitMix64 (public domain, S. Vigna).
@@ -61,10 +61,21 @@ fn rope(r: &mut Random) -> Rope {
 }
 
 fn attention(r: &mut Random) -> Attention {
-    let sparse = Sparse { window: r.size(), sink: r.maybe(Random::size), block: r.maybe(Random::size) };
-    match r.below(3) {
+    let sparse = if r.below(2) == 0 {
+        Sparse::Window(Window { window: r.size(), sink: r.maybe(Random::size), block: r.maybe(Random::size) })
+    } else {
+        Sparse::Strided(Strided { stride: r.size(), local: r.maybe(Random::size), block: r.maybe(Random::size) })
+    };
+    match r.below(8) {
         0 => Attention::Full,
-        1 => Attention::Window(sparse),
+        1 => Attention::Sparse(sparse),
+        2 => Attention::ShiftedGroups { group: r.maybe(Random::number) },
+        3 => Attention::DualChunk {
+            chunk: r.maybe(Random::size),
+            local: r.maybe(Random::size),
+            form: r.maybe(|r| r.pick(&[Form::Paper, Form::Code])),
+        },
+        4 => Attention::SelfExtend { group: r.size(), window: r.size() },
         _ => {
             let full = if r.below(2) == 0 { FullLayers::Share(r.number()) } else { FullLayers::Count(r.size()) };
             let place = r.maybe(|r| r.pick(&[Place::Middle, Place::Top, Place::Bottom, Place::Interleaved]));

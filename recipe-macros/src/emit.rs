@@ -119,13 +119,24 @@ fn kernels(plan: &Plan) -> TokenStream {
             define("KV_HEADS", plan.model.kv_heads),
             define("BLOCK", plan.block),
         ];
-        if let Pattern::Window { window, sink } = pattern {
-            defines.extend([define("WINDOW", window), define("SINK", sink)]);
-        }
+        defines.extend(pattern_constants(pattern).iter().map(|(name, value)| define(name, *value)));
         quote!(&[#(#defines),*])
     };
     let kernels = patterns.into_iter().map(kernel);
     quote!(&[#(#kernels),*])
+}
+
+/// The numbers of a pattern, as a kernel's source calls them.
+fn pattern_constants(pattern: Pattern) -> Vec<(&'static str, usize)> {
+    match pattern {
+        Pattern::Full => vec![],
+        Pattern::Window { window, sink } => vec![("WINDOW", window), ("SINK", sink)],
+        Pattern::Strided { stride, local, .. } => vec![("STRIDE", stride), ("LOCAL", local)],
+        Pattern::ShiftedGroups { size } => vec![("GROUP", size)],
+        Pattern::Duo { window, sink, .. } => vec![("STREAMING_WINDOW", window), ("STREAMING_SINK", sink)],
+        Pattern::DualChunk { chunk, farthest } => vec![("CHUNK", chunk), ("FARTHEST", farthest)],
+        Pattern::SelfExtend { group, window } => vec![("FAR_GROUP", group), ("NEAR", window)],
+    }
 }
 
 /// ```text

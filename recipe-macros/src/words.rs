@@ -68,17 +68,24 @@ pub(crate) const ROPE: &[Word] = &[
 pub(crate) const ATTENTION: &[Word] = &[
     word("full", &[], 0),
     word("window", &[need("window", Length), may("sink", Length), may("block", Length)], 2),
+    word("strided", &[need("stride", Count), may("local", Count), may("block", Length)], 0),
+    // Its layers that are not full are written with the arguments of `window` or of `strided`.
     word(
         "hybrid",
         &[
             need("full", Layers),
-            need("window", Length),
+            may("window", Length),
             may("sink", Length),
+            may("stride", Count),
+            may("local", Count),
             may("place", OneOf(PLACES)),
             may("block", Length),
         ],
         0,
     ),
+    word("shifted_groups", &[may("group", Share)], 1),
+    word("dual_chunk", &[may("chunk", Length), may("local", Length), may("form", OneOf(FORMS))], 2),
+    word("self_extend", &[need("group", Count), need("window", Length)], 2),
 ];
 
 pub(crate) const PLACES: &[&str] = &["middle", "top", "bottom", "interleaved"];

@@ -1,18 +1,20 @@
 //! The key/value cache of one generation: a layer keeps the rows that its pattern can still see, and no others.
 //!
-//! A full layer keeps every row. A window layer keeps the document's first `sink` rows and the recent ones, in two
-//! segments that are attended to separately and joined by their log-sum-exp, so its memory does not grow with the text.
+//! A full layer keeps every row. A window layer keeps the document's first `sink` rows and the recent ones, a strided one
+//! every `stride`-th block and the recent ones, in two segments that are attended to separately and joined by their
+//! log-sum-exp: a window's memory does not grow with the text, a stride's grows by one block in `stride`.
 //! Rows are those of one document: row = position, and the document starts at row 0.
 
 use std::ops::Range;
 
-use kernels::attention::Shape;
+use kernels::attention::{self, Patterns, Shape};
 use kernels::device::{Attention, Device, Rows};
 use kernels::rope::Direction;
 use recipe_core::{Pattern, Plan};
 
 use super::Error;
 use super::layer::Pass;
+use crate::model::parts::{Part, Places};
 
 /// Keys and values of all layers for the text read so far.
 ///
@@ -49,7 +51,7 @@ impl<D: Device> Cache<D> {
         let model = &plan.model;
         let width = model.kv_width();
         let layer = |&pattern: &Pattern| -> Result<Layer<D>, Error> {
-            Ok(Layer { pattern, recent: Segment::new(device, 0, 0, width)?, sinks: None })
+            Ok(Layer { pattern, recent: Segment::new(device, 0, 0, width)?, far: None })
         };
         Ok(Self {
             layers: plan.layers.iter().map(layer).collect::<Result<_, _>>()?,
@@ -57,7 +59,12 @@ impl<D: Device> Cache<D> {
             rows: 0,
             ahead: 0,
             growth: Growth { chunk: chunk.max(1), limit },
-            work: Work { out: Grown::new(device)?, lse: Grown::new(device)?, keys: Grown::new(device)? },
+            work: Work {
+                out: Grown::new(device)?,
+                lse: Grown::new(device)?,
+                keys: Grown::new(device)?,
+                queries: Grown::new(device)?,
+            },
             last: device.zeros(model.hidden)?,
             logits: device.zeros(model.vocab)?,
         })
@@ -80,7 +87,7 @@ impl<D: Device> Cache<D> {
 
     /// Bytes of keys and values on the device, with the room that is not used yet.
     pub fn bytes(&self) -> u64 {
-        let of = |layer: &Layer<D>| layer.recent.bytes + layer.sinks.as_ref().map_or(0, |sinks| sinks.bytes);
+        let of = |layer: &Layer<D>| layer.recent.bytes + layer.far.as_ref().map_or(0, |far| far.segment.bytes);
         self.layers.iter().map(of).sum()
     }
 
@@ -117,32 +124,52 @@ impl<D: Device> Cache<D> {
         Ok(())
     }
 
-    /// Attention of a pass's rotated queries over all that layer `index` keeps. `turn` says that keys are stored as they
-    /// were before rotation.
+    /// Attention of a pass's queries over all that layer `index` keeps. With `late`, keys are stored as they were before
+    /// rotation and turned now, and so are the queries of a pattern that remaps.
     pub(super) fn attend(
         &mut self,
         pass: &Pass<'_, D>,
         index: usize,
-        mut turn: Option<&mut Turn<'_, D>>,
+        mut late: Option<&mut Turn<'_, D>>,
         q: &D::Buffer,
         (out, lse): (&mut D::Buffer, &mut D::Buffer),
     ) -> Result<(), Error> {
-        let (device, model, work, layer) = (pass.device, pass.model, &mut self.work, &self.layers[index]);
-        let whole = Attention { query_row: self.rows, ..pass.attention_job(layer.pattern) };
-        let job = |rows: &Range<usize>| {
-            let shape = Shape { keys: rows.len(), ..whole.shape };
-            Attention { shape, key_row: rows.start, ..whole }
-        };
-        let rows = layer.recent.first..self.rows + pass.rows;
-        let keys = turned(pass, &layer.recent, &rows, turn.as_deref_mut(), &mut work.keys)?;
-        device.attention(pass.batch, &job(&rows), q, keys, &layer.recent.values, out, lse);
-        let Some(sinks) = &layer.sinks else { return Ok(()) };
-        let rows = 0..sinks.capacity;
-        let keys = turned(pass, sinks, &rows, turn, &mut work.keys)?;
-        let sink_out = work.out.at_least(device, pass.rows * model.query_width())?;
-        let sink_lse = work.lse.at_least(device, pass.rows * model.heads)?;
-        device.attention(pass.batch, &job(&rows), q, keys, &sinks.values, sink_out, sink_lse);
-        device.merge(&job(&rows), (out, lse), (sink_out, sink_lse));
+        let (device, model, layer, work) = (pass.device, pass.model, &self.layers[index], &mut self.work);
+        let (begin, end) = (self.rows, self.rows + pass.rows);
+        let mut turned_for = None;
+        for (nth, part) in pass.parts(layer.pattern).iter().enumerate() {
+            let [query, key] = part.places.map_or([Places::OWN; 2], |places| places);
+            let q = match late.as_deref_mut().filter(|_| part.places.is_some()) {
+                Some(turn) => {
+                    let positions = (begin..end).map(|row| query.of(row)).collect();
+                    turn.copy(pass, (q, model.heads), positions, &mut work.queries)?
+                }
+                None => q,
+            };
+            for kept in layer.kept(end) {
+                let k = match late.as_deref_mut() {
+                    // Parts often want the same keys.
+                    Some(_) if turned_for == Some(key) && layer.far.is_none() => &work.keys.buffer,
+                    Some(turn) => {
+                        turned_for = Some(key);
+                        let positions = (0..kept.len).map(|index| key.of(kept.row(index))).collect();
+                        turn.copy(pass, (&kept.segment.keys, model.kv_heads), positions, &mut work.keys)?
+                    }
+                    None => &kept.segment.keys,
+                };
+                let whole = pass.attention_job(kept.patterns(part));
+                let shape = Shape { keys: kept.len, ..whole.shape };
+                let job = Attention { shape, query_row: begin, key_row: kept.key_row(), ..whole };
+                if nth == 0 && kept.far.is_none() {
+                    device.attention(pass.batch, &job, q, k, &kept.segment.values, out, lse);
+                    continue;
+                }
+                let more = work.out.at_least(device, pass.rows * model.query_width())?;
+                let more_lse = work.lse.at_least(device, pass.rows * model.heads)?;
+                device.attention(pass.batch, &job, q, k, &kept.segment.values, more, more_lse);
+                device.merge(&job, (out, lse), (more, more_lse));
+            }
+        }
         Ok(())
     }
 }
@@ -153,11 +180,50 @@ struct Layer<D: Device> {
     pattern: Pattern,
     /// The rows up to the last one.
     recent: Segment<D>,
-    /// The first `sink` rows, once `recent` no longer starts at row 0.
-    sinks: Option<Segment<D>>,
+    /// Rows before those of `recent` that every later row sees.
+    far: Option<Far<D>>,
+}
+
+/// Rows without the ones between them, which nobody sees any more.
+#[derive(Debug)]
+struct Far<D: Device> {
+    segment: Segment<D>,
+    /// Which rows they are, ascending.
+    rows: Vec<usize>,
+}
+
+/// One piece of what a layer keeps.
+struct Kept<'a, D: Device> {
+    segment: &'a Segment<D>,
+    len: usize,
+    /// Their rows, where they are not consecutive.
+    far: Option<&'a [usize]>,
+}
+
+impl<D: Device> Kept<'_, D> {
+    fn row(&self, index: usize) -> usize {
+        self.far.map_or(self.segment.first + index, |rows| rows[index])
+    }
+
+    /// What a query sees of them: all of those that are far.
+    fn patterns<'p>(&self, part: &'p Part) -> Patterns<'p> {
+        if self.far.is_some() { attention::Pattern::Full.into() } else { part.patterns() }
+    }
+
+    /// Far rows count from 0, which leaves all of them before any query.
+    fn key_row(&self) -> usize {
+        if self.far.is_some() { 0 } else { self.segment.first }
+    }
 }
 
 impl<D: Device> Layer<D> {
+    fn kept(&self, end: usize) -> impl Iterator<Item = Kept<'_, D>> {
+        let recent = Kept { segment: &self.recent, len: end - self.recent.first, far: None };
+        let far = self.far.as_ref();
+        let far = far.map(|far| Kept { segment: &far.segment, len: far.rows.len(), far: Some(&far.rows) });
+        [recent].into_iter().chain(far)
+    }
+
     /// Makes `recent` fit `rows` more rows behind the first `held`.
     fn make_room(&mut self, device: &D, held: usize, rows: usize, ahead: usize, growth: Growth) -> Result<(), Error> {
         let (end, most) = (held + rows, self.most(growth.chunk));
@@ -177,22 +243,53 @@ impl<D: Device> Layer<D> {
     /// Rows that `recent` may hold: all, or those that the next chunk sees besides the chunk itself.
     fn most(&self, chunk: usize) -> usize {
         match self.pattern {
-            Pattern::Full => usize::MAX,
             Pattern::Window { window, sink } => window.saturating_sub(1).max(sink).saturating_add(chunk),
+            Pattern::Strided { block, local, .. } => local.saturating_mul(block).saturating_add(chunk),
+            _ => usize::MAX,
         }
     }
 
-    /// Drops the rows that no row from `held` on sees. The sinks move to their own segment, so the two never overlap.
+    /// Drops the rows that no row from `held` on sees. Those that all of them see move to `far`.
     fn drop_unseen(&mut self, device: &D, held: usize) -> Result<(), Error> {
-        let Pattern::Window { window, sink } = self.pattern else { return Ok(()) };
-        if self.sinks.is_none() && sink > 0 {
-            let mut sinks = Segment::new(device, 0, sink, self.recent.width)?;
-            sinks.copy(device, &self.recent, 0..sink);
-            self.sinks = Some(sinks);
+        let first = self.recent.first;
+        let (seen, far): (usize, Vec<usize>) = match self.pattern {
+            Pattern::Window { window, sink } => {
+                let seen = (held + 1).saturating_sub(window).max(sink).min(held);
+                (seen, (first..sink).collect())
+            }
+            Pattern::Strided { block, stride, local } => {
+                let seen = ((held / block + 1).saturating_sub(local) * block).min(held);
+                (seen, (first..seen).filter(|row| (row / block).is_multiple_of(stride)).collect())
+            }
+            _ => return Ok(()),
+        };
+        if !far.is_empty() {
+            let width = self.recent.width;
+            let empty = || Ok::<_, Error>(Far { segment: Segment::new(device, 0, 0, width)?, rows: vec![] });
+            let to = self.far.take().map_or_else(empty, Ok)?;
+            self.far = Some(to.with(device, &self.recent, far)?);
         }
-        let seen = (held + 1).saturating_sub(window).max(sink).min(held);
         self.recent.drop_before(device, seen, held);
         Ok(())
+    }
+}
+
+impl<D: Device> Far<D> {
+    /// Takes `rows` over from `recent`.
+    fn with(mut self, device: &D, recent: &Segment<D>, rows: Vec<usize>) -> Result<Self, Error> {
+        let (held, width) = (self.rows.len(), recent.width);
+        self.rows.extend(rows);
+        if self.rows.len() > self.segment.capacity {
+            // One piece, as a window's sinks are, takes just its room; one that goes on growing doubles.
+            let capacity = if held == 0 { self.rows.len() } else { 2 * self.rows.len() };
+            self.segment.grow(device, 0..held, capacity)?;
+        }
+        for index in held..self.rows.len() {
+            let from = (self.rows[index] - recent.first) * width;
+            device.copy_range(&recent.keys, from, &mut self.segment.keys, index * width, width);
+            device.copy_range(&recent.values, from, &mut self.segment.values, index * width, width);
+        }
+        Ok(self)
     }
 }
 
@@ -244,12 +341,14 @@ impl<D: Device> Segment<D> {
 /// Buffers that one layer's attention needs while it runs.
 #[derive(Debug)]
 struct Work<D: Device> {
-    /// Attention over the sinks `[T, H, D]`.
+    /// Attention over another part or piece `[T, H, D]`.
     out: Grown<D>,
     /// Its log-sum-exp `[T, H]`.
     lse: Grown<D>,
     /// Keys turned at use `[rows, G, D]`.
     keys: Grown<D>,
+    /// Queries turned at use `[T, H, D]`.
+    queries: Grown<D>,
 }
 
 /// A buffer that grows to the largest size asked of it.
@@ -272,13 +371,13 @@ impl<D: Device> Grown<D> {
     }
 }
 
-/// Rotation of keys at use, for a base that follows the length: keys that were cached rotated would keep the base of
-/// their own time (Peng et al. 2023, arXiv 2309.00071, section 3.3).
+/// Rotation at use: for a base that follows the length, where keys that were cached rotated would keep the base of their
+/// own time (Peng et al. 2023, arXiv 2309.00071, section 3.3), and for patterns whose parts want other positions.
 pub(super) struct Turn<'a, D: Device> {
     inv_freq: &'a [f64],
     attention_factor: f64,
-    /// Tables by rows: layers of one pattern share them.
-    tables: Vec<(Range<usize>, D::Batch)>,
+    /// Tables by positions: layers of one pattern share them.
+    tables: Vec<(Vec<u32>, D::Batch)>,
 }
 
 impl<'a, D: Device> Turn<'a, D> {
@@ -286,50 +385,43 @@ impl<'a, D: Device> Turn<'a, D> {
         Self { inv_freq, attention_factor, tables: vec![] }
     }
 
-    fn table(&mut self, device: &D, rows: &Range<usize>) -> Result<&D::Batch, Error> {
-        let found = self.tables.iter().position(|(made_for, _)| made_for == rows);
+    /// The first rows of `x` `[rows, heads, D]`, turned to `positions`.
+    fn copy<'w>(
+        &mut self,
+        pass: &Pass<'_, D>,
+        (x, heads): (&D::Buffer, usize),
+        positions: Vec<u32>,
+        into: &'w mut Grown<D>,
+    ) -> Result<&'w D::Buffer, Error> {
+        let len = positions.len() * heads * pass.model.head_dim;
+        let into = into.at_least(pass.device, len)?;
+        pass.device.copy(x, into, len);
+        pass.device.rope(self.table(pass.device, positions)?, heads, into, Direction::Forward);
+        Ok(into)
+    }
+
+    fn table(&mut self, device: &D, positions: Vec<u32>) -> Result<&D::Batch, Error> {
+        let found = self.tables.iter().position(|(made_for, _)| *made_for == positions);
         let index = found.unwrap_or(self.tables.len());
         if found.is_none() {
-            let made = batch(device, &vec![0; rows.len()], rows.start, self.inv_freq, self.attention_factor)?;
-            self.tables.push((rows.clone(), made));
+            let tokens = vec![0; positions.len()];
+            let made = batch(device, &tokens, &positions, self.inv_freq, self.attention_factor)?;
+            self.tables.push((positions, made));
         }
         Ok(&self.tables[index].1)
     }
 }
 
-/// The segment's keys at `rows` as attention wants them: as stored, or turned now.
-fn turned<'a, D: Device>(
-    pass: &Pass<'_, D>,
-    segment: &'a Segment<D>,
-    rows: &Range<usize>,
-    turn: Option<&mut Turn<'_, D>>,
-    into: &'a mut Grown<D>,
-) -> Result<&'a D::Buffer, Error> {
-    let Some(turn) = turn else { return Ok(&segment.keys) };
-    let into = into.at_least(pass.device, segment.capacity * segment.width)?;
-    pass.device.copy(&segment.keys, into, rows.len() * segment.width);
-    pass.device.rope(turn.table(pass.device, rows)?, pass.model.kv_heads, into, Direction::Forward);
-    Ok(into)
-}
-
-/// Rows of the one document from row `first` on.
+/// Rows of the one document, at `positions`.
 pub(super) fn batch<D: Device>(
     device: &D,
     tokens: &[u32],
-    first: usize,
+    positions: &[u32],
     inv_freq: &[f64],
     attention_factor: f64,
 ) -> Result<D::Batch, Error> {
-    let positions: Vec<u32> = (first as u32..).take(tokens.len()).collect();
     let starts = vec![0; tokens.len()];
-    Ok(device.batch(&Rows {
-        tokens,
-        positions: &positions,
-        starts: &starts,
-        targets: &[],
-        inv_freq,
-        attention_factor,
-    })?)
+    Ok(device.batch(&Rows { tokens, positions, starts: &starts, targets: &[], inv_freq, attention_factor })?)
 }
 
 #[cfg(test)]

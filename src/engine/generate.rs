@@ -9,6 +9,7 @@ use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
 use recipe_core::Scaling;
 
+use super::attend::Turned;
 use super::cache::{self, Cache, Turn};
 use super::layer::Pass;
 use super::store::LayerIndex;
@@ -134,13 +135,16 @@ impl<D: Device> Engine<D> {
         let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
         let (device, model, values) = (&self.device, &self.plan.model, &self.store.values);
         let factor = self.plan.rope.attention_factor();
-        let batch = cache::batch(device, tokens, cache.len(), inv_freq, factor)?;
-        let pass = Pass { device, batch: &batch, model, rows };
+        let positions: Vec<u32> = (cache.len() as u32..).take(rows).collect();
+        let batch = cache::batch(device, tokens, &positions, inv_freq, factor)?;
+        let pass = Pass { device, batch: &batch, model, rows, turned: &Turned::none() };
         let follows_length = matches!(self.plan.rope.scaling, Scaling::Dynamic { .. });
-        let mut turn = follows_length.then(|| Turn::new(inv_freq, factor));
+        let mut turn = Turn::new(inv_freq, factor);
         device.embed(&batch, &values[self.index.embed], model.hidden, &mut ws.x);
         for (index, layer) in self.index.layers.iter().enumerate() {
-            pass.cached_layer(values, (index, layer), ws, cache, turn.as_mut())?;
+            let remaps = self.plan.layers[index].remaps();
+            let late = (follows_length || remaps).then_some(&mut turn);
+            pass.cached_layer(values, (index, layer), ws, cache, (late, remaps))?;
         }
         cache.commit(rows);
         device.copy_range(&ws.x, (rows - 1) * model.hidden, &mut ws.normed, 0, model.hidden);
@@ -157,20 +161,19 @@ impl<D: Device> Pass<'_, D> {
         (index, layer): (usize, &LayerIndex),
         ws: &mut Workspace<D>,
         cache: &mut Cache<D>,
-        turn: Option<&mut Turn<'_, D>>,
+        (late, remaps): (Option<&mut Turn<'_, D>>, bool),
     ) -> Result<(), Error> {
         let (device, model, scratch) = (self.device, self.model, &mut ws.scratch);
         let Some(acts) = ws.saved.first_mut() else { return Err(Error::Empty) };
-        self.norm(values, layer.input_norm, &ws.x, &mut acts.attn_in);
-        self.project(values, &layer.q, &acts.attn_in, &mut acts.q, &mut scratch.low, Write::Set);
-        self.project(values, &layer.k, &acts.attn_in, &mut acts.k, &mut scratch.low, Write::Set);
-        self.project(values, &layer.v, &acts.attn_in, &mut acts.v, &mut scratch.low, Write::Set);
-        device.rope(self.batch, model.heads, &mut acts.q, Direction::Forward);
-        if turn.is_none() {
+        self.project_qkv(values, layer, &ws.x, acts, scratch);
+        if !remaps {
+            device.rope(self.batch, model.heads, &mut acts.q, Direction::Forward);
+        }
+        if late.is_none() {
             device.rope(self.batch, model.kv_heads, &mut acts.k, Direction::Forward);
         }
         cache.store(self, index, &acts.k, &acts.v)?;
-        cache.attend(self, index, turn, &acts.q, (&mut acts.attn_out, &mut acts.lse))?;
+        cache.attend(self, index, late, &acts.q, (&mut acts.attn_out, &mut acts.lse))?;
         device.copy(&ws.x, &mut acts.middle, self.rows * model.hidden);
         self.project(values, &layer.o, &acts.attn_out, &mut acts.middle, &mut scratch.low, Write::Add);
         self.mlp(values, layer, acts, scratch, Some(&mut ws.x));

@@ -4,12 +4,12 @@
 //! added into the stream's gradient, so a layer's backward pass turns the gradient of its output into that of its input
 //! in place.
 
-use kernels::attention;
-use kernels::device::{Attention, Device, Grads, Linear, Saved, Weight};
+use kernels::device::{Device, Linear, Weight};
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
 use recipe_core::{Llama, Pattern};
 
+use super::attend::Turned;
 use super::store::{LayerIndex, Projection};
 use super::workspace::{Activations, BackwardScratch, Scratch};
 
@@ -19,6 +19,8 @@ pub(crate) struct Pass<'a, D: Device> {
     pub(crate) batch: &'a D::Batch,
     pub(crate) model: &'a Llama,
     pub(crate) rows: usize,
+    /// Tables of the places that patterns give to rows.
+    pub(crate) turned: &'a Turned<D>,
 }
 
 impl<D: Device> Pass<'_, D> {
@@ -35,14 +37,17 @@ impl<D: Device> Pass<'_, D> {
         output: Option<&mut D::Buffer>,
     ) {
         self.project_qkv(values, layer, input, acts, scratch);
-        let job = self.attention_job(pattern);
-        self.device.attention(self.batch, &job, &acts.q, &acts.k, &acts.v, &mut acts.attn_out, &mut acts.lse);
+        if !pattern.remaps() {
+            self.device.rope(self.batch, self.model.heads, &mut acts.q, Direction::Forward);
+            self.device.rope(self.batch, self.model.kv_heads, &mut acts.k, Direction::Forward);
+        }
+        self.attend(pattern, acts, scratch.remap.as_mut());
         self.device.copy(input, &mut acts.middle, self.rows * self.model.hidden);
         self.project(values, &layer.o, &acts.attn_out, &mut acts.middle, &mut scratch.low, Write::Add);
         self.mlp(values, layer, acts, scratch, output);
     }
 
-    /// Normed input, and rotated q and k, and v.
+    /// Normed input, and q, k and v, not turned yet.
     pub(crate) fn project_qkv(
         &self,
         values: &[Weight<D>],
@@ -56,8 +61,6 @@ impl<D: Device> Pass<'_, D> {
         self.project(values, &layer.q, &acts.attn_in, &mut acts.q, low, Write::Set);
         self.project(values, &layer.k, &acts.attn_in, &mut acts.k, low, Write::Set);
         self.project(values, &layer.v, &acts.attn_in, &mut acts.v, low, Write::Set);
-        self.device.rope(self.batch, self.model.heads, &mut acts.q, Direction::Forward);
-        self.device.rope(self.batch, self.model.kv_heads, &mut acts.k, Direction::Forward);
     }
 
     /// The second half of a layer, from `acts.middle`.
@@ -122,14 +125,8 @@ impl<D: Device> Pass<'_, D> {
         at.norm(layer.post_norm, &acts.middle, &back.dnorm, &mut back.dx);
         // attention
         at.project(&layer.o, &acts.attn_out, &back.dx, &mut back.dattn, Write::Set);
-        self.device.attention_backward(
-            self.batch,
-            &self.attention_job(pattern),
-            Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: &acts.attn_out, lse: &acts.lse, dout: &back.dattn },
-            Grads { dq: &mut back.dq, dk: &mut back.dk, dv: &mut back.dv },
-        );
-        self.device.rope(self.batch, self.model.heads, &mut back.dq, Direction::Backward);
-        self.device.rope(self.batch, self.model.kv_heads, &mut back.dk, Direction::Backward);
+        self.attend_backward(pattern, acts, scratch.remap.as_mut(), back);
+        let mut at = Backward { pass: self, values, grads, low: &mut scratch.low, dlow: &mut back.dlow };
         at.project(&layer.q, &acts.attn_in, &back.dq, &mut back.dnorm, Write::Set);
         at.project(&layer.k, &acts.attn_in, &back.dk, &mut back.dnorm, Write::Add);
         at.project(&layer.v, &acts.attn_in, &back.dv, &mut back.dnorm, Write::Add);
@@ -162,36 +159,6 @@ impl<D: Device> Pass<'_, D> {
     fn linear(&self, inputs: usize, outputs: usize, scale: f32, write: Write) -> Linear {
         Linear { dims: Dims { rows: self.rows, inputs, outputs }, scale, write }
     }
-
-    /// Self-attention over the pass's own rows.
-    pub(crate) fn attention_job(&self, pattern: Pattern) -> Attention<'static> {
-        Attention {
-            shape: attention::Shape {
-                queries: self.rows,
-                keys: self.rows,
-                heads: self.model.heads,
-                kv_heads: self.model.kv_heads,
-                head_dim: self.model.head_dim,
-            },
-            patterns: kernel_pattern(pattern).into(),
-            query_row: 0,
-            key_row: 0,
-            scale: softmax_scale(self.model),
-        }
-    }
-}
-
-/// The plan's pattern in the kernels' words.
-pub(crate) fn kernel_pattern(pattern: Pattern) -> attention::Pattern {
-    match pattern {
-        Pattern::Full => attention::Pattern::Full,
-        Pattern::Window { window, sink } => attention::Pattern::Window { window, sink },
-    }
-}
-
-/// 1 ÷ √head_dim; YaRN's temperature rides on cos and sin instead.
-pub(crate) fn softmax_scale(model: &Llama) -> f32 {
-    (1.0 / (model.head_dim as f64).sqrt()) as f32
 }
 
 /// A pass with somewhere to put gradients.

@@ -3,6 +3,7 @@
 //! The engine takes a plan as a value, never as a type. It computes the same function as the typed model in
 //! [`model`](crate::model); tests hold the two together.
 
+mod attend;
 mod cache;
 mod error;
 mod generate;
@@ -17,6 +18,7 @@ use recipe_core::Plan;
 
 use crate::data::Batch;
 use crate::hub::{Tensor, Weights};
+use attend::Turned;
 pub use cache::Cache;
 pub use error::Error;
 pub use generate::{Generated, Sampling, SamplingError};
@@ -79,7 +81,7 @@ impl<D: Device> Engine<D> {
         self.forward(&on_device, batch.len());
         let (head, ws) = (self.head_job(batch.len(), 0.0), self.workspace.as_mut().map(|(_, ws)| ws));
         let Some(ws) = ws else { return Err(Error::Empty) };
-        Ok(self.device.head(&on_device, head, &ws.normed, &self.store.values[self.index.head], None)?)
+        Ok(self.device.head(&on_device.batch, head, &ws.normed, &self.store.values[self.index.head], None)?)
     }
 
     /// Adds the gradients of `grad_scale` · Σ nll to what [`Engine::clear_gradients`] last cleared.
@@ -212,7 +214,7 @@ impl<D: Device> Engine<D> {
     }
 
     /// Checks the batch, makes room for it, and uploads it.
-    fn ready(&mut self, batch: &Batch, purpose: Purpose) -> Result<D::Batch, Error> {
+    fn ready(&mut self, batch: &Batch, purpose: Purpose) -> Result<OnDevice<D>, Error> {
         batch.check(self.plan.model.vocab)?;
         if batch.is_empty() {
             return Err(Error::Empty);
@@ -224,20 +226,21 @@ impl<D: Device> Engine<D> {
             self.workspace = Some((purpose, workspace));
         }
         let last = batch.positions.iter().max().map_or(0, |&last| last as usize);
-        Ok(self.device.batch(&Rows {
+        let rows = Rows {
             tokens: &batch.tokens,
             positions: &batch.positions,
             starts: &batch.starts(),
             targets: &batch.targets,
             inv_freq: &self.plan.rope.stretched(batch.stretch).inv_freq(last + 1),
             attention_factor: self.plan.rope.attention_factor(),
-        })?)
+        };
+        Ok(OnDevice { turned: Turned::new(&self.device, &self.plan, &rows)?, batch: self.device.batch(&rows)? })
     }
 
     /// Embedding, all layers, final norm.
-    fn forward(&mut self, batch: &D::Batch, rows: usize) {
+    fn forward(&mut self, OnDevice { batch, turned }: &OnDevice<D>, rows: usize) {
         let Some((_, ws)) = &mut self.workspace else { return };
-        let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows };
+        let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows, turned };
         let values = &self.store.values;
         let hidden = self.plan.model.hidden;
         self.device.embed(batch, &values[self.index.embed], hidden, &mut ws.x);
@@ -261,7 +264,8 @@ impl<D: Device> Engine<D> {
     }
 
     /// Loss, then every layer from the top, then the embedding.
-    fn backward(&mut self, batch: &D::Batch, rows: usize, grad_scale: f32) -> Result<Scores, Error> {
+    fn backward(&mut self, ready: &OnDevice<D>, rows: usize, grad_scale: f32) -> Result<Scores, Error> {
+        let OnDevice { batch, turned } = ready;
         let head = self.head_job(rows, grad_scale);
         let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
         let Some(back) = &mut ws.backward else { return Err(Error::Empty) };
@@ -273,7 +277,7 @@ impl<D: Device> Engine<D> {
         let (weight, dweight) = (&values[self.index.norm], grads[self.index.norm].as_mut());
         let eps = model.norm_eps as f32;
         self.device.rms_norm_backward(rows, &ws.x, weight, eps, &back.dnorm, &mut back.dx, dweight);
-        let pass = Pass { device: &self.device, batch, model, rows };
+        let pass = Pass { device: &self.device, batch, model, rows, turned };
         let shared = ws.saved.len() == 1;
         for (l, (layer, &pattern)) in self.index.layers.iter().zip(self.plan.layers.iter()).enumerate().rev() {
             let (acts, input) = (&mut ws.saved[if shared { 0 } else { l }], &ws.inputs[l]);
@@ -290,6 +294,12 @@ impl<D: Device> Engine<D> {
         let model = &self.plan.model;
         Head { rows, hidden: model.hidden, vocab: model.vocab, chunk: LOGIT_ROWS, grad_scale }
     }
+}
+
+/// A batch made ready.
+struct OnDevice<D: Device> {
+    batch: D::Batch,
+    turned: Turned<D>,
 }
 
 /// b `[out, rank]` times a `[rank, in]`, scaled, added to `to` `[out, in]`.

@@ -55,6 +55,44 @@ pub(crate) struct Scratch<D: Device> {
     pub(crate) act: D::Buffer,
     /// x Aᵀ of an adapter `[T, rank]`.
     pub(crate) low: D::Buffer,
+    /// Where a pattern gives rows other positions than their own.
+    pub(crate) remap: Option<Remap<D>>,
+}
+
+/// One part of an attention whose parts stand at different positions.
+#[derive(Debug)]
+pub(crate) struct Remap<D: Device> {
+    /// Turned queries `[T, H, D]`.
+    pub(crate) q: D::Buffer,
+    /// Turned keys `[T, G, D]`.
+    pub(crate) k: D::Buffer,
+    /// Output `[T, H, D]`.
+    pub(crate) out: D::Buffer,
+    /// Log-sum-exp `[T, H]`.
+    pub(crate) lse: D::Buffer,
+    /// `[T, H, D]`; empty for inference, as are the next two.
+    pub(crate) dq: D::Buffer,
+    /// `[T, G, D]`.
+    pub(crate) dk: D::Buffer,
+    /// `[T, G, D]`.
+    pub(crate) dv: D::Buffer,
+}
+
+impl<D: Device> Remap<D> {
+    fn new(device: &D, model: &Llama, rows: usize, training: bool) -> Result<Self, Error> {
+        let buffer = |width: usize| device.zeros(rows * width);
+        let gradient = |width: usize| device.zeros(if training { rows * width } else { 0 });
+        let (query, kv) = (model.query_width(), model.kv_width());
+        Ok(Self {
+            q: buffer(query)?,
+            k: buffer(kv)?,
+            out: buffer(query)?,
+            lse: buffer(model.heads)?,
+            dq: gradient(query)?,
+            dk: gradient(kv)?,
+            dv: gradient(kv)?,
+        })
+    }
 }
 
 /// Buffers that only a backward pass needs.
@@ -116,13 +154,15 @@ impl<D: Device> Workspace<D> {
             Purpose::Train { recompute: false } => (model.layers, model.layers, true),
         };
         let rank = rank(plan);
+        let remaps = plan.layers.iter().any(|pattern| pattern.remaps());
+        let remap = remaps.then(|| Remap::new(device, model, rows, training)).transpose()?;
         Ok(Self {
             rows,
             x: buffer(model.hidden)?,
             normed: buffer(model.hidden)?,
             inputs: (0..inputs).map(|_| buffer(model.hidden)).collect::<Result<_, _>>()?,
             saved: (0..saved).map(|_| Activations::new(device, model, rows)).collect::<Result<_, _>>()?,
-            scratch: Scratch { act: buffer(model.ffn)?, low: buffer(rank)? },
+            scratch: Scratch { act: buffer(model.ffn)?, low: buffer(rank)?, remap },
             backward: if training { Some(BackwardScratch::new(device, model, rows, rank)?) } else { None },
         })
     }

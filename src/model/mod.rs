@@ -21,6 +21,7 @@ mod llama;
 mod maybe;
 mod norm;
 mod ops;
+pub(crate) mod parts;
 mod tape;
 mod typed;
 mod view;

@@ -1,5 +1,6 @@
 //! The ops that dfdx lacks, each a call of `kernels` forward and one backward.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use dfdx::shapes::{Const, HasShape, Rank1, Rank2};
@@ -9,6 +10,7 @@ use kernels::rope::Direction;
 use kernels::{attention, cross_entropy, embedding, linear, rms_norm, rope, swiglu};
 
 use super::error::Error;
+use super::parts::Part;
 use super::tape::{Hidden, Slot, open, read, record};
 use super::view::View;
 
@@ -71,8 +73,12 @@ pub(super) fn linear<const I: usize, const O: usize, T: Tape<f32, Cpu>>(
     })?)
 }
 
-/// Every head of x turned to the view's positions (arXiv 2104.09864, Hugging Face's rotate-half layout).
+/// Every head of x turned to the view's positions (arXiv 2104.09864, Hugging Face's rotate-half layout); a pattern that
+/// remaps turns them itself.
 pub(super) fn rotate<const W: usize, T: Tape<f32, Cpu>>(x: Hidden<W, T>, view: &View) -> Result<Hidden<W, T>, Error> {
+    if view.remaps() {
+        return Ok(x);
+    }
     let (x, tape) = open(x)?;
     let (tables, heads) = (Arc::clone(&view.tables), W / view.laws.head_dim);
     let mut y = read(&x);
@@ -95,18 +101,69 @@ pub(super) fn attend<const QUERY: usize, const KV: usize, T: Tape<f32, Cpu>>(
 ) -> Result<Hidden<QUERY, T>, Error> {
     let ((q, tape), (k, k_tape), (v, v_tape)) = (open(q)?, open(k)?, open(v)?);
     let tape = tape.merge(k_tape).merge(v_tape);
-    let (view, rows) = (view.clone(), q.shape().0);
-    let (shape, scale) = view.attention(QUERY, KV);
-    let (mut out, mut lse) = (vec![0.0; rows * QUERY], vec![0.0; rows * shape.heads]);
-    attention::forward(&shape, &view.mask(), scale, &read(&q), &read(&k), &read(&v), &mut out, &mut lse);
+    let job = Attend { view: view.clone(), over: view.attention(QUERY, KV) };
+    let (out, lse) = job.forward([&read(&q), &read(&k), &read(&v)]);
     let slots = [Slot::of(&q), Slot::of(&k), Slot::of(&v)];
     let kept = out.clone();
     Ok(record(&q.device().clone(), tape, (out, *q.shape()), slots, move |dout, grads| {
         if let [Some(dq), Some(dk), Some(dv)] = grads {
-            let (q, k, v) = (read(&q), read(&k), read(&v));
-            attention::backward(&shape, &view.mask(), scale, &q, &k, &v, &kept, &lse, dout, dq, dk, dv);
+            job.backward([&read(&q), &read(&k), &read(&v)], (&kept, &lse, dout), [dq, dk, dv]);
         }
     })?)
+}
+
+/// One attention over the parts of the view's pattern.
+struct Attend {
+    view: View,
+    /// Shape and scale.
+    over: (attention::Shape, f32),
+}
+
+impl Attend {
+    fn forward(&self, [q, k, v]: [&[f32]; 3]) -> (Vec<f32>, Vec<f32>) {
+        let (shape, scale) = &self.over;
+        let (mut out, mut lse) = (vec![0.0; q.len()], vec![f32::NEG_INFINITY; shape.queries * shape.heads]);
+        let (mut more, mut more_lse) = (out.clone(), lse.clone());
+        for part in &self.view.parts(shape) {
+            let [q, k] = self.turn(part, [q, k], Direction::Forward);
+            attention::forward(shape, &self.view.mask(part), *scale, &q, &k, v, &mut more, &mut more_lse);
+            attention::merge(shape.head_dim, (&mut out, &mut lse), (&more, &more_lse));
+        }
+        (out, lse)
+    }
+
+    /// With the joint output and log-sum-exp, each part's backward pass gives that part's share of the gradient.
+    fn backward(
+        &self,
+        [q, k, v]: [&[f32]; 3],
+        (out, lse, dout): (&[f32], &[f32], &[f32]),
+        [dq, dk, dv]: [&mut [f32]; 3],
+    ) {
+        let (shape, scale) = &self.over;
+        let mut part_of = [vec![0.0; dq.len()], vec![0.0; dk.len()], vec![0.0; dv.len()]];
+        for part in &self.view.parts(shape) {
+            let [q, k] = self.turn(part, [q, k], Direction::Forward);
+            let [pq, pk, pv] = &mut part_of;
+            attention::backward(shape, &self.view.mask(part), *scale, &q, &k, v, out, lse, dout, pq, pk, pv);
+            let turned = self.turn(part, [pq, pk], Direction::Backward);
+            for (to, from) in [(&mut *dq, &turned[0][..]), (&mut *dk, &turned[1][..]), (&mut *dv, &pv[..])] {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            }
+        }
+    }
+
+    /// Queries and keys turned to the part's places, or back.
+    fn turn<'x>(&self, part: &Part, x: [&'x [f32]; 2], direction: Direction) -> [Cow<'x, [f32]>; 2] {
+        let (tables, heads) = (self.view.turned(part), [self.over.0.heads, self.over.0.kv_heads]);
+        std::array::from_fn(|index| match tables[index] {
+            Some(table) => {
+                let mut turned = x[index].to_vec();
+                rope::apply(table, heads[index], &mut turned, direction);
+                Cow::Owned(turned)
+            }
+            None => Cow::Borrowed(x[index]),
+        })
+    }
 }
 
 /// silu(gate) · up (arXiv 2002.05202).

@@ -8,6 +8,7 @@ use kernels::rope::Tables;
 use recipe_core::{AdaptPlan, Pattern, Plan, RopePlan};
 
 use super::error::Error;
+use super::parts::{Part, Places, parts, places};
 use super::tape::Hidden;
 
 /// The rows of one forward pass; three slices of equal length T.
@@ -61,6 +62,8 @@ pub struct View {
     pub(super) laws: Arc<Laws>,
     pub(super) tokens: Arc<[u32]>,
     pub(super) tables: Arc<Tables>,
+    /// Tables of the places that patterns give to rows.
+    turned: Arc<[(Places, Tables)]>,
     starts: Arc<[usize]>,
     pattern: Pattern,
 }
@@ -71,9 +74,15 @@ impl View {
         // `dynamic` follows the length at hand, which Hugging Face takes to be the largest position + 1.
         let length = input.positions.iter().max().map_or(0, |&last| last as usize + 1);
         let inv_freq = laws.rope.stretched(input.stretch).inv_freq(length);
+        let tables = |positions: &[u32]| Tables::new(&inv_freq, laws.rope.attention_factor(), positions);
+        let turned = places(&laws.layers).into_iter().map(|places| {
+            let rows = input.starts.iter().enumerate();
+            (places, tables(&rows.map(|(row, start)| places.of(row - start)).collect::<Vec<_>>()))
+        });
         Ok(Self {
             tokens: input.tokens.into(),
-            tables: Arc::new(Tables::new(&inv_freq, laws.rope.attention_factor(), input.positions)),
+            tables: Arc::new(tables(input.positions)),
+            turned: turned.collect(),
             starts: input.starts.into(),
             pattern: Pattern::Full,
             laws: Arc::clone(laws),
@@ -102,12 +111,24 @@ impl View {
         if expected == got { Ok(()) } else { Err(Error::Rows { expected, got }) }
     }
 
-    pub(super) fn mask(&self) -> Mask<'_> {
-        let pattern = match self.pattern {
-            Pattern::Full => kernels::attention::Pattern::Full,
-            Pattern::Window { window, sink } => kernels::attention::Pattern::Window { window, sink },
-        };
-        Mask { patterns: pattern.into(), query_row: 0, key_row: 0, starts: &self.starts }
+    /// What the layer sees, part by part.
+    pub(super) fn parts(&self, shape: &Shape) -> Vec<Part> {
+        parts(self.pattern, shape.heads, shape.kv_heads)
+    }
+
+    /// Whether parts turn queries and keys, each to its own places.
+    pub(super) fn remaps(&self) -> bool {
+        self.pattern.remaps()
+    }
+
+    pub(super) fn mask<'a>(&'a self, part: &'a Part) -> Mask<'a> {
+        Mask { patterns: part.patterns(), query_row: 0, key_row: 0, starts: &self.starts }
+    }
+
+    /// The tables of a part's queries and keys; nothing where they are turned already.
+    pub(super) fn turned(&self, part: &Part) -> [Option<&Tables>; 2] {
+        let table = |places| self.turned.iter().find(|(made_for, _)| *made_for == places).map(|(_, table)| table);
+        part.places.map_or([None; 2], |[query, key]| [table(query), table(key)])
     }
 
     /// Shape and scale of attention between `query` and `kv` features per row.

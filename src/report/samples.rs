@@ -1,7 +1,8 @@
 //! Plans and results that tests print.
 
 use recipe_core::{
-    Adapt, Attention, Context, Device, Eval, FullLayers, Plan, Recipe, Rope, Source, SourceKind, Sparse, Stage, presets,
+    Adapt, Attention, Context, Device, Eval, FullLayers, Plan, Recipe, Rope, Source, SourceKind, Sparse, Stage, Window,
+    presets,
 };
 
 use super::{RehearsalRow, Series};
@@ -25,7 +26,7 @@ pub(super) fn recipe() -> Recipe {
         attention: Some(Attention::Hybrid {
             full: FullLayers::Share(1.0 / 3.0),
             place: None,
-            sparse: Sparse { window: 4096, sink: Some(4), block: None },
+            sparse: Sparse::Window(Window { window: 4096, sink: Some(4), block: None }),
         }),
         positions: None,
         adapt: Some(Adapt::Lora {

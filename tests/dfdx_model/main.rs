@@ -32,6 +32,21 @@ fn equals_pytorch_with_a_hybrid() {
 }
 
 #[test]
+fn equals_pytorch_with_strided_blocks() {
+    against_pytorch("strided", [Pattern::Strided { block: 4, stride: 3, local: 2 }; 3]);
+}
+
+#[test]
+fn equals_pytorch_with_shifted_groups() {
+    against_pytorch("shifted_groups", [Pattern::ShiftedGroups { size: 12 }; 3]);
+}
+
+#[test]
+fn equals_pytorch_with_retrieval_heads() {
+    against_pytorch("duo", [Pattern::Duo { retrieval: 0b01, kv_heads: 2, window: 8, sink: 2 }; 3]);
+}
+
+#[test]
 fn equals_pytorch_with_skipped_positions() {
     against_pytorch("skip", [Pattern::Full; 3]);
 }

@@ -169,6 +169,10 @@ impl Device for Cpu {
         buffer.data.copy_within(from_offset..from_offset + len, to_offset);
     }
 
+    fn add(&self, from: &CpuBuffer, to: &mut CpuBuffer, len: usize) {
+        to.data[..len].iter_mut().zip(&from.data[..len]).for_each(|(to, from)| *to += from);
+    }
+
     fn quantize(&self, data: &[f32]) -> Result<CpuQuantized> {
         let nf4 = nf4::quantize(data);
         let counted = Counted::new(&self.meter, nf4.bytes() as u64)?;

@@ -2,9 +2,10 @@
 
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::{Pattern, Plan};
+use crate::pattern::Pattern;
+use crate::plan::Plan;
 use crate::readable::readable_tokens as tokens;
-use crate::recipe::{Attention, FullLayers, Sparse};
+use crate::recipe::{Attention, FullLayers, Sparse, Window};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "zero_block", level: Level::Law, find: zero_block },
@@ -24,10 +25,12 @@ fn field(key: &str) -> Field {
     Field::new("attention").key(key)
 }
 
-fn sparse(case: &Case) -> Option<Sparse> {
+fn window(case: &Case) -> Option<Window> {
     match case.recipe.attention? {
-        Attention::Full => None,
-        Attention::Window(sparse) | Attention::Hybrid { sparse, .. } => Some(sparse),
+        Attention::Sparse(Sparse::Window(window)) | Attention::Hybrid { sparse: Sparse::Window(window), .. } => {
+            Some(window)
+        }
+        _ => None,
     }
 }
 
@@ -55,8 +58,8 @@ fn zero_block(case: &Case) -> Vec<Finding> {
 
 /// The window counts the token itself, so 1 is the least.
 fn zero_window(case: &Case) -> Vec<Finding> {
-    match sparse(case) {
-        Some(Sparse { window: 0, .. }) => {
+    match window(case) {
+        Some(Window { window: 0, .. }) => {
             let help = format!("write window = {}", case.plan.block.max(1));
             vec![Finding::new(field("window"), "a window of 0 tokens sees nothing".into(), help)]
         }
@@ -67,8 +70,8 @@ fn zero_window(case: &Case) -> Vec<Finding> {
 /// Kernels skip invisible keys by whole blocks; a ragged window pays for the block that it cuts.
 fn window_not_in_blocks(case: &Case) -> Vec<Finding> {
     let block = case.plan.block;
-    match sparse(case) {
-        Some(Sparse { window, .. }) if window > 0 && block > 0 && window % block != 0 => {
+    match window(case) {
+        Some(Window { window, .. }) if window > 0 && block > 0 && window % block != 0 => {
             let message = format!("window {window} is not a multiple of the block of {block} tokens");
             let help = format!("write window = {}", nearest_window(window, block, case.plan.target));
             vec![Finding::new(field("window"), message, help)]
@@ -80,8 +83,8 @@ fn window_not_in_blocks(case: &Case) -> Vec<Finding> {
 /// No sequence is longer than the target, so the rest of such a window is never used.
 fn window_longer_than_target(case: &Case) -> Vec<Finding> {
     let target = case.plan.target;
-    match sparse(case) {
-        Some(Sparse { window, .. }) if window > target && case.plan.block > 0 => {
+    match window(case) {
+        Some(Window { window, .. }) if window > target && case.plan.block > 0 => {
             let message = format!("window {window} is longer than target {}", tokens(target));
             let help =
                 format!("write window = {}, or `attention: full`", nearest_window(target, case.plan.block, target));
@@ -93,8 +96,8 @@ fn window_longer_than_target(case: &Case) -> Vec<Finding> {
 
 /// A window as long as the target hides nothing.
 fn window_covers_target(case: &Case) -> Vec<Finding> {
-    match sparse(case) {
-        Some(Sparse { window, .. }) if window == case.plan.target => {
+    match window(case) {
+        Some(Window { window, .. }) if window == case.plan.target => {
             let message = format!("window {window} is the whole target, every layer sees everything");
             vec![Finding::new(field("window"), message, "`attention: full` says the same")]
         }
@@ -105,8 +108,8 @@ fn window_covers_target(case: &Case) -> Vec<Finding> {
 /// Sinks are a few tokens kept beside the window (StreamingLLM, arXiv 2309.17453); as many as the window, they are a
 /// slip between the two numbers.
 fn sink_not_below_window(case: &Case) -> Vec<Finding> {
-    match sparse(case) {
-        Some(Sparse { window, sink: Some(sink), .. }) if sink >= window && window > 0 => {
+    match window(case) {
+        Some(Window { window, sink: Some(sink), .. }) if sink >= window && window > 0 => {
             let message = format!("window {window} is not longer than sink {sink}");
             let help = format!("write sink = {}, or a longer window", 4.min(window - 1));
             vec![Finding::new(field("sink"), message, help)]
@@ -119,7 +122,7 @@ fn sink_not_below_window(case: &Case) -> Vec<Finding> {
 fn window_reach(case: &Case) -> Vec<Finding> {
     let Plan { target, model, .. } = case.plan;
     match case.recipe.attention {
-        Some(Attention::Window(Sparse { window, .. })) if window > 0 => {
+        Some(Attention::Sparse(Sparse::Window(Window { window, .. }))) if window > 0 => {
             let reach = (window - 1).saturating_mul(model.layers).saturating_add(1);
             if reach >= *target {
                 return vec![];

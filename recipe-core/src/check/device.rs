@@ -3,7 +3,8 @@
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::layers::layer_map;
-use crate::plan::{AdaptPlan, Device, Pattern, Plan, StagePlan};
+use crate::pattern::Pattern;
+use crate::plan::{AdaptPlan, Device, Plan, StagePlan};
 use crate::readable::{readable_bytes, readable_tokens as tokens};
 use crate::recipe::{Place, Target};
 use crate::settle::MOST_LAYERS;

@@ -9,6 +9,7 @@ mod context;
 mod data;
 mod device;
 mod eval;
+mod groups;
 mod model;
 mod positions;
 mod rope;
@@ -79,6 +80,7 @@ pub(crate) fn rules() -> impl Iterator<Item = &'static Rule> {
         context::RULES,
         rope::RULES,
         attention::RULES,
+        groups::RULES,
         positions::RULES,
         adapt::RULES,
         data::RULES,

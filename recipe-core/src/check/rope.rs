@@ -212,10 +212,12 @@ fn llama3_factors(case: &Case) -> Vec<Finding> {
     }
 }
 
-/// An untouched rope beyond the native window is the baseline that every recipe is compared with, and collapses.
+/// An untouched rope beyond the native window is the baseline that every recipe is compared with, and collapses, unless
+/// attention brings all distances back into the window.
 fn rope_unchanged(case: &Case) -> Vec<Finding> {
     let (native, target) = (case.plan.model.context, case.plan.target);
-    if written(case) != Rope::None || target <= native {
+    let remapped = case.plan.layers.first().is_some_and(|pattern| pattern.remaps());
+    if written(case) != Rope::None || target <= native || remapped {
         return vec![];
     }
     let message =

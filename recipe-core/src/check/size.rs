@@ -2,7 +2,7 @@
 
 use super::{Case, Finding, Level, Rule, model};
 use crate::fault::Field;
-use crate::plan::Pattern;
+use crate::pattern::Pattern;
 use crate::recipe::{Adapt, Attention, FullLayers};
 use crate::settle::MOST_LAYERS;
 
@@ -51,10 +51,14 @@ fn attention_numbers(case: &Case) -> Vec<(Field, usize, usize)> {
     let field = |key| Field::new("attention").key(key);
     let mut numbers = vec![(field("block"), case.plan.block, MOST_TOKENS)];
     for pattern in case.plan.layers.iter().filter(|pattern| **pattern != Pattern::Full).take(1) {
-        if let Pattern::Window { window, sink } = *pattern {
-            numbers.push((field("window"), window, MOST_TOKENS));
-            numbers.push((field("sink"), sink, MOST_TOKENS));
-        }
+        let sizes: &[(&str, usize)] = match *pattern {
+            Pattern::Window { window, sink } => &[("window", window), ("sink", sink)],
+            Pattern::Strided { stride, local, .. } => &[("stride", stride), ("local", local)],
+            Pattern::DualChunk { chunk, farthest } => &[("chunk", chunk), ("local", farthest)],
+            Pattern::SelfExtend { group, window } => &[("group", group), ("window", window)],
+            Pattern::Full | Pattern::ShiftedGroups { .. } | Pattern::Duo { .. } => &[],
+        };
+        numbers.extend(sizes.iter().map(|(key, size)| (field(key), *size, MOST_TOKENS)));
     }
     if let Some(Attention::Hybrid { full: FullLayers::Count(count), .. }) = case.recipe.attention {
         numbers.push((field("full"), count, MOST_LAYERS));

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use super::{Level, NATIVE_CONTEXT, rules};
 use crate::plan::{Device, Scaling, SourceKind};
 use crate::recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, Positions, Recipe, Rope, Source, Sparse, Stage, Target,
+    Adapt, Attention, Context, Eval, Form, FullLayers, Positions, Recipe, Rope, Source, Sparse, Stage, Strided, Target,
+    Window,
 };
 use crate::samples::{bare, llama2_128k};
 
@@ -15,11 +16,15 @@ type Break = fn(&mut Recipe);
 /// The rule, the field, words of the message, words of the help, the change.
 type Row = (&'static str, &'static str, &'static str, &'static str, Break);
 
-fn sparse(recipe: &mut Recipe) -> &mut Sparse {
+fn sparse(recipe: &mut Recipe) -> &mut Window {
     match &mut recipe.attention {
-        Some(Attention::Hybrid { sparse, .. }) => sparse,
-        _ => panic!("the sample is a hybrid"),
+        Some(Attention::Hybrid { sparse: Sparse::Window(window), .. }) => window,
+        _ => panic!("the sample is a hybrid of windows"),
     }
+}
+
+fn strided(recipe: &mut Recipe, stride: usize, local: Option<usize>) {
+    recipe.attention = Some(Attention::Sparse(Sparse::Strided(Strided { stride, local, block: None })));
 }
 
 fn full(recipe: &mut Recipe, layers: FullLayers) {
@@ -115,7 +120,7 @@ const FAULTS: &[Row] = &[
         sparse(r).window = 262_144;
     }),
     ("sink_not_below_window", "attention.sink", "window 64 is not longer than sink 64", "sink = 4", |r| {
-        *sparse(r) = Sparse { window: 64, sink: Some(64), block: None };
+        *sparse(r) = Window { window: 64, sink: Some(64), block: None };
     }),
     ("full_share_range", "attention.full", "full share 1.5 is out of (0, 1]", "1/3", |r| {
         full(r, FullLayers::Share(1.5))
@@ -125,6 +130,53 @@ const FAULTS: &[Row] = &[
         full(r, FullLayers::Count(33));
     }),
     ("no_full_layers", "attention.full", "without a full layer", "window(", |r| full(r, FullLayers::Count(0))),
+    ("zero_stride", "attention.stride", "stride of 0", "stride = 64", |r| strided(r, 0, None)),
+    ("zero_local", "attention.local", "hide a query's own", "local = 1", |r| strided(r, 64, Some(0))),
+    ("group_range", "attention.group", "group 1.5 is out of", "1/4", |r| {
+        r.attention = Some(Attention::ShiftedGroups { group: Some(1.5) });
+    }),
+    ("group_odd", "attention.group", "a group of 131071 tokens has no half", "even", |r| {
+        r.attention = Some(Attention::ShiftedGroups { group: Some(131_071.0 / 131_072.0) });
+    }),
+    (
+        "group_does_not_divide",
+        "attention.group",
+        "groups of 32K tokens do not divide stage 1",
+        "multiple of 32K",
+        |r| {
+            r.attention = Some(Attention::ShiftedGroups { group: None });
+            r.train[0].length = Some(40_000);
+        },
+    ),
+    ("groups_without_training", "attention.group", "nothing is trained", "attention: full", |r| {
+        r.attention = Some(Attention::ShiftedGroups { group: None });
+        r.train.clear();
+    }),
+    ("chunk_range", "attention.chunk", "a chunk of 0", "3/4", |r| {
+        r.attention = Some(Attention::DualChunk { chunk: Some(0), local: None, form: None });
+    }),
+    ("chunk_range", "attention.local", "0 local tokens", "leave it out", |r| {
+        r.attention = Some(Attention::DualChunk { chunk: None, local: Some(0), form: None });
+    }),
+    ("chunk_range", "attention.local", "local 4000 is not below chunk 3072", "local = 512", |r| {
+        r.attention = Some(Attention::DualChunk { chunk: None, local: Some(4000), form: Some(Form::Code) });
+    }),
+    ("chunk_beyond_native", "attention.chunk", "distances up to 8191", "chunk = 3072", |r| {
+        r.attention = Some(Attention::DualChunk { chunk: Some(4096), local: Some(4096), form: None });
+    }),
+    ("self_extend_range", "attention.group", "a group of 0", "group = 8", |r| {
+        r.attention = Some(Attention::SelfExtend { group: 0, window: 1024 });
+    }),
+    ("self_extend_range", "attention.window", "window 4096 is out of 1 to", "window = 1024", |r| {
+        r.attention = Some(Attention::SelfExtend { group: 8, window: 4096 });
+    }),
+    ("self_extend_below_target", "attention.group", "group 8 reaches 25K", "group = 43", |r| {
+        r.attention = Some(Attention::SelfExtend { group: 8, window: 1024 });
+    }),
+    ("two_position_schemes", "positions", "its own position", "contiguous", |r| {
+        r.attention = Some(Attention::DualChunk { chunk: None, local: None, form: None });
+        r.positions = Some(Positions::Random);
+    }),
     ("zero_rank", "adapt.rank", "rank 0", "rank = 32", |r| lora(r, |rank, _, _| *rank = 0)),
     ("keep_range", "positions.keep", "keep 1.5 is out of (0, 1]", "keep = 30%", |r| {
         skip(r, Positions::LongRecipe { keep: Some(1.5) });
@@ -239,8 +291,9 @@ const NOTES: &[(&str, &str, Break)] = &[
     ("dynamic_ntk_training", "changes the frequencies", |r| r.rope = Some(Rope::DynamicNtk { scale: 32.0 })),
     ("window_covers_target", "window 131072 is the whole target", |r| sparse(r).window = 131_072),
     ("window_reach", "32 layers of window 64 see 2017 tokens", |r| {
-        r.attention = Some(Attention::Window(Sparse { window: 64, sink: None, block: None }));
+        r.attention = Some(Attention::Sparse(Sparse::Window(Window { window: 64, sink: None, block: None })));
     }),
+    ("stride_hides_nothing", "a stride of 1 block", |r| strided(r, 1, None)),
     ("few_full_layers", "2 of 32 layers are full", |r| full(r, FullLayers::Count(2))),
     ("adapter_needs_merge", "the embedding and the norms learn in full", |_| ()),
     ("adapter_without_training", "nothing trains them", |r| r.train.clear()),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::recipe::{Adapt, Attention, Context, FullLayers, Recipe, Rope, Sparse, Stage};
+use crate::recipe::{Adapt, Attention, Context, FullLayers, Recipe, Rope, Sparse, Stage, Window};
 use crate::samples::{bare, llama2_128k};
 
 fn rehearsed(change: impl FnOnce(&mut Recipe)) -> Plan {
@@ -87,7 +87,7 @@ fn places_and_shares_of_full_layers() {
         (FullLayers::Count(32), Middle, "FFFFFF"),
     ] {
         let toy = rehearsed(|r| {
-            let sparse = Sparse { window: 64, sink: Some(4), block: None };
+            let sparse = Sparse::Window(Window { window: 64, sink: Some(4), block: None });
             r.attention = Some(Attention::Hybrid { full: layers, place: Some(at), sparse });
         });
         assert_eq!(letters(&toy), expected, "{layers:?} {at:?}");
@@ -95,7 +95,9 @@ fn places_and_shares_of_full_layers() {
             assert_eq!(*window, Pattern::Window { window: 16, sink: 4 });
         }
     }
-    let window = rehearsed(|r| r.attention = Some(Attention::Window(Sparse { window: 2048, sink: None, block: None })));
+    let window = rehearsed(|r| {
+        r.attention = Some(Attention::Sparse(Sparse::Window(Window { window: 2048, sink: None, block: None })))
+    });
     assert!(window.layers.iter().all(|p| *p == Pattern::Window { window: 128, sink: 0 }));
     assert_eq!(letters(&rehearsed(|r| r.attention = None)), "FFFFFF");
 }

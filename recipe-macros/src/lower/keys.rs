@@ -2,18 +2,18 @@
 
 use proc_macro2::Ident;
 use recipe_core::{
-    Adapt, Attention, Context as Window, Device, Eval, Field, Form, Place, Positions, Rope, Schedule, Source,
-    SourceKind, Sparse, Stage, Target,
+    Adapt, Attention, Context as Native, Device, Eval, Field, Form, Place, Positions, Rope, Schedule, Source,
+    SourceKind, Sparse, Stage, Strided, Target, Window,
 };
 
 use super::missing;
-use crate::ast::{Node, Value};
-use crate::bind::{Bound, Context};
+use crate::ast::{self, Node, Value};
+use crate::bind::{Bound, Context, place as place_of};
 use crate::kind::{Datum, Kind, World, guessed_length};
 use crate::words;
 
 /// `context: 4K -> 128K`, `context: 8K`.
-pub(super) fn context(context: &mut Context, value: Option<&Value>, name: &Ident) -> Window {
+pub(super) fn context(context: &mut Context, value: Option<&Value>, name: &Ident) -> Native {
     let Some(value) = value else {
         missing(
             context,
@@ -21,14 +21,14 @@ pub(super) fn context(context: &mut Context, value: Option<&Value>, name: &Ident
             name,
             "write `context: 4K -> 128K`: the model's own window and the new one".to_owned(),
         );
-        return Window { native: None, target: length(context, None, "context.target") };
+        return Native { native: None, target: length(context, None, "context.target") };
     };
     match &value.node {
-        Node::Arrow(native, target) => Window {
+        Node::Arrow(native, target) => Native {
             native: Some(length(context, Some(native), "context.native")),
             target: length(context, Some(target), "context.target"),
         },
-        _ => Window { native: None, target: length(context, Some(value), "context.target") },
+        _ => Native { native: None, target: length(context, Some(value), "context.target") },
     }
 }
 
@@ -70,18 +70,54 @@ pub(super) fn rope(context: &mut Context, value: &Value) -> Rope {
 
 pub(super) fn attention(context: &mut Context, value: &Value) -> Attention {
     let Some((word, written)) = context.word("attention", words::ATTENTION, &[], value) else {
-        let sparse = Sparse { window: 64, sink: None, block: None };
-        return if context.world == World::Low { Attention::Full } else { Attention::Window(sparse) };
+        let sparse = Sparse::Window(Window { window: 64, sink: None, block: None });
+        return if context.world == World::Low { Attention::Full } else { Attention::Sparse(sparse) };
     };
     let bound = context.bind(word, written, &Field::new("attention"));
-    let sparse = Sparse { window: bound.need("window"), sink: bound.maybe("sink"), block: bound.maybe("block") };
     match word.name {
-        "window" => Attention::Window(sparse),
-        "hybrid" => match bound.maybe("full") {
-            Some(full) => Attention::Hybrid { full, place: bound.maybe("place").map(place), sparse },
-            None => Attention::Window(sparse),
+        "window" | "strided" => Attention::Sparse(sparse(&bound, word.name == "strided")),
+        "hybrid" => hybrid(context, written, &bound),
+        "shifted_groups" => Attention::ShiftedGroups { group: bound.maybe("group") },
+        "dual_chunk" => Attention::DualChunk {
+            chunk: bound.maybe("chunk"),
+            local: bound.maybe("local"),
+            form: bound.maybe("form").map(form),
         },
+        "self_extend" => Attention::SelfExtend { group: bound.need("group"), window: bound.need("window") },
         _ => Attention::Full,
+    }
+}
+
+fn sparse(bound: &Bound, strided: bool) -> Sparse {
+    let block = bound.maybe("block");
+    if strided {
+        return Sparse::Strided(Strided { stride: bound.need("stride"), local: bound.maybe("local"), block });
+    }
+    Sparse::Window(Window { window: bound.need("window"), sink: bound.maybe("sink"), block })
+}
+
+/// Its other layers are a window or strided; exactly one of the two is written.
+fn hybrid(context: &mut Context, written: &ast::Word, bound: &Bound) -> Attention {
+    let given = |name: &str| written.args.iter().find(|arg| arg.name.as_ref().is_some_and(|given| given == name));
+    let strided = match (given("window"), given("stride")) {
+        (Some(_), Some(stride)) => {
+            let message = "`window` and `stride` are two kinds of sparse layers";
+            context.problem(&stride.value.tokens, message, "write one of the two");
+            true
+        }
+        (_, stride) => stride.is_some(),
+    };
+    let named = written.args.iter().all(|arg| arg.name.is_some());
+    if given("window").is_none() && !strided && named {
+        let message = "`hybrid` lacks what its other layers see";
+        context.problem(&place_of(&written.name), message, "write window = 4096, or stride = 64");
+        return Attention::Full;
+    }
+    match bound.maybe("full") {
+        Some(full) => {
+            Attention::Hybrid { full, place: bound.maybe("place").map(place), sparse: sparse(bound, strided) }
+        }
+        None => Attention::Sparse(sparse(bound, strided)),
     }
 }
 

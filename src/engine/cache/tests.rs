@@ -107,13 +107,20 @@ fn holds(name: &str, plan: &Plan, tokens: &[u32], pieces: &[usize], chunk: usize
 
 #[test]
 fn every_pattern_equals_one_pass_wherever_chunks_end() {
-    let patterns: [(&str, &[Pattern]); 6] = [
+    let strided = |stride, local| Pattern::Strided { block: 4, stride, local };
+    let (chunks, groups) =
+        (Pattern::DualChunk { chunk: 12, farthest: 15 }, Pattern::SelfExtend { group: 3, window: 8 });
+    let patterns: [(&str, &[Pattern]); 10] = [
         ("full", &[FULL; 3]),
         ("window", &[window(8, 0); 3]),
         ("window and sink", &[window(8, 3); 3]),
         ("hybrid", &[window(8, 2), FULL, window(12, 1)]),
         ("a window of one", &[window(1, 1), window(1, 0), FULL]),
         ("sinks longer than the window", &[window(2, 9), window(3, 20), FULL]),
+        ("strided", &[strided(3, 2), strided(5, 1), strided(2, 4)]),
+        ("dual chunk", &[chunks; 3]),
+        ("self extend", &[groups; 3]),
+        ("mixed", &[groups, strided(4, 1), chunks]),
     ];
     let tokens = text(150);
     for (name, layers) in patterns {

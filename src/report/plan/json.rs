@@ -75,6 +75,20 @@ fn layer((index, pattern): (usize, &Pattern)) -> Value {
         Pattern::Window { window, sink } => {
             json!({ "index": index, "pattern": "window", "window": window, "sink": sink })
         }
+        Pattern::Strided { block, stride, local } => {
+            json!({ "index": index, "pattern": "strided", "block": block, "stride": stride, "local": local })
+        }
+        Pattern::ShiftedGroups { size } => json!({ "index": index, "pattern": "shifted_groups", "group": size }),
+        Pattern::Duo { retrieval, kv_heads, window, sink } => {
+            let full: Vec<bool> = (0..*kv_heads).map(|head| retrieval >> head & 1 == 1).collect();
+            json!({ "index": index, "pattern": "duo", "retrieval": full, "window": window, "sink": sink })
+        }
+        Pattern::DualChunk { chunk, farthest } => {
+            json!({ "index": index, "pattern": "dual_chunk", "chunk": chunk, "farthest": farthest })
+        }
+        Pattern::SelfExtend { group, window } => {
+            json!({ "index": index, "pattern": "self_extend", "group": group, "window": window })
+        }
     }
 }
 

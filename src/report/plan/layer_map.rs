@@ -69,6 +69,16 @@ pub(super) fn pattern_words(pattern: Pattern) -> String {
         Pattern::Window { window, sink: 0 } => format!("window {}", number::tokens(window)),
         Pattern::Window { window, sink: 1 } => format!("window {} + 1 sink", number::tokens(window)),
         Pattern::Window { window, sink } => format!("window {} + {sink} sinks", number::tokens(window)),
+        Pattern::Strided { stride, local, .. } => format!("every {stride}th block + {local} nearest"),
+        Pattern::ShiftedGroups { size } => format!("shifted groups of {} in training", number::tokens(size)),
+        Pattern::Duo { kv_heads, window, sink, .. } => {
+            let full = (0..kv_heads).filter(|head| !pattern.streams(*head)).count();
+            format!("{full} of {kv_heads} heads full, the others window {} + {sink} sinks", number::tokens(window))
+        }
+        Pattern::DualChunk { chunk, .. } => format!("dual chunks of {}", number::tokens(chunk)),
+        Pattern::SelfExtend { group, window } => {
+            format!("nearest {} exact, then groups of {group}", number::tokens(window))
+        }
     }
 }
 
