@@ -97,10 +97,10 @@ fn group_odd(case: &Case) -> Vec<Finding> {
 
 /// LongLoRA cuts a sequence into whole groups; what is left over would be a short one that the other stages don't have.
 fn group_does_not_divide(case: &Case) -> Vec<Finding> {
-    let Some(Pattern::ShiftedGroups { size: size @ 2.. }) = pattern(case) else {
+    let Some(Pattern::ShiftedGroups { size }) = pattern(case).filter(|_| group_odd(case).is_empty()) else {
         return vec![];
     };
-    let uneven = case.plan.stages.iter().enumerate().find(|(_, stage)| stage.length > 0 && stage.length % size != 0);
+    let uneven = case.plan.stages.iter().enumerate().find(|(_, stage)| stage.length % size.max(1) != 0);
     uneven.map_or(vec![], |(index, stage)| {
         let length = tokens(stage.length);
         let message = format!("groups of {} tokens do not divide stage {}'s length {length}", tokens(size), index + 1);
@@ -156,7 +156,7 @@ fn self_extend_range(case: &Case) -> Vec<Finding> {
     match case.recipe.attention {
         Some(Attention::SelfExtend { group: 0, .. }) => one("group", "a group of 0 tokens", "write group = 8"),
         Some(Attention::SelfExtend { window, .. }) if window == 0 || window >= native => {
-            let message = format!("window {window} is out of 1 to the model's own {}", tokens(native));
+            let message = format!("window {window} is not between 1 and the model's own {native}");
             one("window", message, format!("write window = {}", (native / 4).max(1)))
         }
         _ => vec![],

@@ -167,7 +167,7 @@ const FAULTS: &[Row] = &[
     ("self_extend_range", "attention.group", "a group of 0", "group = 8", |r| {
         r.attention = Some(Attention::SelfExtend { group: 0, window: 1024 });
     }),
-    ("self_extend_range", "attention.window", "window 4096 is out of 1 to", "window = 1024", |r| {
+    ("self_extend_range", "attention.window", "window 4096 is not between 1 and", "window = 1024", |r| {
         r.attention = Some(Attention::SelfExtend { group: 8, window: 4096 });
     }),
     ("self_extend_below_target", "attention.group", "group 8 reaches 25K", "group = 43", |r| {

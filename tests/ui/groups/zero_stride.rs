@@ -1,0 +1,14 @@
+//! A stride counts blocks.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        attention: strided(stride = 0),
+    }
+}
+
+fn main() {}
