@@ -66,8 +66,8 @@ pub use plan::{
 };
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Strided,
-    Target, Window,
+    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Place, Positions, Recipe, Rope, Source, Sparse,
+    Stage, Strided, Target, Window,
 };
 pub use rehearsal::RehearsalRule;
 pub use words::nearest;

@@ -90,6 +90,19 @@ pub enum Scaling {
         /// `truncate`.
         truncate: bool,
     },
+    /// `longrope`: a factor for each pair.
+    LongRope {
+        /// `short_factor`, up to the original window.
+        short: List<f64>,
+        /// `long_factor`, beyond it.
+        long: List<f64>,
+        /// `factor`.
+        factor: f64,
+        /// `original_max_position_embeddings`.
+        original: usize,
+        /// `attention_factor`.
+        attention_factor: f64,
+    },
     /// `llama3`.
     Llama3 {
         /// `factor`.
@@ -265,12 +278,18 @@ impl RopePlan {
             Scaling::Linear { factor }
             | Scaling::Dynamic { factor, .. }
             | Scaling::Yarn { factor, .. }
+            | Scaling::LongRope { factor, .. }
             | Scaling::Llama3 { factor, .. } => Some(factor),
         }
     }
 }
 
 impl Scaling {
+    /// Whether frequencies depend on the length at hand.
+    pub fn follows_length(&self) -> bool {
+        matches!(self, Self::Dynamic { .. } | Self::LongRope { .. })
+    }
+
     /// Hugging Face's `rope_type`.
     pub fn rope_type(&self) -> &'static str {
         match self {
@@ -278,6 +297,7 @@ impl Scaling {
             Self::Linear { .. } => "linear",
             Self::Dynamic { .. } => "dynamic",
             Self::Yarn { .. } => "yarn",
+            Self::LongRope { .. } => "longrope",
             Self::Llama3 { .. } => "llama3",
         }
     }

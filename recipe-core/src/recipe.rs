@@ -57,7 +57,7 @@ pub struct Context {
 }
 
 /// `rope:`: the law of rotary frequencies. Scales are target ÷ native unless said otherwise.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Rope {
     /// `none`: as the model was released.
     None,
@@ -94,6 +94,8 @@ pub enum Rope {
         /// Whether the correction range is rounded to whole dimensions; true.
         truncate: Option<bool>,
     },
+    /// `longrope(short, long)`: a factor for each pair (arXiv 2402.13753).
+    LongRope(LongRopeFactors),
     /// `llama3(scale, low, high)`: Llama 3.1's scaling.
     Llama3 {
         /// Hugging Face's `factor`.
@@ -103,6 +105,32 @@ pub enum Rope {
         /// `high_freq_factor`; 4.
         high: Option<f64>,
     },
+}
+
+/// What LongRoPE's search finds, as a file of factors holds it: head_dim ÷ 2 numbers for texts inside the model's own
+/// window, and as many for longer ones.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongRopeFactors {
+    /// Frequencies are divided by these up to the model's own window.
+    #[serde(rename = "short_factor")]
+    pub short: Vec<f64>,
+    /// And by these beyond it.
+    #[serde(rename = "long_factor")]
+    pub long: Vec<f64>,
+    /// Multiplies cos and sin; √(1 + ln s ÷ ln native).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_factor: Option<f64>,
+}
+
+impl LongRopeFactors {
+    /// Reads a file of factors, `{"short_factor": […], "long_factor": […]}`.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
 }
 
 /// `attention:`: which keys a query sees.

@@ -12,7 +12,7 @@ use crate::pattern::Pattern;
 use crate::plan::{AdaptPlan, Device, EvalPlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, StagePlan};
 use crate::presets;
 use crate::recipe::Place;
-use crate::rope::{ntk_theta, yarn_attention_factor};
+use crate::rope::{longrope_attention_factor, ntk_theta, yarn_attention_factor};
 
 /// Every number of a rehearsal that does not follow from the recipe.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -173,14 +173,22 @@ impl Toy<'_> {
             return ours;
         }
         let original = self.model.context;
-        let scaling = match theirs.scaling {
+        let scaling = match &theirs.scaling {
             Scaling::Default => Scaling::Default,
-            Scaling::Linear { factor } => Scaling::Linear { factor: self.stretch(factor) },
-            Scaling::Dynamic { factor, .. } => Scaling::Dynamic { factor: self.stretch(factor), original },
-            Scaling::Llama3 { factor, low, high, .. } => {
+            Scaling::LongRope { short, long, factor, attention_factor, .. } => {
+                let rescaled = self.stretch(*factor);
+                let own = *attention_factor != longrope_attention_factor(*factor, self.plan.model.context);
+                let attention_factor =
+                    if own { *attention_factor } else { longrope_attention_factor(rescaled, original) };
+                let [short, long] = [short, long].map(|factors| self.factors(factors, rescaled / factor).into());
+                Scaling::LongRope { short, long, factor: rescaled, original, attention_factor }
+            }
+            &Scaling::Linear { factor } => Scaling::Linear { factor: self.stretch(factor) },
+            &Scaling::Dynamic { factor, .. } => Scaling::Dynamic { factor: self.stretch(factor), original },
+            &Scaling::Llama3 { factor, low, high, .. } => {
                 Scaling::Llama3 { factor: self.stretch(factor), low, high, original }
             }
-            Scaling::Yarn { factor, beta_fast, beta_slow, attention_factor, truncate, .. } => {
+            &Scaling::Yarn { factor, beta_fast, beta_slow, attention_factor, truncate, .. } => {
                 let rescaled = self.stretch(factor);
                 let own = attention_factor != yarn_attention_factor(factor);
                 let attention_factor = if own { attention_factor } else { yarn_attention_factor(rescaled) };
@@ -188,6 +196,15 @@ impl Toy<'_> {
             }
         };
         RopePlan { theta: self.theta(), scaling, ..ours }
+    }
+
+    /// LongRoPE's factors at the toy's pairs: those of the same place from the shortest to the longest wave, reduced as the
+    /// scale is.
+    fn factors(&self, theirs: &[f64], reduced: f64) -> Vec<f64> {
+        let (pairs, last) = (self.model.head_dim / 2, theirs.len().saturating_sub(1));
+        let at = |pair: usize| theirs.get(pair * last / (pairs - 1).max(1)).copied().unwrap_or(1.0);
+        // A factor of 1 stays, the largest is reduced in full.
+        (0..pairs).map(|pair| if reduced < 1.0 { 1.0 + (at(pair) - 1.0) * reduced } else { at(pair) }).collect()
     }
 
     /// The base that stretches the toy's longest wave as far as the recipe's base stretches the model's.

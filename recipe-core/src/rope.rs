@@ -25,19 +25,23 @@ impl RopePlan {
 
     /// Radians per position of each of the head_dim ÷ 2 pairs, for a sequence of `length` tokens.
     pub fn inv_freq(&self, length: usize) -> Vec<f64> {
-        match self.scaling {
+        match &self.scaling {
+            Scaling::LongRope { short, long, original, .. } => {
+                let factors = if length > *original { long } else { short };
+                self.geometric(self.theta).iter().zip(factors.iter()).map(|(f, factor)| f / factor).collect()
+            }
             Scaling::Default => self.geometric(self.theta),
-            Scaling::Linear { factor } => self.geometric(self.theta).iter().map(|f| f / factor).collect(),
-            Scaling::Dynamic { factor, original } => {
+            &Scaling::Linear { factor } => self.geometric(self.theta).iter().map(|f| f / factor).collect(),
+            &Scaling::Dynamic { factor, original } => {
                 let ratio = length.max(original) as f64 / original.max(1) as f64;
                 self.geometric(ntk_theta(self.theta, factor * ratio - (factor - 1.0), self.head_dim))
             }
-            Scaling::Yarn { factor, original, beta_fast, beta_slow, truncate, .. } => {
+            &Scaling::Yarn { factor, original, beta_fast, beta_slow, truncate, .. } => {
                 let range = self.correction_range(original, beta_fast, beta_slow, truncate);
                 let blend = |(pair, f): (usize, &f64)| mix(f / factor, *f, 1.0 - ramp(pair, range));
                 self.geometric(self.theta).iter().enumerate().map(blend).collect()
             }
-            Scaling::Llama3 { factor, low, high, original } => {
+            &Scaling::Llama3 { factor, low, high, original } => {
                 let part = |f: &f64| mix(f / factor, *f, llama3_kept(*f, low, high, original));
                 self.geometric(self.theta).iter().map(part).collect()
             }
@@ -47,7 +51,7 @@ impl RopePlan {
     /// What cos and sin are multiplied by.
     pub fn attention_factor(&self) -> f64 {
         match self.scaling {
-            Scaling::Yarn { attention_factor, .. } => attention_factor,
+            Scaling::Yarn { attention_factor, .. } | Scaling::LongRope { attention_factor, .. } => attention_factor,
             _ => 1.0,
         }
     }
@@ -78,6 +82,11 @@ pub(crate) fn yarn_attention_factor(scale: f64) -> f64 {
     if scale <= 1.0 { 1.0 } else { 0.1 * scale.ln() + 1.0 }
 }
 
+/// LongRoPE's attention factor: √(1 + ln s ÷ ln original).
+pub(crate) fn longrope_attention_factor(scale: f64, original: usize) -> f64 {
+    if scale <= 1.0 { 1.0 } else { (1.0 + scale.ln() / (original.max(2) as f64).ln()).sqrt() }
+}
+
 /// 0 below the range, 1 above it.
 fn ramp(pair: usize, (low, high): (f64, f64)) -> f64 {
     // Both ends may coincide; transformers moves them apart by the same amount.
@@ -101,12 +110,12 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    fn scaling(case: &Value) -> Option<Scaling> {
+    fn scaling(case: &Value) -> Scaling {
         let words = &case["rope_parameters"];
         let number = |key: &str, default: f64| words[key].as_f64().unwrap_or(default);
         let original = case["original_context"].as_u64().unwrap() as usize;
         let factor = number("factor", 1.0);
-        Some(match words["rope_type"].as_str().unwrap() {
+        match words["rope_type"].as_str().unwrap() {
             "default" => Scaling::Default,
             "linear" => Scaling::Linear { factor },
             "dynamic" => Scaling::Dynamic { factor, original },
@@ -118,14 +127,25 @@ mod tests {
                 attention_factor: number("attention_factor", yarn_attention_factor(factor)),
                 truncate: true,
             },
+            "longrope" => {
+                let list = |key: &str| words[key].as_array().unwrap().iter().map(|f| f.as_f64().unwrap()).collect();
+                let attention_factor = longrope_attention_factor(factor, original);
+                Scaling::LongRope {
+                    short: list("short_factor"),
+                    long: list("long_factor"),
+                    factor,
+                    original,
+                    attention_factor,
+                }
+            }
             "llama3" => Scaling::Llama3 {
                 factor,
                 low: number("low_freq_factor", 1.0),
                 high: number("high_freq_factor", 4.0),
                 original,
             },
-            _ => return None,
-        })
+            other => panic!("{other}"),
+        }
     }
 
     #[test]
@@ -133,9 +153,7 @@ mod tests {
         let cases: Vec<Value> = serde_json::from_str(include_str!("../tests/fixtures/rope.json")).unwrap();
         let mut checked = 0;
         for case in &cases {
-            let Some(scaling) = scaling(case) else {
-                continue;
-            };
+            let scaling = scaling(case);
             let head_dim = case["head_dim"].as_u64().unwrap() as usize;
             let rope = RopePlan { theta: case["rope_theta"].as_f64().unwrap(), scaling, head_dim };
             let ours = rope.inv_freq(case["seq_len"].as_u64().unwrap_or(4096) as usize);
@@ -149,7 +167,7 @@ mod tests {
             assert!((rope.attention_factor() - factor).abs() < 1e-12, "{}", case["name"]);
             checked += 1;
         }
-        assert_eq!(checked, 12);
+        assert_eq!(checked, cases.len());
     }
 
     /// arXiv 2309.00071's code and transformers 5.23.0 at pair 32.

@@ -12,9 +12,10 @@ use crate::plan::{
     AdaptPlan, Device, EvalPlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourcePlan, StagePlan,
 };
 use crate::recipe::{
-    Adapt, Attention, Eval, Form, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Strided, Target, Window,
+    Adapt, Attention, Eval, Form, LongRopeFactors, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Strided,
+    Target, Window,
 };
-use crate::rope::{ntk_theta, yarn_attention_factor};
+use crate::rope::{longrope_attention_factor, ntk_theta, yarn_attention_factor};
 
 /// Tokens per kernel block.
 const BLOCK: usize = 64;
@@ -64,7 +65,7 @@ pub(crate) fn settle(recipe: &Recipe) -> Plan {
     Plan {
         name: recipe.name.clone().into(),
         target: recipe.context.target,
-        rope: rope(recipe.rope, &model),
+        rope: rope(recipe.rope.as_ref(), &model, recipe.context.target),
         layers: layers.into(),
         block,
         adapt: adapt(recipe.adapt.as_ref()),
@@ -84,9 +85,9 @@ fn native(recipe: &Recipe) -> usize {
 }
 
 /// A rope word replaces the scaling that the model was released with; `none` keeps it.
-fn rope(rope: Option<Rope>, model: &Llama) -> RopePlan {
+fn rope(rope: Option<&Rope>, model: &Llama, target: usize) -> RopePlan {
     let original = model.context;
-    let (theta, scaling) = match rope.unwrap_or(Rope::None) {
+    let (theta, scaling) = match rope.cloned().unwrap_or(Rope::None) {
         Rope::None => return RopePlan::native(model),
         Rope::Interpolate { scale } => (model.rope_theta, Scaling::Linear { factor: scale }),
         Rope::Theta { theta } => (theta, Scaling::Default),
@@ -102,6 +103,12 @@ fn rope(rope: Option<Rope>, model: &Llama) -> RopePlan {
                 truncate: truncate.unwrap_or(TRUNCATE),
             };
             (model.rope_theta, yarn)
+        }
+        Rope::LongRope(LongRopeFactors { short, long, attention_factor }) => {
+            let factor = target as f64 / original.max(1) as f64;
+            let attention_factor = attention_factor.unwrap_or_else(|| longrope_attention_factor(factor, original));
+            let (short, long) = (short.into(), long.into());
+            (model.rope_theta, Scaling::LongRope { short, long, factor, original, attention_factor })
         }
         Rope::Llama3 { scale, low, high } => {
             let (low, high) = (low.unwrap_or(LOW_FREQUENCY), high.unwrap_or(HIGH_FREQUENCY));

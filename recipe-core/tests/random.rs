@@ -1,8 +1,8 @@
 //! Random recipes, most of them nonsense: planning returns a verdict, never panics, and what it passes is consistent.
 
 use recipe_core::{
-    Adapt, Attention, Context, Device, Eval, Form, FullLayers, Pattern, Place, Positions, Recipe, Rope, Schedule,
-    Source, SourceKind, Sparse, Stage, Strided, Target, Window, presets,
+    Adapt, Attention, Context, Device, Eval, Form, FullLayers, LongRopeFactors, Pattern, Place, Positions, Recipe,
+    Rope, Schedule, Source, SourceKind, Sparse, Stage, Strided, Target, Window, presets,
 };
 
 /// SplitMix64 (public domain, S. Vigna).
@@ -43,7 +43,7 @@ impl Random {
 }
 
 fn rope(r: &mut Random) -> Rope {
-    match r.below(7) {
+    match r.below(8) {
         0 => Rope::None,
         1 => Rope::Interpolate { scale: r.number() },
         2 => Rope::Theta { theta: r.number() },
@@ -56,6 +56,11 @@ fn rope(r: &mut Random) -> Rope {
             attention_factor: r.maybe(Random::number),
             truncate: r.maybe(|r| r.below(2) == 0),
         },
+        6 => {
+            let mut list = || (0..r.pick(&[0, 32, 64])).map(|_| r.number()).collect();
+            let (short, long) = (list(), list());
+            Rope::LongRope(LongRopeFactors { short, long, attention_factor: r.maybe(Random::number) })
+        }
         _ => Rope::Llama3 { scale: r.number(), low: r.maybe(Random::number), high: r.maybe(Random::number) },
     }
 }

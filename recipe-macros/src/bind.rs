@@ -16,6 +16,8 @@ pub(crate) struct Context {
     pub(crate) world: World,
     pub(crate) spans: Spans,
     pub(crate) problems: Problems,
+    /// Files that were read; rustc must know them.
+    pub(crate) files: Vec<String>,
 }
 
 impl Context {
@@ -244,5 +246,6 @@ from_datum! {
     Vec<&'static str>: Datum::Words(words) => Some(words);
     Vec<usize>: Datum::Counts(counts) => counts.into_iter().map(|count| usize::try_from(count).ok()).collect();
     (f64, f64): Datum::Pair(first, second) => Some((first, second));
+    Vec<f64>: Datum::Numbers(numbers) => Some(numbers);
     FullLayers: Datum::Layers(layers) => Some(layers);
 }

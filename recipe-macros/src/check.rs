@@ -10,17 +10,17 @@ use crate::report::{Problem, Problems};
 /// A recipe without a fault.
 pub(crate) struct Checked {
     pub(crate) plan: Plan,
-    /// The config.json that the model came from.
-    pub(crate) config: Option<String>,
+    /// Files that were read.
+    pub(crate) files: Vec<String>,
 }
 
 /// The plan, or every problem there is: what could not be read, what has no meaning, what cannot work.
 pub(crate) fn plan(written: &ast::Recipe, mut problems: Problems) -> Result<Checked, Problems> {
-    let Lowered { recipe, spans, problems: unlowered, config } = lower::recipe(written, World::Low);
+    let Lowered { recipe, spans, problems: unlowered, files } = lower::recipe(written, World::Low);
     problems.append(unlowered);
     let faults = if problems.is_empty() {
         match recipe.plan() {
-            Ok(plan) => return Ok(Checked { plan, config }),
+            Ok(plan) => return Ok(Checked { plan, files }),
             Err(faults) => faults,
         }
     } else {

@@ -1,28 +1,43 @@
-//! `hf("path/config.json")`: the only file the macro ever reads.
+//! The files that a recipe names: `hf("path/config.json")` and `longrope("factors.json")`. The macro reads no other.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use recipe_core::{ConfigError, HfConfig, Llama};
+use recipe_core::{ConfigError, HfConfig, Llama, LongRopeFactors};
 
 use crate::number::Wrong;
 
 /// The model in the config.json at `path`, relative to the folder of Cargo.toml, and the file's full path.
 pub(crate) fn read(path: &str) -> Result<(Llama, String), Wrong> {
+    let (text, file) = text(path, "config.json")?;
+    let model = HfConfig::parse(&text).and_then(|config| config.llama()).map_err(|error| wrong_config(path, &error))?;
+    Ok((model, file))
+}
+
+/// The factors in the file at `path`, and its full path.
+pub(crate) fn factors(path: &str) -> Result<(LongRopeFactors, String), Wrong> {
+    let (text, file) = text(path, "file of factors")?;
+    let factors = LongRopeFactors::parse(&text).map_err(|error| Wrong {
+        message: format!("`{path}` is not a file of factors: {error}"),
+        help: "it holds {\"short_factor\": […], \"long_factor\": […]}; the command `search` writes one".to_owned(),
+    })?;
+    Ok((factors, file))
+}
+
+fn text(path: &str, kind: &str) -> Result<(String, String), Wrong> {
     let folder = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let file = folder.join(path);
     let text = std::fs::read_to_string(&file).map_err(|error| {
         let why = match error.kind() {
             ErrorKind::NotFound => "there is no such file".to_owned(),
             ErrorKind::InvalidData => "it is not text".to_owned(),
-            ErrorKind::IsADirectory => "it is a folder; name the config.json in it".to_owned(),
+            ErrorKind::IsADirectory => format!("it is a folder; name the {kind} in it"),
             _ => error.to_string(),
         };
         let help = format!("paths start at the folder of Cargo.toml, {}", folder.display());
         Wrong { message: format!("cannot read `{path}`: {why}"), help }
     })?;
-    let model = HfConfig::parse(&text).and_then(|config| config.llama()).map_err(|error| wrong_config(path, &error))?;
-    Ok((model, file.display().to_string()))
+    Ok((text, file.display().to_string()))
 }
 
 fn wrong_config(path: &str, error: &ConfigError) -> Wrong {

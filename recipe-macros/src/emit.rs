@@ -8,19 +8,19 @@ use crate::ast::Header;
 use crate::check::Checked;
 use crate::constant::{self, integer};
 
-/// The recipe's type, and the config.json it depends on:
+/// The recipe's type, and the files it depends on:
 ///
 /// ```text
 /// const _: &[u8] = ::core::include_bytes!("/home/me/model/config.json");
 /// ```
 pub(crate) fn recipe(header: &Header, checked: &Checked) -> TokenStream {
-    let tracked = checked.config.as_ref().map(|file| {
+    let tracked = checked.files.iter().map(|file| {
         quote!(
             const _: &[u8] = ::core::include_bytes!(#file);
         )
     });
     let item = item(header, &checked.plan);
-    quote!(#item #tracked)
+    quote!(#item #(#tracked)*)
 }
 
 /// Every problem, and a recipe of the same name with the same types, so that code which uses it has no errors of its own.

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     SomeOf(&'static [&'static str]),
     /// `(0.9, 0.95)`.
     Pair,
+    /// `[1, 1.2, 4]`.
+    Numbers,
 }
 
 /// A value that was read.
@@ -48,6 +50,7 @@ pub(crate) enum Datum {
     Word(&'static str),
     Words(Vec<&'static str>),
     Pair(f64, f64),
+    Numbers(Vec<f64>),
 }
 
 /// Which of two opposite guesses stands in for a value that could not be read.
@@ -67,7 +70,10 @@ impl Kind {
             (_, Node::Broken) => Err(Vec::new()),
             (Self::SomeOf(words), Node::List(list)) => some_of(words, list).map(Datum::Words),
             (Self::SomeOf(words), Node::Word(_)) => one(one_of(words, value).map(|word| Datum::Words(vec![word]))),
-            (Self::Pair, Node::List(list)) if list.len() == 2 => pair(list),
+            (Self::Pair, Node::List(list)) if list.len() == 2 => {
+                numbers(list).map(|pair| Datum::Pair(pair[0], pair[1]))
+            }
+            (Self::Numbers, Node::List(list)) => numbers(list).map(Datum::Numbers),
             (Self::Lengths, _) => one(Self::Length.scalar(value)),
             _ => one(self.scalar(value)),
         }
@@ -122,6 +128,7 @@ impl Kind {
             Self::OneOf(_) => "a word",
             Self::SomeOf(_) => "a list of words",
             Self::Pair => "a pair of numbers",
+            Self::Numbers => "a list of numbers",
         }
     }
 
@@ -139,6 +146,7 @@ impl Kind {
             Self::OneOf(words) => format!("one of {}", quoted(words)),
             Self::SomeOf(words) => format!("a list of {}", quoted(words)),
             Self::Pair => "two numbers such as `(0.9, 0.95)`".to_owned(),
+            Self::Numbers => "numbers such as `[1, 1.2, 4]`".to_owned(),
         }
     }
 
@@ -157,13 +165,9 @@ impl Kind {
                 Datum::Word(if high { words.last() } else { words.first() }.copied().unwrap_or_default())
             }
             Self::SomeOf(words) => Datum::Words(if high { words.to_vec() } else { words[..1].to_vec() }),
-            Self::Pair => {
-                if high {
-                    Datum::Pair(0.9, 0.99)
-                } else {
-                    Datum::Pair(0.0, 0.0)
-                }
-            }
+            Self::Pair if high => Datum::Pair(0.9, 0.99),
+            Self::Pair => Datum::Pair(0.0, 0.0),
+            Self::Numbers => Datum::Numbers(vec![1.0; usize::from(high)]),
         }
     }
 }
@@ -220,15 +224,17 @@ fn share(node: &Node, kind: Kind) -> Result<f64, Wrong> {
     }
 }
 
-fn pair(list: &[Value]) -> Result<Datum, Vec<Problem>> {
-    let read = |value: &Value| match Kind::Number.read(value)? {
-        Datum::Number(number) => Ok(number),
-        _ => Err(Vec::new()),
-    };
-    match (read(&list[0]), read(&list[1])) {
-        (Ok(first), Ok(second)) => Ok(Datum::Pair(first, second)),
-        (first, second) => Err([first.err(), second.err()].into_iter().flatten().flatten().collect()),
+/// Every number of a list, or what is wrong with each that is none.
+fn numbers(list: &[Value]) -> Result<Vec<f64>, Vec<Problem>> {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for value in list {
+        match Kind::Number.read(value) {
+            Ok(Datum::Number(number)) => found.push(number),
+            Ok(_) => {}
+            Err(wrong) => problems.extend(wrong),
+        }
     }
+    if found.len() == list.len() { Ok(found) } else { Err(problems) }
 }
 
 fn some_of(words: &'static [&'static str], list: &[Value]) -> Result<Vec<&'static str>, Vec<Problem>> {

@@ -62,6 +62,12 @@ pub(crate) const ROPE: &[Word] = &[
         ],
         1,
     ),
+    // Two lists, or a file that holds both.
+    word(
+        "longrope",
+        &[may("path", Text), may("short", Numbers), may("long", Numbers), may("attention_factor", Number)],
+        1,
+    ),
     word("llama3", &[need("scale", Number), may("low", Number), may("high", Number)], 3),
 ];
 

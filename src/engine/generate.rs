@@ -7,7 +7,6 @@ use std::time::Instant;
 use kernels::device::{Device, Linear, Weight};
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
-use recipe_core::Scaling;
 
 use super::attend::Turned;
 use super::cache::{self, Cache, Turn};
@@ -138,7 +137,7 @@ impl<D: Device> Engine<D> {
         let positions: Vec<u32> = (cache.len() as u32..).take(rows).collect();
         let batch = cache::batch(device, tokens, &positions, inv_freq, factor)?;
         let pass = Pass { device, batch: &batch, model, rows, turned: &Turned::none() };
-        let follows_length = matches!(self.plan.rope.scaling, Scaling::Dynamic { .. });
+        let follows_length = self.plan.rope.scaling.follows_length();
         let mut turn = Turn::new(inv_freq, factor);
         device.embed(&batch, &values[self.index.embed], model.hidden, &mut ws.x);
         for (index, layer) in self.index.layers.iter().enumerate() {

@@ -107,7 +107,7 @@ fn positions_without_gaps(case: &Case) -> Vec<Finding> {
 
 /// Hugging Face takes the length from the largest position, so the base would change with every draw.
 fn skip_with_dynamic_ntk(case: &Case) -> Vec<Finding> {
-    match (case.recipe.positions, case.recipe.rope) {
+    match (case.recipe.positions, &case.recipe.rope) {
         (None | Some(Positions::Contiguous), _) => vec![],
         (Some(_), Some(Rope::DynamicNtk { scale })) => {
             let message = "dynamic_ntk follows the largest position, which every draw changes";

@@ -5,7 +5,7 @@ use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::plan::Scaling;
 use crate::readable::readable_tokens as tokens;
-use crate::recipe::Rope;
+use crate::recipe::{LongRopeFactors, Rope};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "rope_scale_range", level: Level::Law, find: rope_scale_range },
@@ -19,6 +19,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "yarn_betas", level: Level::Law, find: yarn_betas },
     Rule { name: "attention_factor_range", level: Level::Law, find: attention_factor_range },
     Rule { name: "llama3_factors", level: Level::Law, find: llama3_factors },
+    Rule { name: "longrope_factors", level: Level::Law, find: longrope_factors },
+    Rule { name: "longrope_falls", level: Level::Advice, find: longrope_falls },
     Rule { name: "rope_unchanged", level: Level::Advice, find: rope_unchanged },
     Rule { name: "native_scaling_replaced", level: Level::Advice, find: native_scaling_replaced },
     Rule { name: "dynamic_ntk_training", level: Level::Advice, find: dynamic_ntk_training },
@@ -32,13 +34,13 @@ fn field(key: &str) -> Field {
 }
 
 fn written(case: &Case) -> Rope {
-    case.recipe.rope.unwrap_or(Rope::None)
+    case.recipe.rope.clone().unwrap_or(Rope::None)
 }
 
 /// The word and the scale of a law that has one.
 fn scale(rope: Rope) -> Option<(&'static str, f64)> {
     match rope {
-        Rope::None | Rope::Theta { .. } => None,
+        Rope::None | Rope::Theta { .. } | Rope::LongRope(_) => None,
         Rope::Interpolate { scale } => Some(("interpolate", scale)),
         Rope::Ntk { scale } => Some(("ntk", scale)),
         Rope::DynamicNtk { scale } => Some(("dynamic_ntk", scale)),
@@ -96,7 +98,7 @@ fn rope_frequencies(case: &Case) -> Vec<Finding> {
     let rope = &case.plan.rope;
     let judged_elsewhere =
         !rope.theta.is_finite() || rope.scaling_factor().is_some_and(|factor| !(factor >= 1.0 && factor.is_finite()));
-    if judged_elsewhere || rope.head_dim > MOST_HEAD_DIM {
+    if judged_elsewhere || rope.head_dim > MOST_HEAD_DIM || !longrope_factors(case).is_empty() {
         return vec![];
     }
     let frequencies = rope.inv_freq(case.plan.target);
@@ -189,7 +191,9 @@ fn yarn_betas(case: &Case) -> Vec<Finding> {
 /// The attention factor multiplies cos and sin.
 fn attention_factor_range(case: &Case) -> Vec<Finding> {
     match case.plan.rope.scaling {
-        Scaling::Yarn { attention_factor: factor, .. } if !(factor > 0.0 && factor.is_finite()) => {
+        Scaling::Yarn { attention_factor: factor, .. } | Scaling::LongRope { attention_factor: factor, .. }
+            if !(factor > 0.0 && factor.is_finite()) =>
+        {
             // An infinite scale has its own fault.
             if case.plan.rope.scaling_factor().is_none_or(f64::is_finite) {
                 let message = format!("attention_factor {factor} is not a positive number");
@@ -210,6 +214,44 @@ fn llama3_factors(case: &Case) -> Vec<Finding> {
         }
         _ => vec![],
     }
+}
+
+/// The two lists of LongRoPE, each under its argument.
+fn lists(case: &Case) -> Vec<(&'static str, Vec<f64>)> {
+    match written(case) {
+        Rope::LongRope(LongRopeFactors { short, long, .. }) => vec![("short", short), ("long", long)],
+        _ => vec![],
+    }
+}
+
+/// Each pair of a head has a factor, and a frequency is divided by it.
+fn longrope_factors(case: &Case) -> Vec<Finding> {
+    let pairs = case.recipe.model.head_dim / 2;
+    let judge = |(key, factors): (&'static str, Vec<f64>)| {
+        if factors.len() != pairs {
+            let count = if factors.len() == 1 { "1 factor".to_owned() } else { format!("{} factors", factors.len()) };
+            let message = format!("{count}, heads of {} have {pairs} pairs", 2 * pairs);
+            return Some(Finding::new(
+                field(key),
+                message,
+                format!("write {pairs} numbers, or let `search` find them"),
+            ));
+        }
+        let wrong = factors.iter().find(|factor| !(**factor > 0.0 && factor.is_finite()))?;
+        Some(Finding::new(field(key), format!("factor {wrong} is not a positive number"), "factors are 1 or more"))
+    };
+    lists(case).into_iter().filter_map(judge).collect()
+}
+
+/// Long waves are what a longer text lacks, so published factors never fall from pair to pair.
+fn longrope_falls(case: &Case) -> Vec<Finding> {
+    let falls = |(key, factors): (&'static str, Vec<f64>)| {
+        let pair = factors.windows(2).position(|pair| pair[1] < pair[0])?;
+        let message =
+            format!("{key} factors fall from {} to {} at pair {}", factors[pair], factors[pair + 1], pair + 1);
+        Some(Finding::new(field(key), message, "a later pair, a longer wave, is stretched at least as much"))
+    };
+    lists(case).into_iter().filter_map(falls).collect()
 }
 
 /// An untouched rope beyond the native window is the baseline that every recipe is compared with, and collapses, unless

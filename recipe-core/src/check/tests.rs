@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::{Level, NATIVE_CONTEXT, rules};
 use crate::plan::{Device, Scaling, SourceKind};
 use crate::recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, Positions, Recipe, Rope, Source, Sparse, Stage, Strided, Target,
-    Window,
+    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Positions, Recipe, Rope, Source, Sparse, Stage,
+    Strided, Target, Window,
 };
 use crate::samples::{bare, llama2_128k};
 
@@ -25,6 +25,10 @@ fn sparse(recipe: &mut Recipe) -> &mut Window {
 
 fn strided(recipe: &mut Recipe, stride: usize, local: Option<usize>) {
     recipe.attention = Some(Attention::Sparse(Sparse::Strided(Strided { stride, local, block: None })));
+}
+
+fn longrope(recipe: &mut Recipe, short: Vec<f64>, long: Vec<f64>) {
+    recipe.rope = Some(Rope::LongRope(LongRopeFactors { short, long, attention_factor: None }));
 }
 
 fn full(recipe: &mut Recipe, layers: FullLayers) {
@@ -130,6 +134,12 @@ const FAULTS: &[Row] = &[
         full(r, FullLayers::Count(33));
     }),
     ("no_full_layers", "attention.full", "without a full layer", "window(", |r| full(r, FullLayers::Count(0))),
+    ("longrope_factors", "rope.long", "3 factors, heads of 128 have 64 pairs", "64 numbers", |r| {
+        longrope(r, vec![1.0; 64], vec![1.0; 3]);
+    }),
+    ("longrope_factors", "rope.short", "factor -1 is not a positive", "1 or more", |r| {
+        longrope(r, vec![-1.0; 64], vec![1.0; 64]);
+    }),
     ("zero_stride", "attention.stride", "stride of 0", "stride = 64", |r| strided(r, 0, None)),
     ("zero_local", "attention.local", "hide a query's own", "local = 1", |r| strided(r, 64, Some(0))),
     ("group_range", "attention.group", "group 1.5 is out of", "1/4", |r| {
@@ -284,6 +294,9 @@ const NOTES: &[(&str, &str, Break)] = &[
         r.rope = Some(Rope::Llama3 { scale: 8.0, low: None, high: None });
     }),
     ("theta_lowered", "theta 5000 is below", |r| r.rope = Some(Rope::Theta { theta: 5000.0 })),
+    ("longrope_falls", "long factors fall from 8 to 1 at pair 32", |r| {
+        longrope(r, vec![1.0; 64], [vec![8.0; 32], vec![1.0; 32]].concat());
+    }),
     ("rope_unchanged", "positions from 4K to 128K were never trained", |r| r.rope = None),
     ("native_scaling_replaced", "replaces the linear scaling", |r| {
         r.model.rope_scaling = Scaling::Linear { factor: 2.0 };

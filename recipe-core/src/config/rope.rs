@@ -6,7 +6,7 @@ use super::error::ConfigError;
 use super::number;
 use crate::plan::RopePlan;
 use crate::plan::Scaling;
-use crate::rope::yarn_attention_factor;
+use crate::rope::{longrope_attention_factor, yarn_attention_factor};
 
 /// Hugging Face's default.
 const THETA: f64 = 10_000.0;
@@ -62,6 +62,7 @@ impl Words<'_> {
             "linear" => Ok(Scaling::Linear { factor: self.required("factor")? }),
             "dynamic" => Ok(Scaling::Dynamic { factor: self.required("factor")?, original: self.context }),
             "yarn" => self.yarn(),
+            "longrope" | "su" => self.longrope(),
             "llama3" => Ok(Scaling::Llama3 {
                 factor: self.required("factor")?,
                 low: self.required("low_freq_factor")?,
@@ -70,7 +71,7 @@ impl Words<'_> {
             }),
             other => Err(ConfigError::Unsupported {
                 key: "rope_type",
-                supported: "default, linear, dynamic, yarn or llama3".into(),
+                supported: "default, linear, dynamic, yarn, longrope or llama3".into(),
                 got: format!("{other:?}"),
             }),
         }
@@ -99,6 +100,23 @@ impl Words<'_> {
             attention_factor: self.attention_factor(factor)?,
             truncate: !matches!(self.keys.get("truncate"), Some(Value::Bool(false))),
         })
+    }
+
+    /// `factor` where it is written, as in transformers 5.23, whose own text says the reverse.
+    fn longrope(&self) -> Result<Scaling, ConfigError> {
+        let original = self.original()?;
+        let factor = self.number("factor")?.unwrap_or(self.context as f64 / original as f64);
+        let attention_factor =
+            self.number("attention_factor")?.unwrap_or_else(|| longrope_attention_factor(factor, original));
+        let (short, long) = (self.list("short_factor")?.into(), self.list("long_factor")?.into());
+        Ok(Scaling::LongRope { short, long, factor, original, attention_factor })
+    }
+
+    fn list(&self, key: &str) -> Result<Vec<f64>, ConfigError> {
+        let wrong = |value| ConfigError::wrong(format!("{}.{key}", self.place), "a list of numbers", value);
+        let value = self.keys.get(key).unwrap_or(&Value::Null);
+        let numbers = value.as_array().ok_or_else(|| wrong(value))?;
+        numbers.iter().map(|number| number.as_f64().ok_or_else(|| wrong(number))).collect()
     }
 
     /// As written; else the ratio of DeepSeek's two scales; else YaRN's.
@@ -142,8 +160,15 @@ impl Words<'_> {
 pub(super) fn write(rope: &RopePlan) -> Value {
     let word = rope.scaling.rope_type();
     let mut keys = json!({ "rope_type": word, "type": word, "rope_theta": rope.theta });
-    let more = match rope.scaling {
+    let more = match &rope.scaling {
         Scaling::Default => json!({}),
+        Scaling::LongRope { short, long, factor, original, attention_factor } => json!({
+            "factor": factor,
+            "original_max_position_embeddings": original,
+            "attention_factor": attention_factor,
+            "short_factor": short,
+            "long_factor": long,
+        }),
         Scaling::Linear { factor } | Scaling::Dynamic { factor, .. } => json!({ "factor": factor }),
         Scaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor, truncate } => json!({
             "factor": factor,

@@ -146,7 +146,8 @@ fn other_models_are_refused_by_name() {
     refused("model_type", json!("qwen2"), "`model_type`: only \"llama\" is supported, got \"qwen2\"");
     refused("attention_bias", json!(true), "`attention_bias`: only false is supported, got true");
     refused("hidden_act", json!("gelu"), "`hidden_act`");
-    refused("rope_scaling", json!({ "rope_type": "longrope", "factor": 2.0 }), "`rope_type`: only default, linear");
+    refused("rope_scaling", json!({ "rope_type": "proportional", "factor": 2.0 }), "`rope_type`: only default, linear");
+    refused("rope_scaling", json!({ "rope_type": "longrope", "factor": 2.0 }), "`rope_scaling.short_factor`");
     refused("rope_scaling", json!({ "rope_type": "default", "partial_rotary_factor": 0.5 }), "`partial_rotary_factor`");
 }
 

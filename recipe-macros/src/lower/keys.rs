@@ -2,13 +2,15 @@
 
 use proc_macro2::Ident;
 use recipe_core::{
-    Adapt, Attention, Context as Native, Device, Eval, Field, Form, Place, Positions, Rope, Schedule, Source,
-    SourceKind, Sparse, Stage, Strided, Target, Window,
+    Adapt, Attention, Context as Native, Device, Eval, Field, Form, LongRopeFactors, Place, Positions, Rope, Schedule,
+    Source, SourceKind, Sparse, Stage, Strided, Target, Window,
 };
 
 use super::missing;
+use super::model::names_a_file;
 use crate::ast::{self, Node, Value};
 use crate::bind::{Bound, Context, place as place_of};
+use crate::config;
 use crate::kind::{Datum, Kind, World, guessed_length};
 use crate::words;
 
@@ -63,9 +65,45 @@ pub(super) fn rope(context: &mut Context, value: &Value) -> Rope {
             attention_factor: bound.maybe("attention_factor"),
             truncate: bound.maybe("truncate"),
         },
+        "longrope" => longrope(context, value, &bound),
         "llama3" => Rope::Llama3 { scale, low: bound.maybe("low"), high: bound.maybe("high") },
         _ => Rope::None,
     }
+}
+
+/// Both lists are written, or a file names them.
+fn longrope(context: &mut Context, value: &Value, bound: &Bound) -> Rope {
+    let lists: [Option<Vec<f64>>; 2] = ["short", "long"].map(|name| bound.maybe(name));
+    let attention_factor = bound.maybe("attention_factor");
+    if let (true, Some(path)) = (names_a_file(value), bound.maybe::<String>("path")) {
+        if lists.iter().any(Option::is_some) {
+            context.problem(
+                &value.tokens,
+                "a file holds both lists, and a list stands beside it",
+                "write one of the two",
+            );
+        }
+        return match config::factors(&path) {
+            Ok((factors, file)) => {
+                context.files.push(file);
+                Rope::LongRope(LongRopeFactors {
+                    attention_factor: attention_factor.or(factors.attention_factor),
+                    ..factors
+                })
+            }
+            Err(wrong) => {
+                let place = context.spans.place(&Field::new("rope.path"));
+                context.problem(&place, wrong.message, wrong.help);
+                Rope::None
+            }
+        };
+    }
+    let [Some(short), Some(long)] = lists else {
+        let help = "write longrope(\"factors.json\"), or longrope(short = […], long = […])";
+        context.problem(&value.tokens, "`longrope` lacks its factors", help);
+        return Rope::None;
+    };
+    Rope::LongRope(LongRopeFactors { short, long, attention_factor })
 }
 
 pub(super) fn attention(context: &mut Context, value: &Value) -> Attention {

@@ -23,18 +23,18 @@ pub(crate) struct Lowered {
     pub(crate) recipe: Recipe,
     pub(crate) spans: Spans,
     pub(crate) problems: Problems,
-    /// The config.json that the model came from; rustc must know that it was read.
-    pub(crate) config: Option<String>,
+    /// Files that were read; rustc must know them.
+    pub(crate) files: Vec<String>,
 }
 
 /// Lowers every key; `world` says which guesses stand in for what is broken.
 pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
     let name = &written.header.name;
     let spans = Spans::new(place(name));
-    let mut context = Context { world, spans, problems: Problems::default() };
+    let mut context = Context { world, spans, problems: Problems::default(), files: Vec::new() };
     let values = keys(&mut context, &written.entries);
     let get = |key: &str| values.get(key).copied();
-    let (model, config) = model::model(&mut context, get("model"), name);
+    let model = model::model(&mut context, get("model"), name);
     let recipe = Recipe {
         name: name.to_string(),
         context: keys::context(&mut context, get("context"), name),
@@ -49,7 +49,7 @@ pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
         device: get("device").map(|value| keys::device(&mut context, value)),
         model,
     };
-    Lowered { recipe, spans: context.spans, problems: context.problems, config }
+    Lowered { recipe, spans: context.spans, problems: context.problems, files: context.files }
 }
 
 /// Each key's first value. A slip counts as the key that was meant, unless that key is written too.

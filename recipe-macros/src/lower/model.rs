@@ -15,23 +15,22 @@ const CONTEXT: usize = 2048;
 const ROPE_THETA: f64 = 10_000.0;
 const NORM_EPS: f64 = 1e-6;
 
-/// The model, and the file it was read from.
-pub(super) fn model(context: &mut Context, value: Option<&Value>, name: &Ident) -> (Llama, Option<String>) {
+pub(super) fn model(context: &mut Context, value: Option<&Value>, name: &Ident) -> Llama {
     let Some(value) = value else {
         let presets = quoted(&presets::NAMES);
         let help = format!("write `model: ` and {presets}, or `llama {{ … }}`, or `hf(\"path/config.json\")`");
         missing(context, "model", name, help);
-        return (guess(context.world), None);
+        return guess(context.world);
     };
     if let Some(preset) = preset(value) {
-        return (preset, None);
+        return preset;
     }
     let Some((word, written)) = context.word("model", words::MODEL, &presets::NAMES, value) else {
-        return (meant_preset(value).unwrap_or_else(|| guess(context.world)), None);
+        return meant_preset(value).unwrap_or_else(|| guess(context.world));
     };
     let bound = context.bind(word, written, &Field::new("model"));
     match word.name {
-        "llama" => (llama(&bound), None),
+        "llama" => llama(&bound),
         _ => hugging_face(context, &bound.need::<String>("path"), value),
     }
 }
@@ -68,20 +67,28 @@ fn llama(bound: &Bound) -> Llama {
     }
 }
 
-fn hugging_face(context: &mut Context, path: &str, value: &Value) -> (Llama, Option<String>) {
-    let readable = matches!(&value.node, Node::Word(word) if matches!(word.args.first(), Some(arg) if matches!(arg.value.node, Node::Text(_))));
-    if !readable {
+fn hugging_face(context: &mut Context, path: &str, value: &Value) -> Llama {
+    if !names_a_file(value) {
         // Its absence is already reported.
-        return (guess(context.world), None);
+        return guess(context.world);
     }
     match config::read(path) {
-        Ok((model, file)) => (model, Some(file)),
+        Ok((model, file)) => {
+            context.files.push(file);
+            model
+        }
         Err(wrong) => {
             let place = context.spans.place(&Field::new("model.path"));
             context.problem(&place, wrong.message, wrong.help);
-            (guess(context.world), None)
+            guess(context.world)
         }
     }
+}
+
+/// Whether a word's first argument is a text, as a path is.
+pub(super) fn names_a_file(value: &Value) -> bool {
+    matches!(&value.node, Node::Word(word)
+        if matches!(word.args.first(), Some(arg) if matches!(arg.value.node, Node::Text(_))))
 }
 
 /// Two models that have no number in common, so that no fault about a number survives both.

@@ -45,11 +45,16 @@ fn context(plan: &Plan) -> String {
 pub(crate) fn rope_words(rope: &RopePlan) -> String {
     let head = format!("{}, theta {}", rope.scaling.rope_type(), plain(rope.theta));
     let tail = format!("attention factor {}", plain(rope.attention_factor()));
-    let parameters = match rope.scaling {
+    let parameters = match &rope.scaling {
         Scaling::Default => String::new(),
-        Scaling::Linear { factor } => format!("factor {}, ", plain(factor)),
-        Scaling::Dynamic { factor, original } => format!("factor {}, original {}, ", plain(factor), tokens(original)),
-        Scaling::Yarn { factor, original, beta_fast, beta_slow, truncate, .. } => format!(
+        Scaling::LongRope { factor, original, long, .. } => {
+            let (least, most) = long.iter().fold((f64::MAX, 0f64), |(a, b), f| (a.min(*f), b.max(*f)));
+            let range = format!("long factors {} to {}", plain(least), plain(most));
+            format!("factor {}, original {}, {range}, ", plain(*factor), tokens(*original))
+        }
+        &Scaling::Linear { factor } => format!("factor {}, ", plain(factor)),
+        &Scaling::Dynamic { factor, original } => format!("factor {}, original {}, ", plain(factor), tokens(original)),
+        &Scaling::Yarn { factor, original, beta_fast, beta_slow, truncate, .. } => format!(
             "factor {}, original {}, betas {} and {}{}, ",
             plain(factor),
             tokens(original),
@@ -57,7 +62,7 @@ pub(crate) fn rope_words(rope: &RopePlan) -> String {
             plain(beta_slow),
             if truncate { "" } else { ", not truncated" },
         ),
-        Scaling::Llama3 { factor, low, high, original } => format!(
+        &Scaling::Llama3 { factor, low, high, original } => format!(
             "factor {}, original {}, low {}, high {}, ",
             plain(factor),
             tokens(original),
