@@ -143,6 +143,15 @@ pub trait Device: Sized {
     fn copy(&self, from: &Self::Buffer, to: &mut Self::Buffer, len: usize);
     /// Copies `len` numbers starting at `from_offset` to `to_offset`.
     fn copy_range(&self, from: &Self::Buffer, from_offset: usize, to: &mut Self::Buffer, to_offset: usize, len: usize);
+    /// Copies `width` columns of `rows` rows. A place is a buffer, the index of its first number, and how many numbers lie
+    /// from one row to the next.
+    fn copy_columns(
+        &self,
+        rows: usize,
+        width: usize,
+        from: (&Self::Buffer, usize, usize),
+        to: (&mut Self::Buffer, usize, usize),
+    );
     /// Moves `len` numbers within a buffer; the two places may overlap.
     fn move_within(&self, buffer: &mut Self::Buffer, from_offset: usize, to_offset: usize, len: usize);
     /// Adds the first `len` numbers of one buffer to those of another.

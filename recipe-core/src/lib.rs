@@ -67,7 +67,7 @@ pub use plan::{
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{
     Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Place, Positions, Recipe, Rope, Source, Sparse,
-    Stage, Strided, Target, Window,
+    Stage, Strided, Target, Window, parse_gates,
 };
 pub use rehearsal::RehearsalRule;
 pub use words::nearest;

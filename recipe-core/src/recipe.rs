@@ -134,7 +134,7 @@ impl LongRopeFactors {
 }
 
 /// `attention:`: which keys a query sees.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Attention {
     /// `full`.
     Full,
@@ -154,6 +154,17 @@ pub enum Attention {
         /// A group's share of the target; 1/4.
         group: Option<f64>,
     },
+    /// `duo(gates, sparsity, sink, recent)`: retrieval heads full, the others streaming (DuoAttention, arXiv 2410.10819).
+    Duo {
+        /// How much each key/value head needs the whole context, layer by layer.
+        gates: Vec<Vec<f64>>,
+        /// Share of the heads that stream; 50%.
+        sparsity: Option<f64>,
+        /// First tokens that a streaming head sees; 64.
+        sink: Option<usize>,
+        /// Nearest tokens that it sees, the query's own included; 256.
+        recent: Option<usize>,
+    },
     /// `dual_chunk(chunk, local, form)`: no distance beyond the model's own window (arXiv 2402.17463).
     DualChunk {
         /// The paper's chunk size s, or the released program's `chunk_size`; 3/4 of the model's own window.
@@ -171,6 +182,21 @@ pub enum Attention {
         /// Nearest tokens, at their own distance.
         window: usize,
     },
+}
+
+/// Reads a file of gates: `[[0.9, 0.1, …], …]`, a list for each layer, or lines of numbers apart by tabs, as DuoAttention's
+/// program writes them.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn parse_gates(text: &str) -> Result<Vec<Vec<f64>>, String> {
+    if text.trim_start().starts_with('[') {
+        return serde_json::from_str(text).map_err(|error| error.to_string());
+    }
+    let number =
+        |(line, word): (usize, &str)| word.parse().map_err(|_| format!("line {}: {word:?} is not a number", line + 1));
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(index, line)| line.split_whitespace().map(|word| number((index, word))).collect()).collect()
 }
 
 /// What a layer that is not full sees.

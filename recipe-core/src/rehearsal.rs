@@ -220,6 +220,9 @@ impl Toy<'_> {
     /// The same share of full layers at the same place; what is neither all full nor all sparse stays a mixture.
     fn layers(&self) -> Vec<Pattern> {
         let theirs = &self.plan.layers;
+        if self.foreign_heads() {
+            return vec![Pattern::Full; self.model.layers];
+        }
         let full = theirs.iter().filter(|pattern| **pattern == Pattern::Full).count();
         let Some(sparse) = theirs.iter().find(|pattern| **pattern != Pattern::Full) else {
             return vec![Pattern::Full; self.model.layers];
@@ -231,6 +234,13 @@ impl Toy<'_> {
         let share = full as f64 / theirs.len() as f64;
         let count = ((share * layers as f64).round() as usize).clamp(1, layers - 1);
         layer_map(layers, count, place(theirs, full), sparse)
+    }
+
+    /// Whether the recipe tells apart heads that the toy does not have.
+    fn foreign_heads(&self) -> bool {
+        let shape = |model: &Llama| (model.layers, model.kv_heads);
+        let apart = self.plan.layers.iter().any(|pattern| matches!(pattern, Pattern::Duo { .. }));
+        apart && shape(&self.plan.model) != shape(&self.model)
     }
 
     /// Lengths keep their ratio to the native window, or to the target where they are shares of that; counts stay.
@@ -338,12 +348,18 @@ impl Toy<'_> {
 
     fn notes(&self) -> Vec<Note> {
         let (ratio, most) = (self.ratio(), self.rule.most_scale);
-        if ratio <= most as f64 {
-            return vec![];
-        }
-        let message =
-            format!("the recipe's scale is {ratio}, it is rehearsed at {most}; every stretch is reduced alike");
-        vec![Note { rule: "rehearsal_scale".into(), message: message.into() }]
+        let capped = (ratio > most as f64).then(|| {
+            let message =
+                format!("the recipe's scale is {ratio}, it is rehearsed at {most}; every stretch is reduced alike");
+            Note { rule: "rehearsal_scale".into(), message: message.into() }
+        });
+        let heads = self.foreign_heads().then(|| Note {
+            rule: "rehearsal_heads".into(),
+            message:
+                "gates belong to the recipe's model; the small one has other heads and is rehearsed with full attention"
+                    .into(),
+        });
+        capped.into_iter().chain(heads).collect()
     }
 }
 

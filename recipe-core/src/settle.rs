@@ -23,6 +23,10 @@ const BLOCK: usize = 64;
 const SINK: usize = 0;
 /// LongGen's pattern B keeps as many tokens as its strided blocks hold.
 const LOCAL: usize = 1;
+/// DuoAttention's deployment of models whose heads share keys: half of the heads, 64 sinks, 256 recent tokens.
+const SPARSITY: f64 = 0.5;
+const STREAM_SINK: usize = 64;
+const RECENT: usize = 256;
 /// LongLoRA's group, of the length that is trained for (arXiv 2309.12307).
 const GROUP: f64 = 0.25;
 /// LongGen's ablation: the middle is best (arXiv 2410.01485).
@@ -121,12 +125,22 @@ fn rope(rope: Option<&Rope>, model: &Llama, target: usize) -> RopePlan {
 /// The layer map and the kernel block.
 fn attention(recipe: &Recipe, model: &Llama) -> (Vec<Pattern>, usize) {
     let layers = model.layers.min(MOST_LAYERS);
-    match recipe.attention.unwrap_or(Attention::Full) {
-        Attention::Sparse(sparse) => (vec![pattern(sparse); layers], block(sparse)),
-        Attention::Hybrid { full, place, sparse } => {
+    match recipe.attention.as_ref().unwrap_or(&Attention::Full) {
+        &Attention::Sparse(sparse) => (vec![pattern(sparse); layers], block(sparse)),
+        &Attention::Hybrid { full, place, sparse } => {
             (layer_map(layers, full_count(full, layers), place.unwrap_or(PLACE), pattern(sparse)), block(sparse))
         }
-        whole => (vec![uniform(whole, recipe.context.target, model.context); layers], BLOCK),
+        Attention::Duo { gates, sparsity, sink, recent } => {
+            let retrieval = retrieval_heads(gates, sparsity.unwrap_or(SPARSITY));
+            let duo = |retrieval| Pattern::Duo {
+                retrieval,
+                kv_heads: model.kv_heads,
+                window: recent.unwrap_or(RECENT),
+                sink: sink.unwrap_or(STREAM_SINK),
+            };
+            ((0..layers).map(|layer| duo(retrieval.get(layer).copied().unwrap_or(0))).collect(), BLOCK)
+        }
+        whole => (vec![uniform(whole.clone(), recipe.context.target, model.context); layers], BLOCK),
     }
 }
 
@@ -147,7 +161,7 @@ fn block(sparse: Sparse) -> usize {
 /// The pattern of words that mean all layers alike.
 fn uniform(attention: Attention, target: usize, native: usize) -> Pattern {
     match attention {
-        Attention::Full | Attention::Sparse(_) | Attention::Hybrid { .. } => Pattern::Full,
+        Attention::Full | Attention::Sparse(_) | Attention::Hybrid { .. } | Attention::Duo { .. } => Pattern::Full,
         Attention::ShiftedGroups { group } => {
             let size = (group.unwrap_or(GROUP).clamp(0.0, 1.0) * target as f64).round();
             Pattern::ShiftedGroups { size: size as usize }
@@ -157,6 +171,21 @@ fn uniform(attention: Attention, target: usize, native: usize) -> Pattern {
         }
         Attention::SelfExtend { group, window } => Pattern::SelfExtend { group, window },
     }
+}
+
+/// Which heads of each layer retrieve, a bit each: of all heads of all layers those with the largest gates, the first ones
+/// where gates are equal. The published threshold is the gates' quantile, with noise to break ties.
+fn retrieval_heads(gates: &[Vec<f64>], sparsity: f64) -> Vec<u64> {
+    let mut heads: Vec<(f64, usize, usize)> = gates
+        .iter()
+        .enumerate()
+        .flat_map(|(layer, gates)| gates.iter().take(64).enumerate().map(move |(head, gate)| (*gate, layer, head)))
+        .collect();
+    heads.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let count = ((1.0 - sparsity.clamp(0.0, 1.0)) * heads.len() as f64).round() as usize;
+    let mut retrieval = vec![0; gates.len()];
+    heads.iter().take(count).for_each(|(_, layer, head)| retrieval[*layer] |= 1 << head);
+    retrieval
 }
 
 /// The paper walks chunks of s and puts far queries at c − 1 = s + w − 1; the program takes the local window off the chunk

@@ -71,7 +71,7 @@ fn attention(r: &mut Random) -> Attention {
     } else {
         Sparse::Strided(Strided { stride: r.size(), local: r.maybe(Random::size), block: r.maybe(Random::size) })
     };
-    match r.below(8) {
+    match r.below(9) {
         0 => Attention::Full,
         1 => Attention::Sparse(sparse),
         2 => Attention::ShiftedGroups { group: r.maybe(Random::number) },
@@ -80,6 +80,12 @@ fn attention(r: &mut Random) -> Attention {
             local: r.maybe(Random::size),
             form: r.maybe(|r| r.pick(&[Form::Paper, Form::Code])),
         },
+        5 => {
+            let (layers, heads) = (r.below(40), r.below(40));
+            let gates = (0..layers).map(|_| (0..heads).map(|_| r.number()).collect()).collect();
+            let sparsity = r.maybe(Random::number);
+            Attention::Duo { gates, sparsity, sink: r.maybe(Random::size), recent: r.maybe(Random::size) }
+        }
         4 => Attention::SelfExtend { group: r.size(), window: r.size() },
         _ => {
             let full = if r.below(2) == 0 { FullLayers::Share(r.number()) } else { FullLayers::Count(r.size()) };
@@ -187,7 +193,7 @@ fn recipe(r: &mut Random) -> Recipe {
 fn planning_never_panics_and_what_passes_is_consistent() {
     let mut random = Random(7);
     let mut passed = 0;
-    for _ in 0..3000 {
+    for _ in 0..5000 {
         let recipe = recipe(&mut random);
         let plan = match recipe.plan() {
             Ok(plan) => plan,

@@ -1,9 +1,9 @@
-//! The files that a recipe names: `hf("path/config.json")` and `longrope("factors.json")`. The macro reads no other.
+//! The files that a recipe names: `hf("path/config.json")` and `longrope("factors.json")` and `duo("gates.json")`. The macro reads no other.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use recipe_core::{ConfigError, HfConfig, Llama, LongRopeFactors};
+use recipe_core::{ConfigError, HfConfig, Llama, LongRopeFactors, parse_gates};
 
 use crate::number::Wrong;
 
@@ -22,6 +22,16 @@ pub(crate) fn factors(path: &str) -> Result<(LongRopeFactors, String), Wrong> {
         help: "it holds {\"short_factor\": […], \"long_factor\": […]}; the command `search` writes one".to_owned(),
     })?;
     Ok((factors, file))
+}
+
+/// The gates in the file at `path`, layer by layer, and its full path.
+pub(crate) fn gates(path: &str) -> Result<(Vec<Vec<f64>>, String), Wrong> {
+    let (text, file) = text(path, "file of gates")?;
+    let gates = parse_gates(&text).map_err(|error| Wrong {
+        message: format!("`{path}` is not a file of gates: {error}"),
+        help: "it holds [[0.9, 0.1, …], …]: a list for each layer, a number for each key/value head".to_owned(),
+    })?;
+    Ok((gates, file))
 }
 
 fn text(path: &str, kind: &str) -> Result<(String, String), Wrong> {

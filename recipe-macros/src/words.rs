@@ -90,6 +90,7 @@ pub(crate) const ATTENTION: &[Word] = &[
         0,
     ),
     word("shifted_groups", &[may("group", Share)], 1),
+    word("duo", &[need("gates", Text), may("sparsity", Share), may("sink", Length), may("recent", Length)], 1),
     word("dual_chunk", &[may("chunk", Length), may("local", Length), may("form", OneOf(FORMS))], 2),
     word("self_extend", &[need("group", Count), need("window", Length)], 2),
 ];

@@ -182,7 +182,7 @@ impl<D: Device> Pass<'_, D> {
 
 #[cfg(test)]
 mod tests {
-    use recipe_core::Pattern;
+    use recipe_core::{Pattern, Scaling};
 
     use super::super::cache::tests::{engine, plan, text};
     use super::*;

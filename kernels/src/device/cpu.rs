@@ -165,6 +165,19 @@ impl Device for Cpu {
         to.data[to_offset..to_offset + len].copy_from_slice(&from.data[from_offset..from_offset + len]);
     }
 
+    fn copy_columns(
+        &self,
+        rows: usize,
+        width: usize,
+        (from, from_offset, from_step): (&CpuBuffer, usize, usize),
+        (to, to_offset, to_step): (&mut CpuBuffer, usize, usize),
+    ) {
+        for row in 0..rows {
+            let (source, target) = (from_offset + row * from_step, to_offset + row * to_step);
+            to.data[target..target + width].copy_from_slice(&from.data[source..source + width]);
+        }
+    }
+
     fn move_within(&self, buffer: &mut CpuBuffer, from_offset: usize, to_offset: usize, len: usize) {
         buffer.data.copy_within(from_offset..from_offset + len, to_offset);
     }

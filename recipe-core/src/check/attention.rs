@@ -26,7 +26,7 @@ fn field(key: &str) -> Field {
 }
 
 fn window(case: &Case) -> Option<Window> {
-    match case.recipe.attention? {
+    match *case.recipe.attention.as_ref()? {
         Attention::Sparse(Sparse::Window(window)) | Attention::Hybrid { sparse: Sparse::Window(window), .. } => {
             Some(window)
         }
@@ -35,7 +35,7 @@ fn window(case: &Case) -> Option<Window> {
 }
 
 fn full_layers(case: &Case) -> Option<FullLayers> {
-    match case.recipe.attention? {
+    match *case.recipe.attention.as_ref()? {
         Attention::Hybrid { full, .. } => Some(full),
         _ => None,
     }

@@ -14,6 +14,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "group_odd", level: Level::Law, find: group_odd },
     Rule { name: "group_does_not_divide", level: Level::Guard, find: group_does_not_divide },
     Rule { name: "groups_without_training", level: Level::Guard, find: groups_without_training },
+    Rule { name: "gates_shape", level: Level::Law, find: gates_shape },
+    Rule { name: "gate_range", level: Level::Law, find: gate_range },
+    Rule { name: "sparsity_range", level: Level::Law, find: sparsity_range },
+    Rule { name: "streaming_range", level: Level::Law, find: streaming_range },
+    Rule { name: "needed_heads_stream", level: Level::Advice, find: needed_heads_stream },
     Rule { name: "chunk_range", level: Level::Law, find: chunk_range },
     Rule { name: "chunk_beyond_native", level: Level::Guard, find: chunk_beyond_native },
     Rule { name: "self_extend_range", level: Level::Law, find: self_extend_range },
@@ -30,7 +35,7 @@ fn one(key: &str, message: impl Into<String>, help: impl Into<String>) -> Vec<Fi
 }
 
 fn strided(case: &Case) -> Option<Strided> {
-    match case.recipe.attention? {
+    match *case.recipe.attention.as_ref()? {
         Attention::Sparse(Sparse::Strided(strided)) | Attention::Hybrid { sparse: Sparse::Strided(strided), .. } => {
             Some(strided)
         }
@@ -83,7 +88,7 @@ fn group_range(case: &Case) -> Vec<Finding> {
 
 /// Half of the heads shift their groups by half a group.
 fn group_odd(case: &Case) -> Vec<Finding> {
-    match (case.recipe.attention, pattern(case)) {
+    match (&case.recipe.attention, pattern(case)) {
         (Some(Attention::ShiftedGroups { group }), Some(Pattern::ShiftedGroups { size })) => {
             let in_range = group.is_none_or(|group| group > 0.0 && group <= 1.0);
             if !in_range || (size >= 2 && size.is_multiple_of(2)) {
@@ -119,6 +124,74 @@ fn groups_without_training(case: &Case) -> Vec<Finding> {
     }
 }
 
+fn gates<'a>(case: &Case<'a>) -> Option<&'a [Vec<f64>]> {
+    match &case.recipe.attention {
+        Some(Attention::Duo { gates, .. }) => Some(gates),
+        _ => None,
+    }
+}
+
+/// A gate for each key/value head of each layer; a layer's heads are the bits of a number.
+fn gates_shape(case: &Case) -> Vec<Finding> {
+    let Some(gates) = gates(case) else { return vec![] };
+    let (layers, heads) = (case.recipe.model.layers, case.recipe.model.kv_heads);
+    if heads > 64 {
+        return one("gates", format!("{heads} key/value heads, 64 are the most"), "write another attention");
+    }
+    let uneven = gates.iter().find(|layer| layer.len() != heads);
+    let got = match uneven {
+        Some(layer) => format!("a layer of {} gates", layer.len()),
+        None if gates.len() != layers => format!("{} layers of gates", gates.len()),
+        None => return vec![],
+    };
+    one(
+        "gates",
+        format!("{got}, the model has {layers} layers of {heads} key/value heads"),
+        "use this model's own gates",
+    )
+}
+
+/// A gate mixes two attentions.
+fn gate_range(case: &Case) -> Vec<Finding> {
+    let wrong = gates(case).into_iter().flatten().flatten().find(|gate| !(0.0..=1.0).contains(*gate));
+    wrong.map_or(vec![], |gate| one("gates", format!("gate {gate} is out of [0, 1]"), "gates are 0 to 1"))
+}
+
+/// A share of all heads.
+fn sparsity_range(case: &Case) -> Vec<Finding> {
+    match case.recipe.attention {
+        Some(Attention::Duo { sparsity: Some(share), .. }) if !(0.0..=1.0).contains(&share) => {
+            one("sparsity", format!("sparsity {share} is out of [0, 1]"), "write sparsity = 50%")
+        }
+        _ => vec![],
+    }
+}
+
+/// A streaming head sees its own token at least.
+fn streaming_range(case: &Case) -> Vec<Finding> {
+    match case.recipe.attention {
+        Some(Attention::Duo { recent: Some(0), .. }) => {
+            one("recent", "a streaming head that sees no token", "write recent = 256")
+        }
+        _ => vec![],
+    }
+}
+
+/// The quantile ignores what the gates say: of the published Llama-3 gates, 81% are above one half, and half of the heads
+/// stream all the same.
+fn needed_heads_stream(case: &Case) -> Vec<Finding> {
+    let Some(gates) = gates(case) else { return vec![] };
+    let streams = |layer: usize, head: usize| case.plan.layers.get(layer).is_some_and(|pattern| pattern.streams(head));
+    let heads =
+        gates.iter().enumerate().flat_map(|(l, gates)| gates.iter().enumerate().map(move |(h, gate)| (l, h, *gate)));
+    let needed = heads.filter(|(layer, head, gate)| *gate > 0.5 && streams(*layer, *head)).count();
+    if needed == 0 {
+        return vec![];
+    }
+    let message = format!("{needed} heads with a gate above 0.5 stream at this sparsity");
+    one("sparsity", message, "a smaller sparsity keeps them")
+}
+
 /// A chunk has tokens, and its local part is a part of it.
 fn chunk_range(case: &Case) -> Vec<Finding> {
     let Some(Attention::DualChunk { chunk, local, form }) = case.recipe.attention else {
@@ -141,7 +214,7 @@ fn chunk_range(case: &Case) -> Vec<Finding> {
 /// No query may stand farther from a key than the model was trained for; that is the point of the method.
 fn chunk_beyond_native(case: &Case) -> Vec<Finding> {
     let native = case.plan.model.context;
-    match (case.recipe.attention, pattern(case)) {
+    match (&case.recipe.attention, pattern(case)) {
         (Some(Attention::DualChunk { .. }), Some(Pattern::DualChunk { farthest, .. })) if farthest >= native => {
             let message = format!("distances up to {farthest} leave the model's own window of {}", tokens(native));
             one("chunk", message, format!("write chunk = {}", native / 4 * 3))

@@ -31,6 +31,10 @@ fn longrope(recipe: &mut Recipe, short: Vec<f64>, long: Vec<f64>) {
     recipe.rope = Some(Rope::LongRope(LongRopeFactors { short, long, attention_factor: None }));
 }
 
+fn duo(recipe: &mut Recipe, gates: Vec<Vec<f64>>, sparsity: Option<f64>, recent: Option<usize>) {
+    recipe.attention = Some(Attention::Duo { gates, sparsity, sink: None, recent });
+}
+
 fn full(recipe: &mut Recipe, layers: FullLayers) {
     match &mut recipe.attention {
         Some(Attention::Hybrid { full, .. }) => *full = layers,
@@ -161,6 +165,19 @@ const FAULTS: &[Row] = &[
     ("groups_without_training", "attention.group", "nothing is trained", "attention: full", |r| {
         r.attention = Some(Attention::ShiftedGroups { group: None });
         r.train.clear();
+    }),
+    ("gates_shape", "attention.gates", "a layer of 8 gates, the model has 32 layers of 32", "own gates", |r| {
+        duo(r, vec![vec![0.5; 8]; 32], None, None);
+    }),
+    ("gates_shape", "attention.gates", "3 layers of gates", "own gates", |r| {
+        duo(r, vec![vec![0.5; 32]; 3], None, None)
+    }),
+    ("gate_range", "attention.gates", "gate 1.5 is out of", "0 to 1", |r| duo(r, vec![vec![1.5; 32]; 32], None, None)),
+    ("sparsity_range", "attention.sparsity", "sparsity 2 is out of", "50%", |r| {
+        duo(r, vec![vec![0.5; 32]; 32], Some(2.0), None);
+    }),
+    ("streaming_range", "attention.recent", "sees no token", "recent = 256", |r| {
+        duo(r, vec![vec![0.5; 32]; 32], None, Some(0));
     }),
     ("chunk_range", "attention.chunk", "a chunk of 0", "3/4", |r| {
         r.attention = Some(Attention::DualChunk { chunk: Some(0), local: None, form: None });
@@ -307,6 +324,7 @@ const NOTES: &[(&str, &str, Break)] = &[
         r.attention = Some(Attention::Sparse(Sparse::Window(Window { window: 64, sink: None, block: None })));
     }),
     ("stride_hides_nothing", "a stride of 1 block", |r| strided(r, 1, None)),
+    ("needed_heads_stream", "512 heads with a gate above 0.5 stream", |r| duo(r, vec![vec![0.9; 32]; 32], None, None)),
     ("few_full_layers", "2 of 32 layers are full", |r| full(r, FullLayers::Count(2))),
     ("adapter_needs_merge", "the embedding and the norms learn in full", |_| ()),
     ("adapter_without_training", "nothing trains them", |r| r.train.clear()),

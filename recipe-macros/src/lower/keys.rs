@@ -116,6 +116,7 @@ pub(super) fn attention(context: &mut Context, value: &Value) -> Attention {
         "window" | "strided" => Attention::Sparse(sparse(&bound, word.name == "strided")),
         "hybrid" => hybrid(context, written, &bound),
         "shifted_groups" => Attention::ShiftedGroups { group: bound.maybe("group") },
+        "duo" if names_a_file(value) => duo(context, &bound),
         "dual_chunk" => Attention::DualChunk {
             chunk: bound.maybe("chunk"),
             local: bound.maybe("local"),
@@ -123,6 +124,22 @@ pub(super) fn attention(context: &mut Context, value: &Value) -> Attention {
         },
         "self_extend" => Attention::SelfExtend { group: bound.need("group"), window: bound.need("window") },
         _ => Attention::Full,
+    }
+}
+
+fn duo(context: &mut Context, bound: &Bound) -> Attention {
+    let path: String = bound.need("gates");
+    match config::gates(&path) {
+        Ok((gates, file)) => {
+            context.files.push(file);
+            let (sink, recent) = (bound.maybe("sink"), bound.maybe("recent"));
+            Attention::Duo { gates, sparsity: bound.maybe("sparsity"), sink, recent }
+        }
+        Err(wrong) => {
+            let place = context.spans.place(&Field::new("attention.gates"));
+            context.problem(&place, wrong.message, wrong.help);
+            Attention::Full
+        }
     }
 }
 

@@ -85,10 +85,9 @@ fn hugging_face(context: &mut Context, path: &str, value: &Value) -> Llama {
     }
 }
 
-/// Whether a word's first argument is a text, as a path is.
+/// Whether a word has a text among its arguments, as a path is.
 pub(super) fn names_a_file(value: &Value) -> bool {
-    matches!(&value.node, Node::Word(word)
-        if matches!(word.args.first(), Some(arg) if matches!(arg.value.node, Node::Text(_))))
+    matches!(&value.node, Node::Word(word) if word.args.iter().any(|arg| matches!(arg.value.node, Node::Text(_))))
 }
 
 /// Two models that have no number in common, so that no fault about a number survives both.

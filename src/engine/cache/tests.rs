@@ -107,10 +107,11 @@ fn holds(name: &str, plan: &Plan, tokens: &[u32], pieces: &[usize], chunk: usize
 
 #[test]
 fn every_pattern_equals_one_pass_wherever_chunks_end() {
+    let duo = |retrieval| Pattern::Duo { retrieval, kv_heads: 2, window: 8, sink: 3 };
     let strided = |stride, local| Pattern::Strided { block: 4, stride, local };
     let (chunks, groups) =
         (Pattern::DualChunk { chunk: 12, farthest: 15 }, Pattern::SelfExtend { group: 3, window: 8 });
-    let patterns: [(&str, &[Pattern]); 10] = [
+    let patterns: [(&str, &[Pattern]); 12] = [
         ("full", &[FULL; 3]),
         ("window", &[window(8, 0); 3]),
         ("window and sink", &[window(8, 3); 3]),
@@ -120,6 +121,8 @@ fn every_pattern_equals_one_pass_wherever_chunks_end() {
         ("strided", &[strided(3, 2), strided(5, 1), strided(2, 4)]),
         ("dual chunk", &[chunks; 3]),
         ("self extend", &[groups; 3]),
+        ("duo", &[duo(0b01), duo(0b10), FULL]),
+        ("duo of one kind", &[duo(0b00), duo(0b11), duo(0b10)]),
         ("mixed", &[groups, strided(4, 1), chunks]),
     ];
     let tokens = text(150);
@@ -198,6 +201,22 @@ fn a_window_only_model_reads_a_stream_in_constant_memory() {
     let full = sizes.iter().position(|size| size.0 == expected).unwrap();
     assert!(full < 7, "{sizes:?}");
     assert!(sizes[full + 1..].iter().all(|size| size == &sizes[full + 1]), "{sizes:?}");
+}
+
+/// Token by token a strided layer holds at most a block more than its pattern sees, and its far blocks have room to double.
+#[test]
+fn streaming_heads_and_strided_layers_keep_what_the_plan_counts() {
+    let duo = Pattern::Duo { retrieval: 0b10, kv_heads: 2, window: 8, sink: 4 };
+    let strided = Pattern::Strided { block: 4, stride: 8, local: 2 };
+    for (pattern, slack) in [(duo, 0.01), (strided, 0.8)] {
+        let plan = plan(&[pattern; 2], Scaling::Default);
+        let mut engine = engine(&plan);
+        let mut cache = Cache::new(engine.device(), &plan, 640, 1).unwrap();
+        text(640).iter().for_each(|&token| engine.prefill(&mut cache, &[token]).unwrap());
+        let (held, planned) = (cache.bytes() as f64, plan.kv_cache_bytes(640) as f64);
+        assert!(held >= planned && held <= (1.0 + slack) * planned, "{pattern:?}: {held} held, {planned} planned");
+        assert!(planned < 0.6 * plan.kv_cache_bytes_full(640) as f64);
+    }
 }
 
 #[test]

@@ -38,4 +38,12 @@ recipe! {
     }
 }
 
+recipe! {
+    pub Gated {
+        model: tiny,
+        context: 256,
+        attention: duo("configs/gates.json", sparsity = 75%, sink = 4, recent = 64),
+    }
+}
+
 fn main() {}
