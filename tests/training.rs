@@ -6,12 +6,14 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-use common::{reference, training_plan, weights};
+use common::{reference, relative, training_plan, weights};
 use context_recipe::Cpu;
 use context_recipe::data::{Batch, Rng};
 use context_recipe::engine::{Engine, Mode};
 use context_recipe::hub::Weights;
-use context_recipe::plan::{Adapt, Plan, Schedule, Stage, StagePlan};
+use context_recipe::plan::{
+    Adapt, Documents, Merge, MergeForm, Plan, RopePlan, Schedule, Source, SourceKind, Stage, StagePlan,
+};
 use context_recipe::train::{self, Checkpoints, Error, Keeping, MetricsLog, Origin, Place, Sequences};
 
 /// Random tokens; stops the run when `fuse` sequences have been read.
@@ -49,12 +51,15 @@ fn stage(steps: usize, length: usize, batch: usize) -> Stage {
 }
 
 fn two_stages() -> Plan {
-    let adapt = Adapt::Lora { rank: 4, alpha: None, targets: None, embed: true, norm: true, quantized: true };
-    training_plan(adapt, vec![stage(4, 16, 2), stage(2, 40, 1)])
+    training_plan(adapters(), vec![stage(4, 16, 2), stage(2, 40, 1)])
 }
 
 fn engine(plan: &Plan) -> Engine<Cpu> {
     Engine::new(Cpu::new(), plan, &weights(&reference()), 5, Mode::Train).unwrap()
+}
+
+fn original() -> Result<Weights, Error> {
+    Ok(weights(&reference()))
 }
 
 fn keeping(out: &Path) -> Keeping<'_> {
@@ -63,7 +68,7 @@ fn keeping(out: &Path) -> Keeping<'_> {
 
 fn run(plan: &Plan, text: &Noise, out: &Path) -> Result<(Place, Weights), Error> {
     let mut engine = engine(plan);
-    let place = train::run(&mut engine, plan, text, &Origin::default(), keeping(out), &mut |_| {})?;
+    let place = train::run(&mut engine, plan, text, &Origin::default(), keeping(out), &original, &mut |_| {})?;
     Ok((place, engine.trained()))
 }
 
@@ -91,6 +96,97 @@ fn six_steps_are_three_and_three() {
         lines.iter().map(|line| line.loss.to_bits()).collect()
     };
     assert_eq!(losses(straight.path()), losses(broken.path()));
+}
+
+/// A ladder of bases, a stage of joined documents with text of its own, a merge in the middle and one at the end.
+fn ladder(adapt: Adapt, form: MergeForm) -> Plan {
+    let merge = |base| Some(Merge { base: Some(base), form: Some(form) });
+    let data = vec![Source { kind: SourceKind::Passkey, share: None }];
+    training_plan(
+        adapt,
+        vec![
+            Stage { theta: Some(3e4), ..stage(2, 16, 2) },
+            Stage { theta: Some(2e4), merge: merge(0.25), ..stage(2, 24, 1) },
+            Stage { data, documents: Some(Documents::Joined), merge: merge(0.5), ..stage(3, 40, 1) },
+        ],
+    )
+}
+
+fn adapters() -> Adapt {
+    Adapt::Lora { rank: 4, alpha: None, targets: None, embed: true, norm: true, quantized: true }
+}
+
+#[test]
+fn a_run_of_several_stages_resumes_anywhere() {
+    for plan in [ladder(adapters(), MergeForm::Linear), ladder(Adapt::Full, MergeForm::Spherical)] {
+        let straight = tempfile::tempdir().unwrap();
+        let (place, whole) = run(&plan, &Noise::endless(), straight.path()).unwrap();
+        assert_eq!((place.total_steps, place.updates), (7, 0));
+        // Sequences of the steps: 2, 2, 1, 1, then the merge, 1, 1, 1.
+        for fuse in [2, 3, 5, 6, 8] {
+            let broken = tempfile::tempdir().unwrap();
+            assert!(run(&plan, &Noise { fuse: Cell::new(fuse) }, broken.path()).is_err());
+            let (place, resumed) = run(&plan, &Noise::endless(), broken.path()).unwrap();
+            assert_eq!(place.total_steps, 7);
+            assert!(same_bits(&whole, &resumed), "stopped after {fuse} sequences");
+        }
+        // A finished run is not merged again.
+        assert!(same_bits(&whole, &run(&plan, &Noise::endless(), straight.path()).unwrap().1));
+    }
+}
+
+#[test]
+fn a_run_that_dies_in_a_merge_merges_once() {
+    let plan = ladder(adapters(), MergeForm::Linear);
+    let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (_, whole) = run(&plan, &Noise::endless(), straight.path()).unwrap();
+    let gone = || Err(Error::NoOriginal { name: "model.norm.weight".to_owned() });
+    let (mut first, text) = (engine(&plan), Noise::endless());
+    let origin = Origin::default();
+    let died = train::run(&mut first, &plan, &text, &origin, keeping(broken.path()), &gone, &mut |_| {});
+    assert!(matches!(died, Err(Error::NoOriginal { .. })), "{died:?}");
+    assert!(same_bits(&whole, &run(&plan, &Noise::endless(), broken.path()).unwrap().1));
+}
+
+#[test]
+fn a_merge_is_the_average_with_the_original() {
+    let merged = |merge| {
+        let plan = training_plan(adapters(), vec![Stage { merge, ..stage(3, 16, 2) }]);
+        let out = tempfile::tempdir().unwrap();
+        let mut engine = engine(&plan);
+        let origin = Origin::default();
+        train::run(&mut engine, &plan, &Noise::endless(), &origin, keeping(out.path()), &original, &mut |_| {})
+            .unwrap();
+        engine.merged()
+    };
+    let merge = Merge { base: Some(0.25), form: None };
+    // The base in NF4 is what the adapters stand on.
+    let untrained = engine(&training_plan(adapters(), vec![])).merged();
+    let (trained, found) = (merged(None), merged(Some(merge)));
+    for (name, tensor) in found.iter() {
+        let expected = untrained.get(name).unwrap().data.iter().zip(&trained.get(name).unwrap().data);
+        let expected: Vec<f32> = expected.map(|(original, trained)| 0.25 * original + 0.75 * trained).collect();
+        assert!(relative(&tensor.data, &expected) < 1e-6, "{name}");
+    }
+    let changed = |name: &str| relative(&trained.get(name).unwrap().data, &found.get(name).unwrap().data) > 1e-4;
+    assert!(changed("model.embed_tokens.weight") && changed("model.layers.0.self_attn.q_proj.weight"));
+}
+
+#[test]
+fn a_stage_trains_under_its_own_rope() {
+    let plan = ladder(Adapt::Full, MergeForm::Linear);
+    assert_ne!(plan.stages[0].rope, plan.rope);
+    let text = Noise::endless();
+    let mut stepped = engine(&plan);
+    let metrics = train::step(&mut stepped, &plan.stages[0], &Place::default(), &text).unwrap();
+    let loss_under = |rope: &RopePlan| {
+        let mut engine = engine(&Plan { rope: rope.clone(), ..plan.clone() });
+        let sequences: Vec<Batch> = (0..2).map(|index| text.sequence(&plan.stages[0], index).unwrap()).collect();
+        let nll = engine.score(&Batch::concat(&sequences)).unwrap().nll;
+        nll.iter().map(|&nll| f64::from(nll)).sum::<f64>() / 30.0
+    };
+    assert!((metrics.loss - loss_under(&plan.stages[0].rope)).abs() < 1e-6);
+    assert!((metrics.loss - loss_under(&plan.rope)).abs() > 1e-5);
 }
 
 #[test]
@@ -130,7 +226,8 @@ fn a_checkpoint_of_another_run_is_refused_and_kept() {
     run(&plan, &Noise::endless(), out.path()).unwrap();
     let other = Origin { plan: "another".to_owned(), ..Origin::default() };
     let mut engine = engine(&plan);
-    let refused = train::run(&mut engine, &plan, &Noise::endless(), &other, keeping(out.path()), &mut |_| {});
+    let refused =
+        train::run(&mut engine, &plan, &Noise::endless(), &other, keeping(out.path()), &original, &mut |_| {});
     assert!(matches!(refused, Err(Error::OtherRun { .. })), "{refused:?}");
     assert_eq!(Checkpoints::new(out.path(), 2).list().len(), 2);
 }
@@ -158,8 +255,15 @@ fn a_loss_that_is_not_finite_stops_before_the_update() {
     let mut engine = Engine::new(Cpu::new(), &plan, &weights, 5, Mode::Train).unwrap();
     let before = engine.trained();
     let out = tempfile::tempdir().unwrap();
-    let stopped =
-        train::run(&mut engine, &plan, &Noise::endless(), &Origin::default(), keeping(out.path()), &mut |_| {});
+    let stopped = train::run(
+        &mut engine,
+        &plan,
+        &Noise::endless(),
+        &Origin::default(),
+        keeping(out.path()),
+        &original,
+        &mut |_| {},
+    );
     let Err(error @ Error::NotFinite { step: 1, first: 0, end: 2, .. }) = stopped else { panic!("{stopped:?}") };
     assert!(error.to_string().contains("Lower `lr`"), "{error}");
     assert!(same_bits(&before, &engine.trained()));
@@ -193,7 +297,7 @@ fn training_learns_a_text_by_heart() {
     let plan = training_plan(Adapt::Full, vec![stage(40, 32, 1)]);
     let mut engine = engine(&plan);
     let out = tempfile::tempdir().unwrap();
-    train::run(&mut engine, &plan, &Same, &Origin::default(), keeping(out.path()), &mut |_| {}).unwrap();
+    train::run(&mut engine, &plan, &Same, &Origin::default(), keeping(out.path()), &original, &mut |_| {}).unwrap();
     let losses = MetricsLog::read(&out.path().join("metrics.jsonl")).unwrap();
     assert!(losses[0].loss > 4.0 && losses[39].loss < 0.5, "{} → {}", losses[0].loss, losses[39].loss);
 }

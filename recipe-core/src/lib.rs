@@ -61,13 +61,13 @@ pub use model::Llama;
 pub use parameters::{Init, Parameter};
 pub use pattern::Pattern;
 pub use plan::{
-    AdaptPlan, Device, EvalPlan, List, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourceKind, SourcePlan,
-    StagePlan, Text,
+    AdaptPlan, Device, Documents, EvalPlan, List, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule,
+    SourceKind, SourcePlan, StageKind, StagePlan, Text,
 };
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Place, Positions, Recipe, Rope, Source, Sparse,
-    Stage, Strided, Target, Window, parse_gates,
+    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Place, Positions, Recipe,
+    Rope, Source, Sparse, Stage, Strided, Target, Window, parse_gates,
 };
 pub use rehearsal::RehearsalRule;
 pub use words::nearest;

@@ -27,7 +27,7 @@ pub struct Plan {
     pub model: Llama,
     /// The context window that the recipe reaches, in tokens.
     pub target: usize,
-    /// The rotary law, settled.
+    /// The rotary law of the finished model, settled: what evaluation and export use.
     pub rope: RopePlan,
     /// What each layer sees, bottom to top.
     pub layers: List<Pattern>,
@@ -35,7 +35,7 @@ pub struct Plan {
     pub block: usize,
     /// Which weights learn.
     pub adapt: AdaptPlan,
-    /// Where training text comes from; shares sum to 1.
+    /// Where training text comes from unless a stage says otherwise; shares sum to 1.
     pub data: List<SourcePlan>,
     /// Training, stage after stage.
     pub stages: List<StagePlan>,
@@ -177,13 +177,59 @@ pub enum Schedule {
     Linear,
 }
 
+/// A stage's word. It decides defaults in a recipe and a name in reports, nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StageKind {
+    /// `extend`: longer sequences.
+    #[default]
+    Extend,
+    /// `replay`: short text at the native length, so that short-range abilities come back (arXiv 2409.00509).
+    Replay,
+    /// `anneal`: the learning rate falls to zero.
+    Anneal,
+}
+
+/// Whether the documents that share a sequence see each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Documents {
+    /// Each is on its own.
+    Mask,
+    /// They count as one document.
+    Joined,
+}
+
+/// What happens to the weights when a stage is done.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum MergePlan {
+    /// They stay.
+    None,
+    /// base · original + (1 − base) · trained.
+    Linear {
+        /// Share of the original weights, in (0, 1).
+        base: f64,
+    },
+    /// Each tensor moves along the great circle from its trained to its original direction.
+    Spherical {
+        /// Share of the way, in (0, 1).
+        base: f64,
+    },
+}
+
 /// One stage of training, settled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StagePlan {
+    /// The word that it was written with.
+    pub kind: StageKind,
     /// Optimiser steps.
     pub steps: usize,
     /// Tokens per sequence.
     pub length: usize,
+    /// The rotary law that it trains under.
+    pub rope: RopePlan,
+    /// Where its text comes from; shares sum to 1.
+    pub data: List<SourcePlan>,
+    /// Whether documents of one sequence see each other.
+    pub documents: Documents,
     /// Which position ids a sequence carries.
     pub positions: PositionsPlan,
     /// Position ids stay below this; the length where they are contiguous.
@@ -208,6 +254,8 @@ pub struct StagePlan {
     pub seed: u64,
     /// A layer's activations are recomputed in its backward pass.
     pub recompute: bool,
+    /// What happens to the weights afterwards.
+    pub merge: MergePlan,
 }
 
 /// Which position ids a training sequence carries, settled.
@@ -299,6 +347,17 @@ impl Scaling {
             Self::Yarn { .. } => "yarn",
             Self::LongRope { .. } => "longrope",
             Self::Llama3 { .. } => "llama3",
+        }
+    }
+}
+
+impl StageKind {
+    /// The word that a recipe writes it with.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Extend => "extend",
+            Self::Replay => "replay",
+            Self::Anneal => "anneal",
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::check::check;
 use crate::fault::Fault;
 use crate::model::Llama;
-use crate::plan::{Device, Plan, Schedule, SourceKind};
+use crate::plan::{Device, Documents, Plan, Schedule, SourceKind, StageKind};
 use crate::settle::settle;
 
 /// A recipe as written. [`Recipe::plan`](crate::Recipe::plan) checks it and settles every number.
@@ -105,6 +105,23 @@ pub enum Rope {
         /// `high_freq_factor`; 4.
         high: Option<f64>,
     },
+}
+
+impl Rope {
+    /// The same law with another scale; a law without one stays.
+    #[must_use]
+    pub fn with_scale(&self, scale: f64) -> Self {
+        match *self {
+            Self::None | Self::Theta { .. } | Self::LongRope(_) => self.clone(),
+            Self::Interpolate { .. } => Self::Interpolate { scale },
+            Self::Ntk { .. } => Self::Ntk { scale },
+            Self::DynamicNtk { .. } => Self::DynamicNtk { scale },
+            Self::Yarn { beta_fast, beta_slow, attention_factor, truncate, .. } => {
+                Self::Yarn { scale, beta_fast, beta_slow, attention_factor, truncate }
+            }
+            Self::Llama3 { low, high, .. } => Self::Llama3 { scale, low, high },
+        }
+    }
 }
 
 /// What LongRoPE's search finds, as a file of factors holds it: head_dim ÷ 2 numbers for texts inside the model's own
@@ -342,22 +359,32 @@ pub struct Source {
     pub share: Option<f64>,
 }
 
-/// One entry of `train: […]`.
+/// One stage of `train: […]`: `extend(…)`, `replay(…)` or `anneal(…)`, with the `merge(…)` that may follow it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stage {
+    /// The word, which decides the defaults.
+    pub kind: StageKind,
     /// Optimiser steps; exactly one of `steps` and `tokens` is written.
     pub steps: Option<usize>,
     /// Tokens to see in all.
     pub tokens: Option<usize>,
     /// Tokens per sequence; the target, or what `positions` takes of it.
     pub length: Option<usize>,
-    /// Peak learning rate; 2e-5.
+    /// Base of the rotary law while this stage trains; the recipe's.
+    pub theta: Option<f64>,
+    /// Scale of the rotary law while this stage trains; the recipe's.
+    pub scale: Option<f64>,
+    /// What this stage reads; empty for the recipe's `data`.
+    pub data: Vec<Source>,
+    /// Whether documents of one sequence see each other; they do not.
+    pub documents: Option<Documents>,
+    /// Peak learning rate; 2e-5, of a replay 5e-6.
     pub lr: Option<f64>,
-    /// Linear warm-up steps; 20.
+    /// Linear warm-up steps; 20, of an annealing 0.
     pub warmup: Option<usize>,
     /// Sequences per optimiser step; 1.
     pub batch: Option<usize>,
-    /// What follows the warm-up; constant.
+    /// What follows the warm-up; constant, of an annealing linear.
     pub schedule: Option<Schedule>,
     /// AdamW's betas; (0.9, 0.95).
     pub betas: Option<(f64, f64)>,
@@ -365,10 +392,30 @@ pub struct Stage {
     pub weight_decay: Option<f64>,
     /// Largest gradient norm; 1.
     pub clip: Option<f64>,
-    /// Seed of data order and initialisation; 0.
+    /// Seed of the data order, and in the first stage of initialisation; the stage's number, from 0.
     pub seed: Option<u64>,
     /// `recompute = every | none`: whether a layer's activations are recomputed in its backward pass; every.
     pub recompute: Option<bool>,
+    /// `merge(…)`, written behind the stage.
+    pub merge: Option<Merge>,
+}
+
+/// `merge(base, form)`: the weights reached so far are averaged with the original ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Merge {
+    /// Share of the original weights; 50%.
+    pub base: Option<f64>,
+    /// Along a line or an arc; a line.
+    pub form: Option<MergeForm>,
+}
+
+/// How two tensors are averaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeForm {
+    /// base · original + (1 − base) · trained.
+    Linear,
+    /// Along the great circle between their directions.
+    Spherical,
 }
 
 /// One entry of `eval: […]`.

@@ -9,7 +9,9 @@ use crate::fault::Note;
 use crate::layers::layer_map;
 use crate::model::Llama;
 use crate::pattern::Pattern;
-use crate::plan::{AdaptPlan, Device, EvalPlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, StagePlan};
+use crate::plan::{
+    AdaptPlan, Device, EvalPlan, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, StageKind, StagePlan,
+};
 use crate::presets;
 use crate::recipe::Place;
 use crate::rope::{longrope_attention_factor, ntk_theta, yarn_attention_factor};
@@ -285,14 +287,17 @@ impl Toy<'_> {
     }
 
     /// Lengths from the native window in powers of two to the longest that the recipe trains, in the same ratio to the
-    /// target. The last stage follows the schedule of the recipe's last.
+    /// target. The last stage follows the schedule of the recipe's longest, and merges where the recipe's last does.
     fn stages(&self) -> Vec<StagePlan> {
-        let Some(last) = self.plan.stages.last() else {
+        let Some(last) = self.longest() else {
             return vec![];
         };
+        let merge = self.plan.stages.last().map_or(MergePlan::None, |stage| stage.merge);
         let reaches = self.reaches();
         let count = reaches.len();
         let stage = |(index, reach): (usize, usize)| StagePlan {
+            kind: StageKind::Extend,
+            rope: self.rope(),
             steps: match index {
                 0 if count > 1 => self.rule.first_steps,
                 last if last + 1 == count => self.rule.last_steps,
@@ -307,9 +312,15 @@ impl Toy<'_> {
             schedule: if index + 1 == count { last.schedule } else { Schedule::Constant },
             seed: last.seed.wrapping_add(index as u64),
             recompute: self.rule.recompute,
+            merge: if index + 1 == count { merge } else { MergePlan::None },
             ..last.clone()
         };
         reaches.into_iter().enumerate().map(stage).collect()
+    }
+
+    /// The recipe's stage whose positions go farthest, the last of equals.
+    fn longest(&self) -> Option<&StagePlan> {
+        self.plan.stages.iter().max_by_key(|stage| stage.reach)
     }
 
     fn lr(&self) -> f64 {
@@ -333,7 +344,7 @@ impl Toy<'_> {
     }
 
     fn reaches(&self) -> Vec<usize> {
-        let longest = self.plan.stages.iter().map(|stage| stage.reach).max().unwrap_or(0);
+        let longest = self.longest().map_or(0, |stage| stage.reach);
         let reach = self.blocks(self.scale() * longest as f64 / self.plan.target.max(1) as f64).min(self.target());
         let doubled = (0..usize::BITS).map(|shift| self.model.context << shift);
         doubled.take_while(|length| *length < reach).chain([reach]).collect()

@@ -9,11 +9,12 @@ use crate::layers::{full_count, layer_map};
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::plan::{
-    AdaptPlan, Device, EvalPlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourcePlan, StagePlan,
+    AdaptPlan, Device, Documents, EvalPlan, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourcePlan,
+    StageKind, StagePlan,
 };
 use crate::recipe::{
-    Adapt, Attention, Eval, Form, LongRopeFactors, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Strided,
-    Target, Window,
+    Adapt, Attention, Eval, Form, LongRopeFactors, Merge, MergeForm, Place, Positions, Recipe, Rope, Source, Sparse,
+    Stage, Strided, Target, Window,
 };
 use crate::rope::{longrope_attention_factor, ntk_theta, yarn_attention_factor};
 
@@ -48,9 +49,13 @@ const BETAS: (f64, f64) = (0.9, 0.95);
 const WEIGHT_DECAY: f64 = 0.0;
 const CLIP: f64 = 1.0;
 const BATCH: usize = 1;
-const SEED: u64 = 0;
 const SCHEDULE: Schedule = Schedule::Constant;
 const RECOMPUTE: bool = true;
+const DOCUMENTS: Documents = Documents::Mask;
+/// LongRecipe's replay and merge (arXiv 2409.00509).
+const REPLAY_LR: f64 = 5e-6;
+const MERGE_BASE: f64 = 0.5;
+const MERGE_FORM: MergeForm = MergeForm::Linear;
 /// LongRecipe's and E2-LLM's, PoSE's and CREAM's (methods as published).
 const KEEP: f64 = 0.3;
 const CHUNKS: usize = 2;
@@ -74,7 +79,7 @@ pub(crate) fn settle(recipe: &Recipe) -> Plan {
         block,
         adapt: adapt(recipe.adapt.as_ref()),
         data: data(&recipe.data).into(),
-        stages: recipe.train.iter().map(|written| stage(written, recipe, model.context)).collect(),
+        stages: recipe.train.iter().enumerate().map(|(index, written)| stage(written, index, recipe, &model)).collect(),
         eval: recipe.eval.iter().map(eval).collect(),
         device: recipe.device.unwrap_or(DEVICE),
         notes: Vec::new().into(),
@@ -120,6 +125,16 @@ fn rope(rope: Option<&Rope>, model: &Llama, target: usize) -> RopePlan {
         }
     };
     RopePlan { theta, scaling, head_dim: model.head_dim }
+}
+
+/// The recipe's law with the stage's base or scale in the place of its own.
+fn stage_rope(stage: &Stage, recipe: &Recipe, model: &Llama) -> RopePlan {
+    let law = match (&recipe.rope, stage.scale) {
+        (Some(law), Some(scale)) => Some(law.with_scale(scale)),
+        (law, _) => law.clone(),
+    };
+    let settled = rope(law.as_ref(), model, recipe.context.target);
+    RopePlan { theta: stage.theta.unwrap_or(settled.theta), ..settled }
 }
 
 /// The layer map and the kernel block.
@@ -261,29 +276,46 @@ fn reach(positions: PositionsPlan, length: usize, target: usize) -> usize {
     }
 }
 
-fn stage(stage: &Stage, recipe: &Recipe, native: usize) -> StagePlan {
-    let target = recipe.context.target;
-    let (positions, usual) = positions(recipe.positions, native, target);
+fn stage(stage: &Stage, index: usize, recipe: &Recipe, model: &Llama) -> StagePlan {
+    let (kind, target) = (stage.kind, recipe.context.target);
+    let (positions, usual) = match kind {
+        StageKind::Replay => (PositionsPlan::Contiguous, model.context.min(target)),
+        _ => positions(recipe.positions, model.context, target),
+    };
     let length = stage.length.unwrap_or(usual);
     let batch = stage.batch.unwrap_or(BATCH);
     let steps = stage.steps.unwrap_or_else(|| steps_for(stage.tokens.unwrap_or(0), length, batch));
     let (beta1, beta2) = stage.betas.unwrap_or(BETAS);
     StagePlan {
+        kind,
         steps,
         length,
+        rope: stage_rope(stage, recipe, model),
+        data: data(if stage.data.is_empty() { &recipe.data } else { &stage.data }).into(),
+        documents: stage.documents.unwrap_or(DOCUMENTS),
         positions,
         reach: reach(positions, length, target),
         batch,
-        lr: stage.lr.unwrap_or(LR),
-        // A stage shorter than the usual warm-up is all warm-up.
-        warmup: stage.warmup.unwrap_or(WARMUP.min(steps)),
-        schedule: stage.schedule.unwrap_or(SCHEDULE),
+        lr: stage.lr.unwrap_or(if kind == StageKind::Replay { REPLAY_LR } else { LR }),
+        // A stage shorter than the usual warm-up is all warm-up; an annealing goes on at its peak.
+        warmup: stage.warmup.unwrap_or(if kind == StageKind::Anneal { 0 } else { WARMUP.min(steps) }),
+        schedule: stage.schedule.unwrap_or(if kind == StageKind::Anneal { Schedule::Linear } else { SCHEDULE }),
         beta1,
         beta2,
         weight_decay: stage.weight_decay.unwrap_or(WEIGHT_DECAY),
         clip: stage.clip.unwrap_or(CLIP),
-        seed: stage.seed.unwrap_or(SEED),
+        // Stages that share a seed would read the same text again.
+        seed: stage.seed.unwrap_or(index as u64),
         recompute: stage.recompute.unwrap_or(RECOMPUTE),
+        merge: stage.merge.map_or(MergePlan::None, merge),
+    }
+}
+
+fn merge(merge: Merge) -> MergePlan {
+    let base = merge.base.unwrap_or(MERGE_BASE);
+    match merge.form.unwrap_or(MERGE_FORM) {
+        MergeForm::Linear => MergePlan::Linear { base },
+        MergeForm::Spherical => MergePlan::Spherical { base },
     }
 }
 

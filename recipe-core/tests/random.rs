@@ -1,8 +1,9 @@
 //! Random recipes, most of them nonsense: planning returns a verdict, never panics, and what it passes is consistent.
 
 use recipe_core::{
-    Adapt, Attention, Context, Device, Eval, Form, FullLayers, LongRopeFactors, Pattern, Place, Positions, Recipe,
-    Rope, Schedule, Source, SourceKind, Sparse, Stage, Strided, Target, Window, presets,
+    Adapt, Attention, Context, Device, Documents, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Pattern,
+    Place, Positions, Recipe, Rope, Schedule, Source, SourceKind, Sparse, Stage, StageKind, Strided, Target, Window,
+    presets,
 };
 
 /// SplitMix64 (public domain, S. Vigna).
@@ -120,6 +121,8 @@ fn adapt(r: &mut Random) -> Adapt {
     }
 }
 
+const FORMS: [MergeForm; 2] = [MergeForm::Linear, MergeForm::Spherical];
+
 fn stage(r: &mut Random) -> Stage {
     // Mostly exactly one of the two.
     let (steps, tokens) = match r.below(6) {
@@ -140,6 +143,13 @@ fn stage(r: &mut Random) -> Stage {
         clip: r.maybe(Random::number),
         seed: r.maybe(Random::next),
         recompute: r.maybe(|r| r.below(2) == 0),
+        kind: r.pick(&[StageKind::Extend, StageKind::Replay, StageKind::Anneal]),
+        theta: Some(r.number()).filter(|_| r.below(8) == 0),
+        scale: Some(r.number()).filter(|_| r.below(8) == 0),
+        data: if r.below(4) == 0 { vec![Source { kind: SourceKind::Passkey, share: None }] } else { vec![] },
+        documents: r.maybe(|r| r.pick(&[Documents::Mask, Documents::Joined])),
+        merge: Some(Merge { base: Some(r.pick(&[0.5, 0.0, f64::NAN])), form: r.maybe(|r| r.pick(&FORMS)) })
+            .filter(|_| r.below(8) == 0),
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Pair,
     /// `[1, 1.2, 4]`.
     Numbers,
+    /// `[text("a/*.txt"), passkey * 10%]`; `lower` reads it like the key `data`.
+    Sources,
 }
 
 /// A value that was read.
@@ -51,6 +53,8 @@ pub(crate) enum Datum {
     Words(Vec<&'static str>),
     Pair(f64, f64),
     Numbers(Vec<f64>),
+    /// It is there, and read elsewhere.
+    Given,
 }
 
 /// Which of two opposite guesses stands in for a value that could not be read.
@@ -68,6 +72,7 @@ impl Kind {
         let one = |result: Result<Datum, Problem>| result.map_err(|problem| vec![problem]);
         match (self, &value.node) {
             (_, Node::Broken) => Err(Vec::new()),
+            (Self::Sources, _) => Ok(Datum::Given),
             (Self::SomeOf(words), Node::List(list)) => some_of(words, list).map(Datum::Words),
             (Self::SomeOf(words), Node::Word(_)) => one(one_of(words, value).map(|word| Datum::Words(vec![word]))),
             (Self::Pair, Node::List(list)) if list.len() == 2 => {
@@ -112,7 +117,7 @@ impl Kind {
     }
 
     fn is_numeric(self) -> bool {
-        !matches!(self, Self::Text | Self::Flag | Self::OneOf(_) | Self::SomeOf(_))
+        !matches!(self, Self::Text | Self::Flag | Self::OneOf(_) | Self::SomeOf(_) | Self::Sources)
     }
 
     fn name(self) -> &'static str {
@@ -129,6 +134,7 @@ impl Kind {
             Self::SomeOf(_) => "a list of words",
             Self::Pair => "a pair of numbers",
             Self::Numbers => "a list of numbers",
+            Self::Sources => "a list of sources",
         }
     }
 
@@ -147,6 +153,7 @@ impl Kind {
             Self::SomeOf(words) => format!("a list of {}", quoted(words)),
             Self::Pair => "two numbers such as `(0.9, 0.95)`".to_owned(),
             Self::Numbers => "numbers such as `[1, 1.2, 4]`".to_owned(),
+            Self::Sources => "sources such as `[text(\"corpus/*.txt\")]`".to_owned(),
         }
     }
 
@@ -168,6 +175,7 @@ impl Kind {
             Self::Pair if high => Datum::Pair(0.9, 0.99),
             Self::Pair => Datum::Pair(0.0, 0.0),
             Self::Numbers => Datum::Numbers(vec![1.0; usize::from(high)]),
+            Self::Sources => Datum::Given,
         }
     }
 }

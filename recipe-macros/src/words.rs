@@ -125,24 +125,36 @@ pub(crate) const DATA: &[Word] = &[
     word("passkey", &[], 0),
 ];
 
-pub(crate) const TRAIN: &[Word] = &[word(
-    "extend",
-    &[
-        may("steps", Count),
-        may("tokens", Count),
-        may("length", Length),
-        may("lr", Number),
-        may("warmup", Count),
-        may("batch", Count),
-        may("schedule", OneOf(SCHEDULES)),
-        may("betas", Pair),
-        may("weight_decay", Number),
-        may("clip", Number),
-        may("seed", Count),
-        may("recompute", OneOf(RECOMPUTES)),
-    ],
-    0,
-)];
+pub(crate) const TRAIN: &[Word] = &[
+    word("extend", STAGE, 0),
+    word("replay", STAGE, 0),
+    word("anneal", STAGE, 0),
+    word("merge", &[may("base", Share), may("form", OneOf(MERGES))], 0),
+];
+
+const STAGE: &[Arg] = &[
+    may("steps", Count),
+    may("tokens", Count),
+    may("length", Length),
+    may("lr", Number),
+    may("warmup", Count),
+    may("batch", Count),
+    may("schedule", OneOf(SCHEDULES)),
+    may("theta", Number),
+    may("scale", Number),
+    may("data", Sources),
+    may("documents", OneOf(DOCUMENTS)),
+    may("betas", Pair),
+    may("weight_decay", Number),
+    may("clip", Number),
+    may("seed", Count),
+    may("recompute", OneOf(RECOMPUTES)),
+];
+
+/// `mask`: each document on its own; `joined`: those of a sequence count as one.
+pub(crate) const DOCUMENTS: &[&str] = &["mask", "joined"];
+
+pub(crate) const MERGES: &[&str] = &["linear", "spherical"];
 
 pub(crate) const SCHEDULES: &[&str] = &["constant", "cosine", "linear"];
 
@@ -198,7 +210,8 @@ mod tests {
     #[test]
     fn the_documentation_knows_every_word() {
         let text = include_str!("language.md");
-        let mut words: Vec<&str> = [KEYS, PLACES, FORMS, TARGETS, WHOLE, SCHEDULES, RECOMPUTES].concat();
+        let mut words: Vec<&str> =
+            [KEYS, PLACES, FORMS, TARGETS, WHOLE, SCHEDULES, RECOMPUTES, DOCUMENTS, MERGES].concat();
         words.extend(presets::NAMES);
         words.extend(ALL.iter().copied().flatten().map(|word| word.name));
         words.extend(ALL.iter().copied().flatten().flat_map(|word| word.args).map(|arg| arg.name));

@@ -1,7 +1,7 @@
 //! `export`: a run's newest checkpoint, merged into its base model.
 
 use kernels::device::Cpu;
-use recipe_core::{HfConfig, Plan};
+use recipe_core::{HfConfig, MergePlan, Plan};
 
 use super::args::{ExportArgs, Storage};
 use super::{load, train};
@@ -33,6 +33,10 @@ pub(super) fn run(plan: &Plan, args: &ExportArgs) -> Result<()> {
     let config = checkpoint.config.clone().with_rope(&plan.rope, plan.target);
     write(&plan, config, &engine, args, checkpoint.tokenizer.as_ref())?;
     println!("{}: step {} of `{}`, adapters merged", args.out.display(), resumed.place.total_steps, plan.name);
+    let stopped = plan.stages.get(resumed.place.stage).filter(|stage| resumed.place.step == stage.steps);
+    if stopped.is_some_and(|stage| stage.merge != MergePlan::None) {
+        println!("note: the run stopped before its merge; `train` goes on with it");
+    }
     plan.notes.iter().for_each(|note| println!("note ({}): {}", note.rule, note.message));
     Ok(())
 }

@@ -5,34 +5,33 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kernels::device::{Cpu, Device as _};
-use recipe_core::{Device, Plan, SourceKind, SourcePlan, readable_bytes};
+use recipe_core::{Device, Plan, SourceKind, SourcePlan, StagePlan, readable_bytes};
 
 use super::args::{DeviceArg, TrainArgs};
 use super::load;
-use crate::data::{Corpus, Encoder};
+use crate::data::{Corpora, Encoder};
 use crate::engine::{Engine, Mode};
+use crate::hub::Checkpoint;
 use crate::report::{self, Progress, RunReport};
-use crate::train::{self, Event, Keeping, Lock, MetricsLog, Run, Sequences};
+use crate::train::{self, Event, Keeping, Lock, MetricsLog, Run};
 use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     let plan = on_cpu(plan, args.device)?;
-    let data = sources(&plan, &args.data)?;
+    let read = with_data(&plan, &args.data)?;
     print!("{}", report::plan_text(&plan));
     let _lock = Lock::take(&args.out)?;
     let checkpoint = load::checkpoint(&plan, &args.model)?;
     let encoder = load::encoder(&checkpoint)?;
-    let corpus = opened(&data, encoder, &args.out.join("cache"))?;
-    let run = Run::new(&plan, &args.model, &checkpoint, &corpus)?;
-    let longest = plan.stages.iter().map(|stage| stage.length).max().unwrap_or(0);
-    let sequences: usize = plan.stages.iter().map(|stage| stage.steps * stage.batch).sum();
-    corpus.notes(longest, sequences as u64).iter().for_each(|note| eprintln!("note: {note}"));
+    let corpora = opened(&read, &encoder, &args.out.join("cache"))?;
+    let run = Run::new(&plan, &args.model, &checkpoint, &corpora)?;
+    corpora.notes(&read).iter().for_each(|note| eprintln!("note: {note}"));
     let seed = plan.stages.first().map_or(0, |stage| stage.seed);
     let cpu = Cpu::with_limit(plan.device.memory());
     let mut engine = Engine::new(cpu, &plan, &checkpoint.weights, seed, Mode::Train)?;
     drop(checkpoint);
     run.record(&args.out)?;
-    drive(&mut engine, &plan, &corpus, &run, args)?;
+    drive(&mut engine, &read, &corpora, &run, args)?;
     let (planned, counted) = (plan.memory().total, engine.device().memory().1);
     println!("peak memory in buffers {}, planned {}", readable_bytes(counted), readable_bytes(planned));
     let metrics = MetricsLog::read(&args.out.join("metrics.jsonl"))?;
@@ -42,10 +41,10 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
-/// The sources; progress is shown where text has to be tokenised.
-fn opened(data: &[SourcePlan], encoder: Arc<Encoder>, cache: &Path) -> Result<Corpus> {
+/// The sources of all stages; progress is shown where text has to be tokenised.
+fn opened(plan: &Plan, encoder: &Arc<Encoder>, cache: &Path) -> Result<Corpora> {
     let (mut progress, mut last) = (None, (PathBuf::new(), 0));
-    let corpus = Corpus::open(data, encoder, cache, &mut |reading| {
+    let corpora = Corpora::open(plan, encoder, cache, &mut |reading| {
         let before = if last.0 == reading.path { last.1 } else { 0 };
         last = (reading.path.to_owned(), reading.done);
         let progress = progress.get_or_insert_with(|| Progress::new("tokenise", "bytes", 0));
@@ -54,14 +53,16 @@ fn opened(data: &[SourcePlan], encoder: Arc<Encoder>, cache: &Path) -> Result<Co
     if let Some(progress) = progress {
         progress.finish("");
     }
-    Ok(corpus)
+    Ok(corpora)
 }
 
-fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpus: &impl Sequences, run: &Run, args: &TrainArgs) -> Result<()> {
+fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, args: &TrainArgs) -> Result<()> {
     let steps: usize = plan.stages.iter().map(|stage| stage.steps).sum();
     let progress = Progress::new("train", "steps", steps as u64);
     let keeping = Keeping { out: &args.out, every: args.save_every as usize, keep: args.keep as usize };
-    train::run(engine, plan, corpus, &run.origin, keeping, &mut |event| match event {
+    // Not kept in memory: a merge is rare, and a model is large.
+    let original = || Ok(Checkpoint::open(&run.model)?.weights);
+    train::run(engine, plan, corpora, &run.origin, keeping, &original, &mut |event| match event {
         Event::Resumed(resumed) => {
             progress.note(&format!(
                 "resuming after step {} from {}",
@@ -77,6 +78,7 @@ fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpus: &impl Sequences, run: &R
             progress.resume_at(resumed.place.total_steps as u64);
         }
         Event::Step(metrics) => progress.step(metrics),
+        Event::Merged(stage) => progress.note(&report::merge_words(&stage.merge)),
     })?;
     progress.finish("trained");
     Ok(())
@@ -97,20 +99,26 @@ fn on_cpu(plan: &Plan, device: Option<DeviceArg>) -> Result<Plan> {
     }
 }
 
-/// The recipe's sources, or those of the command line in equal shares.
-fn sources(plan: &Plan, globs: &[String]) -> Result<Vec<SourcePlan>> {
+/// The plan with what it reads: the command line's globs, in equal shares, stand for the recipe's `data`, and so for that of
+/// every stage without its own.
+fn with_data(plan: &Plan, globs: &[String]) -> Result<Plan> {
     if globs.is_empty() {
-        if plan.data.is_empty() {
+        if plan.data.is_empty() && plan.stages.iter().any(|stage| stage.data.is_empty()) {
             return Err(Error::usage(format!(
                 "the recipe `{}` has no `data`; add `--data 'corpus/*.txt'` or write `data: [text(\"corpus/*.txt\")]`",
                 plan.name
             )));
         }
-        return Ok(plan.data.to_vec());
+        return Ok(plan.clone());
     }
     let share = 1.0 / globs.len() as f64;
-    let source = |glob: &String| SourcePlan { kind: kind(glob), share };
-    Ok(globs.iter().map(source).collect())
+    let data: Vec<SourcePlan> = globs.iter().map(|glob| SourcePlan { kind: kind(glob), share }).collect();
+    let stage = |stage: &StagePlan| match stage.data == plan.data {
+        true => StagePlan { data: data.clone().into(), ..stage.clone() },
+        false => stage.clone(),
+    };
+    let stages = plan.stages.iter().map(stage).collect();
+    Ok(Plan { data: data.clone().into(), stages, ..plan.clone() })
 }
 
 fn kind(glob: &str) -> SourceKind {

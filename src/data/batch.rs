@@ -40,6 +40,22 @@ impl Batch {
         Ok(batch)
     }
 
+    /// The same rows as one document: positions go on across its borders, and a document's last row predicts the first
+    /// token of the next, where that one's own first row counts.
+    #[must_use]
+    pub fn joined(mut self) -> Self {
+        let last = self.len().saturating_sub(1);
+        for row in 0..last {
+            let border = self.documents[row] != self.documents[row + 1];
+            if border && self.targets[row + 1] != IGNORE {
+                self.targets[row] = self.tokens[row + 1] as i32;
+            }
+        }
+        self.positions = (0..self.len() as u32).collect();
+        self.documents.fill(0);
+        self
+    }
+
     /// Several batches of one optimiser step as one; documents are numbered anew, so two batches never share one.
     pub fn concat(batches: &[Self]) -> Self {
         let mut whole = Self::default();
@@ -163,6 +179,18 @@ mod tests {
         assert_eq!(whole.starts(), [0, 0, 2, 3, 3, 5]);
         assert_eq!(whole.targets, [2, IGNORE, IGNORE, 2, IGNORE, IGNORE]);
         whole.check(4).unwrap();
+    }
+
+    #[test]
+    fn joined_documents_are_one() {
+        let mut batch = Batch::sequence(vec![5, 6, 7, 8, 9, 4], &[0, 2, 4]).unwrap();
+        batch.targets[4] = IGNORE;
+        let joined = batch.joined();
+        assert_eq!(joined.positions, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(joined.starts(), [0; 6]);
+        // The third document's first row does not count, so it is not predicted either.
+        assert_eq!(joined.targets, [6, 7, 8, IGNORE, IGNORE, IGNORE]);
+        assert!(Batch::default().joined().is_empty());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::error::Error;
 use super::packed::Packed;
 use super::source::Format;
 use super::store::{Reading, Store};
+use super::turns::Turns;
 
 /// Keys that a training exam hides.
 const KEYS: usize = 5;
@@ -25,6 +26,7 @@ const KEYS: usize = 5;
 pub struct Corpus {
     encoder: Arc<Encoder>,
     sources: Vec<Source>,
+    turns: Turns,
 }
 
 struct Source {
@@ -72,13 +74,14 @@ impl Corpus {
         }
         let open = |source: &SourcePlan| Source::open(source, &encoder, cache, report);
         let sources = plan.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { encoder, sources })
+        let turns = Turns::new(plan.iter().map(|source| source.share).collect());
+        Ok(Self { encoder, sources, turns })
     }
 
     /// Nothing but generated documents.
     pub fn chronicle(encoder: Arc<Encoder>, density: Density) -> Self {
         let source = Source { origin: "chronicle".to_owned(), share: 1.0, text: Text::Chronicle(density) };
-        Self { encoder, sources: vec![source] }
+        Self { encoder, sources: vec![source], turns: Turns::new(vec![1.0]) }
     }
 
     /// Sequence `index` of the run `seed`: exactly `length` tokens.
@@ -89,7 +92,7 @@ impl Corpus {
         if length == 0 {
             return Err(Error::Batch { what: "a sequence of 0 tokens was asked for".to_owned() });
         }
-        let (number, ordinal) = self.turn(index);
+        let (number, ordinal) = self.turns.turn(index);
         let generated = Seed::train(seed, ordinal);
         let tokens = match &self.sources[number].text {
             Text::Files(packed) => return packed.sequence([seed, number as u64], ordinal, length),
@@ -124,7 +127,7 @@ impl Corpus {
 
     /// How often each source has been read when `index` sequences of `length` are done; 0 for generated text.
     pub fn epochs(&self, index: u64, length: usize) -> Vec<f64> {
-        let counts = self.counts(index);
+        let counts = self.turns.counts(index);
         let epochs = self.sources.iter().zip(counts).map(|(source, count)| match &source.text {
             Text::Files(packed) => count as f64 * length as f64 / packed.tokens as f64,
             Text::Passkey | Text::Chronicle(_) => 0.0,
@@ -137,33 +140,6 @@ impl Corpus {
         let epochs = self.epochs(sequences, length);
         let sources = self.summaries().into_iter().zip(epochs);
         sources.flat_map(|(source, epochs)| source.notes(length, epochs)).collect()
-    }
-
-    /// Whose turn `index` is, and how many turns that source had before.
-    fn turn(&self, index: u64) -> (usize, u64) {
-        let mut counts = self.counts(index);
-        let number = self.next(&counts, index);
-        (number, std::mem::take(&mut counts[number]))
-    }
-
-    /// How many of the first `index` sequences came from each source.
-    fn counts(&self, index: u64) -> Vec<u64> {
-        let mut counts = vec![0; self.sources.len()];
-        if let [count] = &mut counts[..] {
-            *count = index;
-            return counts;
-        }
-        for turn in 0..index {
-            let number = self.next(&counts, turn);
-            counts[number] += 1;
-        }
-        counts
-    }
-
-    /// The source that is farthest behind its share; the first of equals.
-    fn next(&self, counts: &[u64], turn: u64) -> usize {
-        let behind = |number: usize| self.sources[number].share * (turn + 1) as f64 - counts[number] as f64;
-        (1..counts.len()).fold(0, |best, number| if behind(number) > behind(best) { number } else { best })
     }
 }
 

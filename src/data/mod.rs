@@ -5,6 +5,7 @@
 mod batch;
 mod cache;
 pub mod chronicle;
+mod corpora;
 mod corpus;
 pub(crate) mod digest;
 mod encoder;
@@ -14,8 +15,10 @@ pub mod positions;
 mod rng;
 mod source;
 mod store;
+mod turns;
 
 pub use batch::{Batch, IGNORE};
+pub use corpora::Corpora;
 pub use corpus::{Corpus, Summary};
 pub use encoder::Encoder;
 pub use error::Error;

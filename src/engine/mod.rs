@@ -14,7 +14,7 @@ mod workspace;
 pub use kernels::adamw::Hyper;
 pub use kernels::device::Device;
 use kernels::device::{Head, HeadGrads, Rows, Scores};
-use recipe_core::Plan;
+use recipe_core::{Plan, RopePlan};
 
 use crate::data::Batch;
 use crate::hub::{Tensor, Weights};
@@ -64,6 +64,11 @@ impl<D: Device> Engine<D> {
     /// The plan that the engine runs.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The rotary law of the passes that follow; the plan's until then. A stage may train under its own.
+    pub fn set_rope(&mut self, rope: &RopePlan) {
+        self.plan.rope = rope.clone();
     }
 
     /// The device it runs on.
@@ -176,6 +181,26 @@ impl<D: Device> Engine<D> {
             if let Some(moments) = &mut self.store.moments[index] {
                 self.device.write(expect(first, spec)?, &mut moments.first);
                 self.device.write(expect(second, spec)?, &mut moments.second);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on from `trained` (what [`Engine::trained`] gave, changed) with moments as of a fresh optimiser.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has another shape; nothing is changed then.
+    pub fn restart(&mut self, trained: &Weights) -> Result<(), Error> {
+        let learns: Vec<usize> = (0..self.store.specs.len()).filter(|&i| self.store.grads[i].is_some()).collect();
+        learns.iter().try_for_each(|&index| expect(trained, &self.store.specs[index]).map(drop))?;
+        for index in learns {
+            let spec = &self.store.specs[index];
+            if let kernels::device::Weight::Dense(value) = &mut self.store.values[index] {
+                self.device.write(expect(trained, spec)?, value);
+            }
+            if let Some(moments) = &mut self.store.moments[index] {
+                self.device.clear(&mut moments.first, store::numel(spec));
+                self.device.clear(&mut moments.second, store::numel(spec));
             }
         }
         Ok(())

@@ -40,7 +40,7 @@ pub struct Llama<
 > {
     /// The tensors: what dfdx's `alloc_grads`, optimisers and `save_safetensors` take.
     pub weights: Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>,
-    laws: Arc<Laws>,
+    pub(super) laws: Arc<Laws>,
     /// dfdx's optimiser; it holds nothing before the first training step.
     pub(super) adam: Adam<Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>, f32, Cpu>,
 }

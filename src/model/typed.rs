@@ -1,10 +1,12 @@
 //! What the run time asks of a typed model, whatever its dimensions.
 
+use std::sync::Arc;
+
 use dfdx::nn::ZeroGrads;
 use dfdx::optim::{AdamConfig, Optimizer, OptimizerUpdateError, WeightDecay};
 use dfdx::tensor::{Cpu, Gradients, NoneTape};
 use dfdx::tensor_ops::Backward;
-use recipe_core::Plan;
+use recipe_core::{Plan, RopePlan};
 
 use super::adapt::Adapt;
 use super::error::Error;
@@ -54,6 +56,9 @@ pub trait TypedModel {
     where
         Self: Sized;
 
+    /// The rotary law of the passes that follow; the plan's until then. A stage may train under its own.
+    fn set_rope(&mut self, rope: &RopePlan);
+
     /// Logits, row-major `[T, vocab]`.
     fn logits(&self, input: &Input<'_>) -> Result<Vec<f32>, Error>;
 
@@ -85,6 +90,10 @@ impl<
     fn from_weights(plan: &Plan, source: &Source<'_>) -> Result<Self, Error> {
         weights::compare_all(&Self::catalogue(), plan)?;
         Self::load(plan, source)
+    }
+
+    fn set_rope(&mut self, rope: &RopePlan) {
+        Arc::make_mut(&mut self.laws).rope = rope.clone();
     }
 
     fn logits(&self, input: &Input<'_>) -> Result<Vec<f32>, Error> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kernels::device::Cpu;
-use recipe_core::{EvalPlan, HfConfig, Pattern, Plan, RopePlan, StagePlan};
+use recipe_core::{EvalPlan, HfConfig, MergePlan, Pattern, Plan, RopePlan, StagePlan};
 
 use crate::data::Encoder;
 use crate::engine::{Engine, Mode};
@@ -147,7 +147,7 @@ impl Rehearsal<'_> {
         let mut engine = self.engine()?;
         let typed: M = agree::typed_model(self.plan, &self.starting_point(&engine))?;
         let native = self.base.model.context;
-        let piece = |index| text.piece(self.options.seed, index, native);
+        let piece = |index| text.piece(&self.plan.data, self.options.seed, index, native);
         let batch = crate::data::Batch::concat(&[piece(0)?, piece(1)?]);
         agree::agree(&mut engine, &typed, &batch)
     }
@@ -198,7 +198,8 @@ impl Rehearsal<'_> {
             watch(Progress::Training(self.plan.stages.iter().map(|stage| stage.steps).sum()));
             let keeping = Keeping { out: &self.options.out, every: usize::MAX, keep: 1 };
             let origin = Origin::default();
-            train::run(&mut engine, self.plan, text, &origin, keeping, &mut |event| {
+            let original = || Ok(self.base.weights.clone());
+            train::run(&mut engine, self.plan, text, &origin, keeping, &original, &mut |event| {
                 if let Event::Step(metrics) = event {
                     watch(Progress::Step(metrics));
                     steps.push(metrics.clone());
@@ -216,18 +217,23 @@ impl Rehearsal<'_> {
     ) -> Result<(Weights, Vec<StepMetrics>), Error> {
         let mut typed: M = agree::typed_model(self.plan, &self.starting_point(&self.engine()?))?;
         watch(Progress::Training(self.plan.stages.iter().map(|stage| stage.steps).sum()));
+        // The typed model's numbers are rounded already.
+        let plan = Plan { adapt: self.plan.adapt.clone().dense(), ..self.plan.clone() };
         let (mut place, mut steps) = (Place::default(), vec![]);
         for (index, stage) in self.plan.stages.iter().enumerate() {
             place = Place { stage: index, step: 0, ..place };
             for _ in 0..stage.steps {
                 let metrics = typed_step(&mut typed, stage, &place, text)?;
-                place = Place { step: place.step + 1, total_steps: metrics.step, tokens: metrics.tokens, ..place };
+                place = place.after(&metrics);
                 watch(Progress::Step(&metrics));
                 steps.push(metrics);
             }
+            if stage.merge != MergePlan::None {
+                let mut weights = agree::weights_of(&typed);
+                train::merge(&mut weights, &self.base.weights, &plan, &stage.merge)?;
+                typed = agree::typed_model(&plan, &weights)?;
+            }
         }
-        // The typed model's numbers are rounded already.
-        let plan = Plan { adapt: self.plan.adapt.clone().dense(), ..self.plan.clone() };
         let engine = Engine::new(Cpu::new(), &plan, &agree::weights_of(&typed), 0, Mode::Infer)?;
         Ok((engine.merged(), steps))
     }
@@ -253,6 +259,7 @@ fn typed_step<M: TypedModel>(
     let batch = crate::data::Batch::concat(&sequences.collect::<Result<Vec<_>, _>>()?);
     let starts = batch.starts();
     let input = Input { tokens: &batch.tokens, positions: &batch.positions, starts: &starts, stretch: batch.stretch };
+    typed.set_rope(&stage.rope);
     let lr = train::learning_rate(stage, place.step + 1);
     let StagePlan { beta1, beta2, weight_decay, clip, .. } = *stage;
     let hyper = Hyper { lr, beta1, beta2, eps: 1e-8, weight_decay, clip };

@@ -16,13 +16,11 @@ pub(super) struct Text {
     /// Read at longer lengths.
     far: Corpus,
     native: usize,
-    exams: Option<Corpus>,
-    /// Share of exams, in (0, 1).
-    share: f64,
+    exams: Corpus,
 }
 
 impl Text {
-    /// Chronicles, or the file at `own`; the plan's data say how large a share of passkey exams there is.
+    /// Chronicles, or the file at `own`, and exams.
     pub(super) fn new(encoder: &Arc<Encoder>, plan: &Plan, own: Option<&Path>, cache: &Path) -> Result<Self, Error> {
         let whole = |kind| [SourcePlan { kind, share: 1.0 }];
         let open = |sources: &[SourcePlan]| Corpus::open(sources, Arc::clone(encoder), cache, &mut |_| {});
@@ -31,16 +29,14 @@ impl Text {
             None => Ok(Corpus::chronicle(Arc::clone(encoder), density)),
         };
         let (near, far) = (prose(Density::Dense)?, prose(Density::Distant)?);
-        let share: f64 =
-            plan.data.iter().filter(|source| source.kind == SourceKind::Passkey).map(|source| source.share).sum();
-        let exams = if share > 0.0 { Some(open(&whole(SourceKind::Passkey))?) } else { None };
-        Ok(Self { near, far, native: plan.model.context, exams, share })
+        let exams = open(&whole(SourceKind::Passkey))?;
+        Ok(Self { near, far, native: plan.model.context, exams })
     }
 }
 
 impl Sequences for Text {
     fn sequence(&self, stage: &StagePlan, index: u64) -> Result<Batch, Error> {
-        self.piece(stage.seed, index, stage.length)
+        self.piece(&stage.data, stage.seed, index, stage.length)
     }
 
     fn ends_sentence(&self, token: u32) -> bool {
@@ -49,14 +45,16 @@ impl Sequences for Text {
 }
 
 impl Text {
-    /// Exams are spread evenly: after any number of sequences their count is the nearest to the share.
-    pub(super) fn piece(&self, seed: u64, index: u64, length: usize) -> Result<Batch, Error> {
-        let exams = |sequences: u64| (sequences as f64 * self.share).round() as u64;
+    /// Exams are spread evenly: after any number of sequences their count is the nearest to the share that `data` says.
+    pub(super) fn piece(&self, data: &[SourcePlan], seed: u64, index: u64, length: usize) -> Result<Batch, Error> {
+        let passkey = data.iter().filter(|source| source.kind == SourceKind::Passkey);
+        let share: f64 = passkey.map(|source| source.share).sum();
+        let exams = |sequences: u64| (sequences as f64 * share).round() as u64;
         let (before, after) = (exams(index), exams(index + 1));
-        match &self.exams {
-            Some(corpus) if after > before => corpus.sequence(seed, before, length),
-            _ if length <= self.native => self.near.sequence(seed, index - before, length),
-            _ => self.far.sequence(seed, index - before, length),
+        match after > before {
+            true => self.exams.sequence(seed, before, length),
+            false if length <= self.native => self.near.sequence(seed, index - before, length),
+            false => self.far.sequence(seed, index - before, length),
         }
     }
 }

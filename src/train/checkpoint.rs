@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use kernels::device::Device;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, StepMetrics};
 use crate::engine::Engine;
 use crate::hub::{self, Dtype, Tensor, TensorFile, Weights};
 
@@ -23,8 +23,19 @@ pub struct Place {
     pub step: usize,
     /// Optimiser steps done in all stages.
     pub total_steps: usize,
+    /// Optimiser steps since AdamW's moments were zero: all of them, or those after the last merge.
+    pub updates: usize,
     /// Tokens seen in all stages.
     pub tokens: u64,
+}
+
+impl Place {
+    /// One optimiser step on.
+    #[must_use]
+    pub fn after(self, step: &StepMetrics) -> Self {
+        let (updates, tokens) = (self.updates + 1, step.tokens);
+        Self { step: self.step + 1, total_steps: step.step, updates, tokens, ..self }
+    }
 }
 
 /// What must be the same for a run to go on.

@@ -63,6 +63,14 @@ pub enum Error {
         /// The system's words.
         reason: std::io::Error,
     },
+    /// A merge without the weights that the run started from.
+    #[error(
+        "the model that the run started from has no tensor `{name}` of the trained size, so nothing can be merged with it; give the same --model as before"
+    )]
+    NoOriginal {
+        /// The tensor.
+        name: String,
+    },
     /// A recipe that does not train.
     #[error(
         "the recipe `{recipe}` has no `train: […]`; add a stage such as `extend(steps = 100, length = 8K, lr = 2e-5)`"

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod error;
+mod merge;
 mod metrics;
 mod run;
 mod schedule;
@@ -11,12 +12,14 @@ use std::time::Instant;
 
 use kernels::adamw::Hyper;
 use kernels::device::Device;
-use recipe_core::{Plan, StagePlan};
+use recipe_core::{Documents, MergePlan, Plan, StagePlan};
 
 use crate::data::{Batch, positions};
 use crate::engine::Engine;
+use crate::hub::Weights;
 pub use checkpoint::{Checkpoints, Origin, Place, Resumed};
 pub use error::Error;
+pub(crate) use merge::merge;
 pub use metrics::{MetricsLog, StepMetrics};
 pub use run::{Lock, Run};
 pub use schedule::learning_rate;
@@ -35,19 +38,23 @@ pub trait Sequences {
     }
 }
 
-/// Sequence `index` of `stage` with the stage's positions.
+/// Sequence `index` of `stage` with the stage's documents and positions.
 ///
 /// # Errors
 /// When the text cannot be read any more.
 pub fn sequence(sequences: &impl Sequences, stage: &StagePlan, index: u64) -> Result<Batch, crate::data::Error> {
-    let mut batch = sequences.sequence(stage, index)?;
+    let batch = sequences.sequence(stage, index)?;
+    let mut batch = match stage.documents {
+        Documents::Mask => batch,
+        Documents::Joined => batch.joined(),
+    };
     positions::apply(&mut batch, stage, index, &|token| sequences.ends_sentence(token));
     Ok(batch)
 }
 
-impl Sequences for crate::data::Corpus {
+impl Sequences for crate::data::Corpora {
     fn sequence(&self, stage: &StagePlan, index: u64) -> Result<Batch, crate::data::Error> {
-        Self::sequence(self, stage.seed, index, stage.length)
+        self.of(stage)?.sequence(stage.seed, index, stage.length)
     }
 
     fn ends_sentence(&self, token: u32) -> bool {
@@ -72,6 +79,7 @@ pub fn step<D: Device>(
     let end = first + stage.batch as u64;
     let batches: Vec<Batch> = (first..end).map(|i| sequence(sequences, stage, i)).collect::<Result<_, _>>()?;
     let counted = batches.iter().map(Batch::counted).sum::<usize>().max(1);
+    engine.set_rope(&stage.rope);
     engine.clear_gradients();
     let mut nll = 0.0;
     for pass in batches.chunks(stage.micro_batch().max(1)) {
@@ -85,7 +93,7 @@ pub fn step<D: Device>(
             return Err(Error::NotFinite { step: place.total_steps + 1, what, value, first, end, lr });
         }
     }
-    engine.update(&hyper(stage, place.total_steps + 1, lr, grad_norm));
+    engine.update(&hyper(stage, place.updates + 1, lr, grad_norm));
     let tokens = (stage.batch * stage.length) as u64;
     Ok(StepMetrics {
         step: place.total_steps + 1,
@@ -99,7 +107,7 @@ pub fn step<D: Device>(
     })
 }
 
-/// AdamW's moments go on from stage to stage, so its bias correction counts all steps. Clipping as in `torch.nn.utils.clip_grad_norm_`: gradients are scaled by clip ÷ (norm + 1e-6) when that is below 1.
+/// AdamW's moments go on from stage to stage up to a merge, so its bias correction counts the steps since. Clipping as in `torch.nn.utils.clip_grad_norm_`: gradients are scaled by clip ÷ (norm + 1e-6) when that is below 1.
 fn hyper(stage: &StagePlan, step: usize, lr: f64, grad_norm: f64) -> Hyper {
     Hyper {
         lr,
@@ -125,7 +133,8 @@ pub struct Keeping<'a> {
 
 /// Runs all stages of `plan`, from the newest checkpoint in the run's folder when there is one.
 ///
-/// `watch` sees where a run resumes and every step.
+/// `original` reads the weights that the run started from, which nothing but a merge needs. `watch` sees where a run
+/// resumes, every step and every merge.
 ///
 /// # Errors
 /// See [`Error`]; whatever happens, the newest checkpoint is whole.
@@ -135,6 +144,7 @@ pub fn run<D: Device>(
     sequences: &impl Sequences,
     origin: &Origin,
     keeping: Keeping<'_>,
+    original: &dyn Fn() -> Result<Weights, Error>,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Place, Error> {
     if plan.stages.is_empty() {
@@ -151,17 +161,37 @@ pub fn run<D: Device>(
     while let Some(stage) = plan.stages.get(place.stage) {
         if place.step == stage.steps {
             place = Place { stage: place.stage + 1, step: 0, ..place };
+            if stage.merge != MergePlan::None {
+                place.updates = 0;
+                merge_into(engine, plan, stage, original)?;
+                // Takes the place of the stage's last checkpoint at once, so that a run is merged exactly once.
+                checkpoints.save(engine, &place, origin)?;
+                watch(Event::Merged(stage));
+            }
             continue;
         }
         let metrics = step(engine, stage, &place, sequences)?;
-        place = Place { step: place.step + 1, total_steps: metrics.step, tokens: metrics.tokens, ..place };
+        place = place.after(&metrics);
         log.push(&metrics)?;
         watch(Event::Step(&metrics));
         if place.step == stage.steps || place.total_steps.is_multiple_of(keeping.every.max(1)) {
             checkpoints.save(engine, &place, origin)?;
         }
     }
+    engine.set_rope(&plan.rope);
     Ok(place)
+}
+
+/// The stage's merge; the optimiser starts anew, since its moments belong to the weights before.
+fn merge_into<D: Device>(
+    engine: &mut Engine<D>,
+    plan: &Plan,
+    stage: &StagePlan,
+    original: &dyn Fn() -> Result<Weights, Error>,
+) -> Result<(), Error> {
+    let mut trained = engine.trained();
+    merge(&mut trained, &original()?, plan, &stage.merge)?;
+    Ok(engine.restart(&trained)?)
 }
 
 /// What a run reports.
@@ -171,4 +201,6 @@ pub enum Event<'a> {
     Resumed(&'a Resumed),
     /// A step is done.
     Step(&'a StepMetrics),
+    /// The weights are merged behind this stage.
+    Merged(&'a StagePlan),
 }

@@ -9,7 +9,7 @@ use recipe_core::Plan;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Origin};
-use crate::data::Corpus;
+use crate::data::Corpora;
 use crate::data::digest::{Digest, hex};
 use crate::hub::Checkpoint;
 
@@ -31,12 +31,12 @@ impl Run {
     ///
     /// # Errors
     /// When the model's path cannot be made absolute.
-    pub fn new(plan: &Plan, model: &Path, checkpoint: &Checkpoint, corpus: &Corpus) -> Result<Self, Error> {
+    pub fn new(plan: &Plan, model: &Path, checkpoint: &Checkpoint, corpora: &Corpora) -> Result<Self, Error> {
         let model = fs::canonicalize(model).map_err(Error::file(model))?;
         let origin = Origin {
             plan: digest_of(plan),
             base: digest_of_weights(checkpoint),
-            data: corpus.digest(),
+            data: corpora.digest(),
             cpu: Isa::best().name().to_owned(),
         };
         Ok(Self { recipe: plan.name.to_string(), model, plan: plan.clone(), origin })

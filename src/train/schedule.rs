@@ -38,6 +38,11 @@ mod tests {
             clip: 1.0,
             seed: 0,
             recompute: true,
+            kind: recipe_core::StageKind::Extend,
+            rope: recipe_core::RopePlan { theta: 1e4, scaling: recipe_core::Scaling::Default, head_dim: 8 },
+            data: vec![].into(),
+            documents: recipe_core::Documents::Mask,
+            merge: recipe_core::MergePlan::None,
         }
     }
 

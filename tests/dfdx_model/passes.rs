@@ -38,6 +38,12 @@ fn the_rotary_law_is_the_plans() {
     let logits = |plan: &Plan, rows: &Rows| Tiny::load(plan, &source(&weights)).unwrap().logits(&rows.input()).unwrap();
     assert_eq!(logits(&plain, &rows), logits(&stretched, &twice));
     assert_ne!(logits(&plain, &rows), logits(&stretched, &rows));
+    // A stage's own law takes its place, and gives it back.
+    let mut model = Tiny::load(&plain, &source(&weights)).unwrap();
+    model.set_rope(&stretched.rope);
+    assert_eq!(model.logits(&rows.input()).unwrap(), logits(&stretched, &rows));
+    model.set_rope(&plain.rope);
+    assert_eq!(model.logits(&rows.input()).unwrap(), logits(&plain, &rows));
 }
 
 /// Ignored targets take no part: the mean is over the others.

@@ -1,8 +1,9 @@
-//! Rules about `data:`.
+//! Rules about `data:`, the recipe's and the stages'.
 
 use super::{Case, Finding, Level, Rule, percent};
 use crate::fault::Field;
 use crate::plan::SourceKind;
+use crate::recipe::{Source, Stage};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "share_range", level: Level::Law, find: share_range },
@@ -13,8 +14,11 @@ pub(super) const RULES: &[Rule] = &[
 /// Shares sum to one within this: 33.3% three times is one.
 const SUM_TOLERANCE: f64 = 1e-3;
 
-fn field(index: usize) -> Field {
-    Field::new("data").index(index)
+/// Every list of sources and its field: the recipe's, and those that stages have of their own.
+fn lists<'a>(case: &Case<'a>) -> Vec<(Field, &'a [Source])> {
+    let own = |(index, stage): (usize, &'a Stage)| (Field::new("train").index(index).key("data"), &stage.data[..]);
+    let stages = case.recipe.train.iter().enumerate().map(own);
+    [(Field::new("data"), &case.recipe.data[..])].into_iter().chain(stages).collect()
 }
 
 fn in_range(share: f64) -> bool {
@@ -23,30 +27,32 @@ fn in_range(share: f64) -> bool {
 
 /// A source gives some of the text, at most all of it.
 fn share_range(case: &Case) -> Vec<Finding> {
-    let wrong = |(index, share): (usize, f64)| {
+    let wrong = |field: Field, share: f64| {
         let message = format!("a share of {} is out of (0%, 100%]", percent(share));
-        (!in_range(share)).then(|| {
-            Finding::new(field(index).key("share"), message, "write a positive share, or leave the source out")
-        })
+        (!in_range(share))
+            .then(|| Finding::new(field.key("share"), message, "write a positive share, or leave the source out"))
     };
-    let shares = case.recipe.data.iter().enumerate();
-    shares.filter_map(|(index, source)| wrong((index, source.share?))).collect()
+    let sources = lists(case).into_iter().flat_map(|(list, sources)| numbered(list, sources));
+    sources.filter_map(|(field, source)| wrong(field, source.share?)).collect()
 }
 
 /// Shares divide the text; sources without one divide what the others leave.
 fn share_sum(case: &Case) -> Vec<Finding> {
-    let data = &case.recipe.data;
-    let written: Vec<f64> = data.iter().filter_map(|source| source.share).collect();
-    if data.is_empty() || !written.iter().all(|share| in_range(*share)) {
-        return vec![];
+    lists(case).into_iter().filter_map(|(field, sources)| wrong_sum(field, sources)).collect()
+}
+
+fn wrong_sum(field: Field, sources: &[Source]) -> Option<Finding> {
+    let written: Vec<f64> = sources.iter().filter_map(|source| source.share).collect();
+    if sources.is_empty() || !written.iter().all(|share| in_range(*share)) {
+        return None;
     }
     let sum: f64 = written.iter().sum();
-    let message = match data.len() - written.len() {
+    let message = match sources.len() - written.len() {
         0 if (sum - 1.0).abs() > SUM_TOLERANCE => format!("shares sum to {}", percent(sum)),
         1.. if sum >= 1.0 => format!("shares sum to {}, nothing is left for a source without one", percent(sum)),
-        _ => return vec![],
+        _ => return None,
     };
-    vec![Finding::new(Field::new("data"), message, "write shares that sum to 100%, or leave one out")]
+    Some(Finding::new(field, message, "write shares that sum to 100%, or leave one out"))
 }
 
 /// A glob or a field without a letter names nothing.
@@ -56,13 +62,18 @@ fn empty_source(case: &Case) -> Vec<Finding> {
         SourceKind::Jsonl { glob, field } => glob.trim().is_empty() || field.trim().is_empty(),
         SourceKind::Passkey => false,
     };
-    let sources = case.recipe.data.iter().enumerate().filter(|(_, source)| empty(&source.kind));
-    let finding = |(index, _)| {
+    let finding = |(field, _)| {
         Finding::new(
-            field(index),
+            field,
             "an empty glob or field names nothing".into(),
             "write text(\"corpus/*.txt\") or jsonl(\"corpus/*.jsonl\", field = \"text\")",
         )
     };
-    sources.map(finding).collect()
+    let sources = lists(case).into_iter().flat_map(|(list, sources)| numbered(list, sources));
+    sources.filter(|(_, source)| empty(&source.kind)).map(finding).collect()
+}
+
+/// The sources of a list, each with its field.
+fn numbered(list: Field, sources: &[Source]) -> impl Iterator<Item = (Field, &Source)> {
+    sources.iter().enumerate().map(move |(index, source)| (list.index(index), source))
 }

@@ -10,10 +10,12 @@ mod data;
 mod device;
 mod eval;
 mod groups;
+mod merge;
 mod model;
 mod positions;
 mod rope;
 mod size;
+mod stage_rope;
 mod train;
 
 use crate::fault::{Fault, Field, Note};
@@ -85,6 +87,8 @@ pub(crate) fn rules() -> impl Iterator<Item = &'static Rule> {
         adapt::RULES,
         data::RULES,
         train::RULES,
+        stage_rope::RULES,
+        merge::RULES,
         eval::RULES,
         device::RULES,
         allow::RULES,

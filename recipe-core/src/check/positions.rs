@@ -2,7 +2,7 @@
 
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::Scaling;
+use crate::plan::{PositionsPlan, Scaling, StagePlan};
 use crate::readable::readable_tokens as tokens;
 use crate::recipe::{Form, Positions, Rope};
 
@@ -93,9 +93,8 @@ fn positions_without_training(case: &Case) -> Vec<Finding> {
 
 /// A sequence as long as the target has no room for gaps.
 fn positions_without_gaps(case: &Case) -> Vec<Finding> {
-    let skips = !matches!(case.recipe.positions, None | Some(Positions::Contiguous));
-    let full = case.plan.stages.iter().position(|stage| stage.length >= stage.reach);
-    match full.filter(|_| skips) {
+    let skips = |stage: &StagePlan| stage.positions != PositionsPlan::Contiguous;
+    match case.plan.stages.iter().position(|stage| skips(stage) && stage.length >= stage.reach) {
         Some(index) => {
             let length = tokens(case.plan.stages[index].length);
             let message = format!("stage {} is as long as the target, {length}: its positions have no gaps", index + 1);

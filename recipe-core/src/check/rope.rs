@@ -3,7 +3,7 @@
 use super::size::MOST_HEAD_DIM;
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::Scaling;
+use crate::plan::{RopePlan, Scaling};
 use crate::readable::readable_tokens as tokens;
 use crate::recipe::{LongRopeFactors, Rope};
 
@@ -27,7 +27,7 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// Ratios that differ by less than this are equal: a person writes 2.93 for 12000 ÷ 4096.
-const RATIO_TOLERANCE: f64 = 1e-3;
+pub(super) const RATIO_TOLERANCE: f64 = 1e-3;
 
 fn field(key: &str) -> Field {
     Field::new("rope").key(key)
@@ -38,7 +38,7 @@ fn written(case: &Case) -> Rope {
 }
 
 /// The word and the scale of a law that has one.
-fn scale(rope: Rope) -> Option<(&'static str, f64)> {
+pub(super) fn scale(rope: Rope) -> Option<(&'static str, f64)> {
     match rope {
         Rope::None | Rope::Theta { .. } | Rope::LongRope(_) => None,
         Rope::Interpolate { scale } => Some(("interpolate", scale)),
@@ -57,7 +57,7 @@ fn comparable(case: &Case) -> Option<(&'static str, f64, f64)> {
 }
 
 /// A ratio as a person writes it: 32, or 2.93 rounded up so that it suffices.
-fn tidy(ratio: f64) -> f64 {
+pub(super) fn tidy(ratio: f64) -> f64 {
     if ratio == ratio.round() { ratio } else { (ratio * 100.0).ceil() / 100.0 }
 }
 
@@ -95,14 +95,7 @@ fn rope_theta_range(case: &Case) -> Vec<Finding> {
 
 /// Legal numbers may still multiply to a frequency of 0 or infinity.
 fn rope_frequencies(case: &Case) -> Vec<Finding> {
-    let rope = &case.plan.rope;
-    let judged_elsewhere =
-        !rope.theta.is_finite() || rope.scaling_factor().is_some_and(|factor| !(factor >= 1.0 && factor.is_finite()));
-    if judged_elsewhere || rope.head_dim > MOST_HEAD_DIM || !longrope_factors(case).is_empty() {
-        return vec![];
-    }
-    let frequencies = rope.inv_freq(case.plan.target);
-    match frequencies.iter().find(|f| !(**f > 0.0 && f.is_finite())) {
+    match frequency_fault(case, &case.plan.rope, case.plan.target) {
         Some(f) => vec![Finding::new(
             Field::new("rope"),
             format!("this law gives a frequency of {f}"),
@@ -110,6 +103,16 @@ fn rope_frequencies(case: &Case) -> Vec<Finding> {
         )],
         None => vec![],
     }
+}
+
+/// A frequency that is not a positive number, of a law whose own numbers are in range.
+pub(super) fn frequency_fault(case: &Case, rope: &RopePlan, length: usize) -> Option<f64> {
+    let judged_elsewhere =
+        !rope.theta.is_finite() || rope.scaling_factor().is_some_and(|factor| !(factor >= 1.0 && factor.is_finite()));
+    if judged_elsewhere || rope.head_dim > MOST_HEAD_DIM || !longrope_factors(case).is_empty() {
+        return None;
+    }
+    rope.inv_freq(length).into_iter().find(|f| !(*f > 0.0 && f.is_finite()))
 }
 
 /// `interpolate` and `yarn` divide angles by their scale: below target ÷ native the last positions turn further than

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::{Level, NATIVE_CONTEXT, rules};
-use crate::plan::{Device, Scaling, SourceKind};
+use crate::plan::{Device, Scaling, SourceKind, StageKind};
 use crate::recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Positions, Recipe, Rope, Source, Sparse, Stage,
-    Strided, Target, Window,
+    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Positions, Recipe, Rope,
+    Source, Sparse, Stage, Strided, Target, Window,
 };
 use crate::samples::{bare, llama2_128k};
 
@@ -58,6 +58,10 @@ fn yarn(beta_fast: f64, attention_factor: f64) -> Option<Rope> {
 fn skip(recipe: &mut Recipe, positions: Positions) {
     recipe.positions = Some(positions);
     recipe.train[0].length = None;
+}
+
+fn merged(recipe: &mut Recipe, merge: Merge) {
+    recipe.train[0].merge = Some(merge);
 }
 
 fn full_training(recipe: &mut Recipe) {
@@ -278,6 +282,66 @@ const FAULTS: &[Row] = &[
         r.train[0].weight_decay = Some(-0.1)
     }),
     ("clip_range", "train[0].clip", "clip 0", "clip = 1", |r| r.train[0].clip = Some(0.0)),
+    ("stage_theta_range", "train[0].theta", "theta 0.5 is not above 1", "above the model's 10000", |r| {
+        r.train[0].theta = Some(0.5);
+    }),
+    ("stage_scale_range", "train[0].scale", "scale 0.5 is below 1", "scale = 32", |r| r.train[0].scale = Some(0.5)),
+    ("stage_scale_unused", "train[0].scale", "`rope: theta(…)` has no scale to change to 8", "theta = …", |r| {
+        r.rope = Some(Rope::Theta { theta: 1e6 });
+        r.train[0].scale = Some(8.0);
+    }),
+    ("stage_scale_unused", "train[0].scale", "both say ntk's base", "leave scale out", |r| {
+        r.rope = Some(Rope::Ntk { scale: 64.0 });
+        (r.train[0].scale, r.train[0].theta) = (Some(64.0), Some(1e6));
+    }),
+    ("stage_scale_unused", "train[0].scale", "e2 draws its own scale", "leave scale out", |r| {
+        skip(r, Positions::E2 { scale_max: Some(40) });
+        r.train[0].scale = Some(8.0);
+    }),
+    ("stage_frequencies", "train[0].scale", "a frequency of 0", "smaller", |r| {
+        (r.train[0].theta, r.train[0].scale) = (Some(1e300), Some(1e300));
+    }),
+    (
+        "stage_scale_below_length",
+        "train[0].scale",
+        "scale 8 does not take 4K to this stage's 128K",
+        "scale = 32",
+        |r| {
+            r.train[0].scale = Some(8.0);
+            r.train.push(Stage { scale: None, ..r.train[0].clone() });
+        },
+    ),
+    (
+        "last_stage_rope",
+        "train[0].theta",
+        "trains at theta 5000000, the finished model runs at 1000000",
+        "theta(5000000)",
+        |r| {
+            r.rope = Some(Rope::Theta { theta: 1e6 });
+            r.train[0].theta = Some(5e6);
+        },
+    ),
+    (
+        "last_stage_rope",
+        "train[0].scale",
+        "trains at scale 64, the finished model runs at 32",
+        "interpolate(64)",
+        |r| {
+            r.train[0].scale = Some(64.0);
+        },
+    ),
+    ("last_stage_rope", "train[0].theta", "trains at theta 5000000", "leave theta out of the last stage", |r| {
+        r.train[0].theta = Some(5e6);
+    }),
+    ("share_sum", "train[0].data", "shares sum to 50%", "100%", |r| {
+        r.train[0].data = vec![Source { kind: SourceKind::Passkey, share: Some(0.5) }];
+    }),
+    ("merge_base_range", "train[0].merge.base", "100% of the original weights", "base = 50%", |r| {
+        merged(r, Merge { base: Some(1.0), form: None });
+    }),
+    ("merge_spherical_adapters", "train[0].merge.form", "adapters cannot hold", "form = linear", |r| {
+        merged(r, Merge { base: None, form: Some(MergeForm::Spherical) });
+    }),
     ("no_eval_lengths", "eval[1]", "passkey at no length", "passkey(128K)", |r| r.eval[1] = Eval::Passkey(vec![])),
     ("eval_too_short", "eval[0][0]", "length 1", "write 128K", |r| r.eval[0] = Eval::Perplexity(vec![1])),
     ("eval_beyond_target", "eval[0][1]", "length 256K is beyond target 128K", "write 128K", |r| {
@@ -329,6 +393,9 @@ const NOTES: &[(&str, &str, Break)] = &[
     ("adapter_needs_merge", "the embedding and the norms learn in full", |_| ()),
     ("adapter_without_training", "nothing trains them", |r| r.train.clear()),
     ("positions_without_gaps", "stage 1 is as long as the target, 128K", |r| r.positions = Some(Positions::Random)),
+    ("replay_same_data", "reads the text of the extension again", |r| {
+        r.train.push(Stage { kind: StageKind::Replay, steps: Some(10), ..Stage::default() });
+    }),
     ("target_not_trained", "the longest training sequence is 4K", |r| r.train[0].length = Some(4096)),
 ];
 

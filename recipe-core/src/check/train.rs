@@ -2,7 +2,7 @@
 
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::StagePlan;
+use crate::plan::{StageKind, StagePlan};
 use crate::readable::readable_tokens as tokens;
 use crate::recipe::Stage;
 
@@ -12,6 +12,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "zero_batch", level: Level::Law, find: zero_batch },
     Rule { name: "length_too_short", level: Level::Law, find: length_too_short },
     Rule { name: "stage_beyond_target", level: Level::Guard, find: stage_beyond_target },
+    Rule { name: "replay_same_data", level: Level::Advice, find: replay_same_data },
     Rule { name: "target_not_trained", level: Level::Advice, find: target_not_trained },
     Rule { name: "lr_range", level: Level::Law, find: lr_range },
     Rule { name: "warmup_beyond_stage", level: Level::Guard, find: warmup_beyond_stage },
@@ -21,10 +22,10 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// A rule that judges one stage: what is wrong with it, under which key, and what to write.
-type Verdict = Option<(&'static str, String, String)>;
+pub(super) type Verdict = Option<(&'static str, String, String)>;
 
 /// Applies `judge` to every stage, as written and as settled.
-fn each(case: &Case, judge: impl Fn(&Stage, &StagePlan) -> Verdict) -> Vec<Finding> {
+pub(super) fn each(case: &Case, mut judge: impl FnMut(&Stage, &StagePlan) -> Verdict) -> Vec<Finding> {
     let stages = case.recipe.train.iter().zip(case.plan.stages.iter()).enumerate();
     let finding = |(index, (written, settled)): (usize, (&Stage, &StagePlan))| {
         let (key, message, help) = judge(written, settled)?;
@@ -85,6 +86,15 @@ fn stage_beyond_target(case: &Case) -> Vec<Finding> {
     each(case, |_, settled| {
         let message = format!("length {} is longer than target {}", tokens(settled.length), tokens(target));
         (settled.length > target).then(|| ("length", message, format!("write length = {}", tokens(target))))
+    })
+}
+
+/// LongRecipe replays what the model was first trained on (arXiv 2409.00509 §3.3); the text of the extension is not that.
+fn replay_same_data(case: &Case) -> Vec<Finding> {
+    each(case, |written, settled| {
+        let same = settled.kind == StageKind::Replay && written.data.is_empty() && !case.recipe.data.is_empty();
+        let message = "this replay reads the text of the extension again".to_owned();
+        same.then(|| ("data", message, "data = [jsonl(\"short/*.jsonl\")] gives it short text".to_owned()))
     })
 }
 

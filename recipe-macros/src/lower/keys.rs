@@ -2,8 +2,8 @@
 
 use proc_macro2::Ident;
 use recipe_core::{
-    Adapt, Attention, Context as Native, Device, Eval, Field, Form, LongRopeFactors, Place, Positions, Rope, Schedule,
-    Source, SourceKind, Sparse, Stage, Strided, Target, Window,
+    Adapt, Attention, Context as Native, Device, Eval, Field, Form, LongRopeFactors, Place, Positions, Rope, Source,
+    SourceKind, Sparse, Strided, Target, Window,
 };
 
 use super::missing;
@@ -245,25 +245,39 @@ pub(super) fn list<T>(
     value: Option<&Value>,
     lower: fn(&mut Context, &Value, &Field) -> Option<T>,
 ) -> Vec<T> {
+    value.map_or_else(Vec::new, |value| list_in(context, &Field::new(key), (key, ":"), value, lower))
+}
+
+/// The elements of the list at `list`, which is written `key:` or, as an argument, `key =`.
+pub(super) fn list_in<T>(
+    context: &mut Context,
+    list: &Field,
+    key: (&str, &str),
+    value: &Value,
+    lower: fn(&mut Context, &Value, &Field) -> Option<T>,
+) -> Vec<T> {
     let mut found = Vec::new();
-    let Some(value) = value else { return found };
-    let elements = match &value.node {
-        Node::Broken => return found,
-        Node::List(elements) => elements.as_slice(),
-        node => {
-            let help = format!("write `{key}: [{}]`", node.text());
-            context.problem(&value.tokens, format!("`{key}` takes a list"), help);
-            std::slice::from_ref(value)
-        }
-    };
-    for element in elements {
-        let field = Field::new(key).index(found.len());
+    for element in elements(context, key, value) {
+        let field = list.index(found.len());
         if let Some(lowered) = lower(context, element, &field) {
             context.spans.note(&field, &element.tokens);
             found.push(lowered);
         }
     }
     found
+}
+
+/// What stands between the brackets; brackets that are missing are reported.
+pub(super) fn elements<'a>(context: &mut Context, (key, sign): (&str, &str), value: &'a Value) -> &'a [Value] {
+    match &value.node {
+        Node::Broken => &[],
+        Node::List(elements) => elements,
+        node => {
+            let help = format!("write `{key}{sign} [{}]`", node.text());
+            context.problem(&value.tokens, format!("`{key}` takes a list"), help);
+            std::slice::from_ref(value)
+        }
+    }
 }
 
 /// `jsonl("corpus/*.jsonl") * 90%`.
@@ -307,33 +321,6 @@ fn share_of(context: &mut Context, value: &Value, field: &Field) -> f64 {
         Err(problems) => problems.into_iter().for_each(|problem| context.problems.push(problem)),
     }
     if context.world == World::Low { 0.01 } else { 0.02 }
-}
-
-pub(super) fn stage(context: &mut Context, value: &Value, field: &Field) -> Option<Stage> {
-    let (word, written) = context.word("train", words::TRAIN, &[], value)?;
-    let bound = context.bind(word, written, field);
-    Some(Stage {
-        steps: bound.maybe("steps"),
-        tokens: bound.maybe("tokens"),
-        length: bound.maybe("length"),
-        lr: bound.maybe("lr"),
-        warmup: bound.maybe("warmup"),
-        batch: bound.maybe("batch"),
-        schedule: bound.maybe("schedule").map(schedule),
-        betas: bound.maybe("betas"),
-        weight_decay: bound.maybe("weight_decay"),
-        clip: bound.maybe("clip"),
-        seed: bound.maybe("seed"),
-        recompute: bound.maybe("recompute").map(|word: &str| word == "every"),
-    })
-}
-
-fn schedule(word: &'static str) -> Schedule {
-    match word {
-        "cosine" => Schedule::Cosine,
-        "linear" => Schedule::Linear,
-        _ => Schedule::Constant,
-    }
 }
 
 pub(super) fn eval(context: &mut Context, value: &Value, field: &Field) -> Option<Eval> {

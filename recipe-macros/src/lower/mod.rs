@@ -5,6 +5,7 @@
 
 mod keys;
 mod model;
+mod train;
 
 use std::collections::BTreeMap;
 
@@ -43,7 +44,7 @@ pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
         positions: get("positions").map(|value| keys::positions(&mut context, value)),
         adapt: get("adapt").map(|value| keys::adapt(&mut context, value)),
         data: keys::list(&mut context, "data", get("data"), keys::source),
-        train: keys::list(&mut context, "train", get("train"), keys::stage),
+        train: train::train(&mut context, get("train")),
         eval: keys::list(&mut context, "eval", get("eval"), keys::eval),
         allow: keys::list(&mut context, "allow", get("allow"), keys::rule),
         device: get("device").map(|value| keys::device(&mut context, value)),

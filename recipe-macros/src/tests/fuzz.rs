@@ -16,7 +16,9 @@ const RECIPES: [&str; 4] = [
      rope_theta = 1e4, norm_eps = 1e-5, tied = true }, context: 2K -> 16K, rope: yarn(8, beta_fast = 32, truncate = false), \
      attention: window(512, 4), eval: [perplexity(2K)], allow: [native_context], device: cpu(16GiB)",
     "pub(crate) Small { model: tiny, context: 256 -> 2K, rope: llama3(8, 1, 4), adapt: lora(rank = 4, targets = [q, v]), \
-     data: [text(\"a\") * 1/2, passkey], train: [extend(tokens = 2e6, betas = (0.9, 0.95), schedule = cosine, recompute = none)] }",
+     data: [text(\"a\") * 1/2, passkey], train: [extend(tokens = 2e6, betas = (0.9, 0.95), schedule = cosine, recompute = none), \
+     replay(steps = 5, data = [text(\"b\") * 50%, passkey], documents = joined), merge(base = 1/2, form = linear), \
+     anneal(tokens = 5_000, scale = 8)] }",
     "model: hf(\"src/tests/config.json\"), context: 2K, rope: none, attention: full, adapt: full",
 ];
 

@@ -140,14 +140,14 @@ fn shares_are_kept_at_every_moment() {
         let plan: Vec<_> = shares.iter().map(|&share| passkey(share)).collect();
         let corpus = folder.open(&plan, encoder(None, None)).unwrap();
         for index in 0..500 {
-            let counts = corpus.counts(index);
+            let counts = corpus.turns.counts(index);
             assert_eq!(counts.iter().sum::<u64>(), index);
             for (&count, share) in counts.iter().zip(&shares) {
                 assert!((count as f64 - share * index as f64).abs() < 2.0, "{counts:?} after {index} of {shares:?}");
             }
-            let (number, ordinal) = corpus.turn(index);
+            let (number, ordinal) = corpus.turns.turn(index);
             assert_eq!(ordinal, counts[number]);
-            assert_eq!(corpus.counts(index + 1)[number], ordinal + 1);
+            assert_eq!(corpus.turns.counts(index + 1)[number], ordinal + 1);
         }
     }
 }

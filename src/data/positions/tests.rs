@@ -18,6 +18,11 @@ fn stage(positions: PositionsPlan, length: usize, reach: usize) -> StagePlan {
         clip: 1.0,
         seed: 7,
         recompute: true,
+        kind: recipe_core::StageKind::Extend,
+        rope: recipe_core::RopePlan { theta: 1e4, scaling: recipe_core::Scaling::Default, head_dim: 8 },
+        data: vec![].into(),
+        documents: recipe_core::Documents::Mask,
+        merge: recipe_core::MergePlan::None,
         positions,
         reach,
     }

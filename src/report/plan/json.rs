@@ -1,11 +1,13 @@
 //! A plan for programs: what `plan --json` prints.
 
 use recipe_core::{
-    AdaptPlan, Device, Llama, Pattern, Plan, SourceKind, SourcePlan, StageFlops, StagePlan, Target, Work,
+    AdaptPlan, Device, Documents, Llama, MergePlan, Pattern, Plan, RopePlan, SourceKind, SourcePlan, StageFlops,
+    StagePlan, Target, Work,
 };
 use serde_json::{Map, Value, json};
 
 use super::stage_tokens;
+use super::stages::position_words;
 
 /// The plan as one JSON object; `rope.inv_freq` is that of a sequence of `length` tokens.
 ///
@@ -117,10 +119,14 @@ fn source(source: &SourcePlan) -> Value {
 
 fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {
     json!({
+        "kind": stage.kind.word(),
         "steps": stage.steps,
         "length": stage.length,
-        "positions": super::position_words(stage.positions).unwrap_or_else(|| "contiguous".to_owned()),
+        "positions": position_words(stage.positions).unwrap_or_else(|| "contiguous".to_owned()),
         "reach": stage.reach,
+        "rope": stage_rope(&stage.rope),
+        "data": stage.data.iter().map(source).collect::<Vec<_>>(),
+        "documents": if stage.documents == Documents::Joined { "joined" } else { "mask" },
         "batch": stage.batch,
         "tokens": stage_tokens(stage),
         "lr": stage.lr,
@@ -131,9 +137,23 @@ fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {
         "clip": stage.clip,
         "seed": stage.seed,
         "recompute": if stage.recompute { "every" } else { "none" },
+        "merge": merge(&stage.merge),
         "flops_per_step": by_term(&work.terms),
         "flops_total": work.total,
     })
+}
+
+fn stage_rope(rope: &RopePlan) -> Value {
+    json!({ "rope_type": rope.scaling.rope_type(), "rope_theta": rope.theta, "factor": rope.scaling_factor() })
+}
+
+/// Null where the weights stay.
+fn merge(merge: &MergePlan) -> Value {
+    match merge {
+        MergePlan::None => Value::Null,
+        MergePlan::Linear { base } => json!({ "form": "linear", "base": base }),
+        MergePlan::Spherical { base } => json!({ "form": "spherical", "base": base }),
+    }
 }
 
 fn device(device: Device) -> Value {

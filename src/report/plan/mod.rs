@@ -3,16 +3,18 @@
 mod json;
 mod layer_map;
 mod page;
+mod stages;
 mod summary;
 mod work;
 
-use recipe_core::{Device, Form, Plan, PositionsPlan, Schedule, SourceKind, SourcePlan, StagePlan};
+use recipe_core::{Device, Plan, Schedule, SourceKind, SourcePlan, StagePlan};
 
 use super::number;
 use super::table::{Align, Table};
 pub use json::plan_json;
 use page::Page;
 pub(super) use page::wrapped;
+pub(crate) use stages::merge_words;
 pub(crate) use summary::rope_words;
 pub(super) use summary::summary;
 pub use work::Rate;
@@ -56,7 +58,7 @@ fn training(plan: &Plan) -> String {
         table.rule();
         table.row(["all".to_owned(), number::plain(steps), String::new(), String::new(), number::count(tokens)]);
     }
-    table.to_text() + &positions(&plan.stages) + &wrapped(&optimizers(&plan.stages))
+    table.to_text() + &stages::particulars(plan) + &wrapped(&optimizers(&plan.stages))
 }
 
 fn stage_row(index: usize, stage: &StagePlan) -> [String; 9] {
@@ -71,28 +73,6 @@ fn stage_row(index: usize, stage: &StagePlan) -> [String; 9] {
         schedule_word(stage.schedule).to_owned(),
         if stage.recompute { "every layer" } else { "none" }.to_owned(),
     ]
-}
-
-/// A line per stage whose sequences skip positions.
-fn positions(stages: &[StagePlan]) -> String {
-    let line = |(index, stage): (usize, &StagePlan)| {
-        let words = position_words(stage.positions)?;
-        Some(wrapped(&format!("stage {}: positions {words}, up to {}", index + 1, number::tokens(stage.reach))))
-    };
-    stages.iter().enumerate().filter_map(line).collect()
-}
-
-/// The scheme as a recipe writes it; nothing for contiguous positions.
-fn position_words(positions: PositionsPlan) -> Option<String> {
-    Some(match positions {
-        PositionsPlan::Contiguous => return None,
-        PositionsPlan::LongRecipe => "longrecipe".to_owned(),
-        PositionsPlan::Pose { chunks, form: Form::Paper } => format!("pose(chunks = {chunks})"),
-        PositionsPlan::Pose { chunks, form: Form::Code } => format!("pose(chunks = {chunks}, form = code)"),
-        PositionsPlan::Cream { sigma } => format!("cream(sigma = {sigma})"),
-        PositionsPlan::E2 { scale_max, .. } => format!("e2(scale_max = {scale_max})"),
-        PositionsPlan::Random => "random".to_owned(),
-    })
 }
 
 /// Tokens that a stage sees.
@@ -128,13 +108,26 @@ fn optimizer(stage: &StagePlan) -> String {
     format!("AdamW, betas {beta1} and {beta2}, weight decay {decay}, clipped at norm {clip}")
 }
 
+/// The recipe's sources, and those of stages that have their own.
 fn data(plan: &Plan) -> String {
-    if plan.data.is_empty() {
-        let asked = if plan.stages.is_empty() { "none\n" } else { "none in the recipe: `train` takes `--data`\n" };
-        return asked.to_owned();
-    }
+    let own = |stage: &&StagePlan| stage.data != plan.data;
+    let all_own = !plan.stages.is_empty() && plan.stages.iter().all(|stage| own(&stage));
+    let common = match plan.data.is_empty() {
+        false => sources(&plan.data),
+        true if plan.stages.is_empty() => "none\n".to_owned(),
+        true if all_own => String::new(),
+        true => "none in the recipe: `train` takes `--data`\n".to_owned(),
+    };
+    let stages = plan.stages.iter().enumerate().filter(|(_, stage)| own(stage));
+    common
+        + &stages
+            .map(|(index, stage)| format!("stage {} reads\n{}", index + 1, sources(&stage.data)))
+            .collect::<String>()
+}
+
+fn sources(sources: &[SourcePlan]) -> String {
     let mut table = Table::new([("", Align::Right), ("", Align::Left), ("", Align::Left)]);
-    for source in plan.data.iter() {
+    for source in sources {
         table.row(source_row(source));
     }
     table.to_text()

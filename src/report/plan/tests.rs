@@ -1,4 +1,7 @@
-use recipe_core::{Device, Pattern, Recipe, RopePlan, Scaling, StagePlan, presets};
+use recipe_core::{
+    Device, Documents, MergePlan, Pattern, Recipe, RopePlan, Scaling, SourceKind, SourcePlan, StageKind, StagePlan,
+    presets,
+};
 
 use super::*;
 use crate::report::samples::{bare, llama2_128k, recipe};
@@ -162,6 +165,27 @@ fn pages_are_a_hundred_columns_wide() {
         for line in plan_text(&plan).lines() {
             assert!(line.chars().count() <= 100 && line == line.trim_end(), "{line:?}");
         }
+    }
+}
+
+#[test]
+fn what_is_particular_to_a_stage_has_a_line() {
+    let plain = plan_text(&llama2_128k());
+    assert!(!plain.contains("stage 1:") && !plain.contains("reads"), "{plain}");
+    let one = llama2_128k().stages[0].clone();
+    let rope = RopePlan { theta: 5e6, ..one.rope.clone() };
+    let data = vec![SourcePlan { kind: SourceKind::Passkey, share: 1.0 }].into();
+    let ladder = StagePlan { rope, documents: Documents::Joined, ..one.clone() };
+    let replay = StagePlan { kind: StageKind::Replay, data, merge: MergePlan::Linear { base: 0.25 }, ..one };
+    let text = plan_text(&Plan { stages: vec![ladder, replay].into(), ..llama2_128k() });
+    for words in [
+        "stage 1: rope linear, theta 5",
+        "stage 1: the documents of a sequence see each other",
+        "stage 2: replay",
+        "after stage 2: merged with 25% of the original weights, along a line; AdamW starts anew",
+        "stage 2 reads",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
     }
 }
 

@@ -1,0 +1,108 @@
+//! What the words of `train: […]` settle to.
+
+use recipe_core::{
+    Context, Documents, Merge, MergeForm, MergePlan, Plan, Positions, PositionsPlan, Recipe, Rope, Scaling, Schedule,
+    Source, SourceKind, Stage, StageKind, presets,
+};
+
+fn recipe(rope: Rope, train: Vec<Stage>) -> Recipe {
+    Recipe {
+        name: "Stages".into(),
+        model: presets::llama2_7b(),
+        context: Context { native: Some(4096), target: 32_768 },
+        rope: Some(rope),
+        attention: None,
+        positions: None,
+        adapt: None,
+        data: vec![source("long/*.txt")],
+        train,
+        eval: vec![],
+        allow: vec![],
+        device: None,
+    }
+}
+
+fn source(glob: &'static str) -> Source {
+    Source { kind: SourceKind::Text { glob: glob.into() }, share: None }
+}
+
+fn plan(rope: Rope, train: Vec<Stage>) -> Plan {
+    recipe(rope, train).plan().unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+fn steps() -> Stage {
+    Stage { steps: Some(100), ..Stage::default() }
+}
+
+#[test]
+fn a_replay_is_short_and_gentle() {
+    let replay = Stage { kind: StageKind::Replay, data: vec![source("short/*.txt")], ..steps() };
+    let recipe = Recipe {
+        positions: Some(Positions::Random),
+        ..recipe(Rope::Interpolate { scale: 8.0 }, vec![steps(), replay])
+    };
+    let plan = recipe.plan().unwrap();
+    let [extend, replay] = &plan.stages[..] else { panic!("two stages") };
+    assert_eq!((extend.positions, extend.reach, extend.lr), (PositionsPlan::Random, 32_768, 2e-5));
+    assert_eq!((replay.positions, replay.reach, replay.length), (PositionsPlan::Contiguous, 4096, 4096));
+    assert_eq!((replay.lr, replay.schedule, replay.kind.word()), (5e-6, Schedule::Constant, "replay"));
+    assert_eq!(extend.data, plan.data);
+    assert_eq!(replay.data[0].kind, SourceKind::Text { glob: "short/*.txt".into() });
+    assert_eq!((extend.seed, replay.seed), (0, 1));
+    assert!(plan.notes.iter().all(|note| note.rule != "positions_without_gaps"));
+}
+
+#[test]
+fn an_annealing_falls_from_its_first_step() {
+    let plan = plan(Rope::Interpolate { scale: 8.0 }, vec![Stage { kind: StageKind::Anneal, ..steps() }]);
+    let anneal = &plan.stages[0];
+    assert_eq!((anneal.warmup, anneal.schedule, anneal.length), (0, Schedule::Linear, 32_768));
+}
+
+#[test]
+fn a_stage_changes_the_recipes_law_and_nothing_else() {
+    let ladder = |stage: Stage| vec![stage, steps()];
+    let theta = |rope| plan(rope, ladder(Stage { theta: Some(1e6), ..steps() }));
+    let scale = |rope| plan(rope, ladder(Stage { scale: Some(16.0), ..steps() }));
+    let based = theta(Rope::Theta { theta: 5e6 });
+    assert_eq!((based.stages[0].rope.theta, based.stages[1].rope.theta, based.rope.theta), (1e6, 5e6, 5e6));
+    let yarn =
+        Rope::Yarn { scale: 8.0, beta_fast: Some(24.0), beta_slow: None, attention_factor: None, truncate: None };
+    assert_eq!(theta(yarn).stages[0].rope.scaling, theta(yarn).rope.scaling);
+    let Scaling::Yarn { factor, beta_fast, attention_factor, .. } = scale(yarn).stages[0].rope.scaling else {
+        panic!("yarn stays yarn")
+    };
+    assert_eq!((factor, beta_fast), (16.0, 24.0));
+    assert!((attention_factor - (0.1 * 16.0_f64.ln() + 1.0)).abs() < 1e-12);
+    let ntk = scale(Rope::Ntk { scale: 20.0 });
+    assert_eq!(ntk.stages[0].rope, plan(Rope::Ntk { scale: 16.0 }, vec![]).rope);
+    assert_eq!(ntk.stages[1].rope, ntk.rope);
+}
+
+#[test]
+fn a_merge_belongs_to_the_stage_before_it() {
+    let merge = |form| Some(Merge { base: None, form });
+    let stages = vec![
+        Stage { merge: merge(None), documents: Some(Documents::Joined), ..steps() },
+        Stage { merge: merge(Some(MergeForm::Spherical)), ..steps() },
+        steps(),
+    ];
+    let plan = plan(Rope::Interpolate { scale: 8.0 }, stages);
+    let found: Vec<MergePlan> = plan.stages.iter().map(|stage| stage.merge).collect();
+    assert_eq!(found, [MergePlan::Linear { base: 0.5 }, MergePlan::Spherical { base: 0.5 }, MergePlan::None]);
+    assert_eq!(plan.stages[0].documents, Documents::Joined);
+    assert_eq!(plan.stages[1].documents, Documents::Mask);
+}
+
+#[test]
+fn a_rehearsal_follows_the_longest_stage_under_the_recipes_rope() {
+    let replay =
+        Stage { kind: StageKind::Replay, merge: Some(Merge::default()), data: vec![source("short/*.txt")], ..steps() };
+    let extend = Stage { scale: Some(16.0), documents: Some(Documents::Joined), ..steps() };
+    let toy = plan(Rope::Interpolate { scale: 8.0 }, vec![extend, replay]).rehearsal();
+    let lengths: Vec<usize> = toy.stages.iter().map(|stage| stage.length).collect();
+    assert_eq!(lengths, [256, 512, 1024, 2048]);
+    assert!(toy.stages.iter().all(|stage| stage.rope == toy.rope && stage.documents == Documents::Joined));
+    let merges = toy.stages.iter().filter(|stage| stage.merge != MergePlan::None).count();
+    assert_eq!((merges, toy.stages[3].merge), (1, MergePlan::Linear { base: 0.5 }));
+}

@@ -1,0 +1,14 @@
+//! A merge is linear or spherical.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        train: [extend(steps = 10), merge(form = cubic)],
+    }
+}
+
+fn main() {}

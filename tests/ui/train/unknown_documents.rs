@@ -1,0 +1,14 @@
+//! Documents are masked or joined.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        train: [extend(steps = 10, documents = packed)],
+    }
+}
+
+fn main() {}
