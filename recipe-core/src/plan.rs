@@ -145,6 +145,10 @@ pub struct SourcePlan {
     pub kind: SourceKind,
     /// Share of the training tokens, in (0, 1].
     pub share: f64,
+    /// Tokens from which on a document is long.
+    pub upsample: usize,
+    /// How often a long document comes in an epoch; the others come once.
+    pub times: usize,
 }
 
 /// What a source reads. Globs are relative to the working directory and resolved at run time.
@@ -160,6 +164,13 @@ pub enum SourceKind {
         /// The glob.
         glob: Text,
         /// The field that holds the text.
+        field: Text,
+    },
+    /// `chat("glob", field = "messages")`: each line is a conversation, and only the assistant's turns are learned.
+    Chat {
+        /// The glob.
+        glob: Text,
+        /// The field that holds the messages.
         field: Text,
     },
     /// `passkey`: generated documents that hide keys and ask for them.

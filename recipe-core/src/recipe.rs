@@ -357,6 +357,10 @@ pub struct Source {
     pub kind: SourceKind,
     /// `* 90%` as 0.9.
     pub share: Option<f64>,
+    /// Tokens from which on a document counts as long and is drawn more often.
+    pub upsample: Option<usize>,
+    /// How often a long document comes in an epoch; 5.
+    pub times: Option<usize>,
 }
 
 /// One stage of `train: […]`: `extend(…)`, `replay(…)` or `anneal(…)`, with the `merge(…)` that may follow it.

@@ -30,8 +30,10 @@ pub(crate) fn llama2_128k() -> Recipe {
             Source {
                 kind: SourceKind::Jsonl { glob: "corpus/*.jsonl".into(), field: "text".into() },
                 share: Some(0.9),
+                upsample: None,
+                times: None,
             },
-            Source { kind: SourceKind::Passkey, share: Some(0.1) },
+            Source { kind: SourceKind::Passkey, share: Some(0.1), upsample: None, times: None },
         ],
         train: vec![Stage {
             steps: Some(1000),

@@ -52,6 +52,7 @@ const BATCH: usize = 1;
 const SCHEDULE: Schedule = Schedule::Constant;
 const RECOMPUTE: bool = true;
 const DOCUMENTS: Documents = Documents::Mask;
+const TIMES: usize = 5;
 /// LongRecipe's replay and merge (arXiv 2409.00509).
 const REPLAY_LR: f64 = 5e-6;
 const MERGE_BASE: f64 = 0.5;
@@ -241,8 +242,12 @@ fn data(sources: &[Source]) -> Vec<SourcePlan> {
     let silent = sources.iter().filter(|source| source.share.is_none()).count();
     let rest = (1.0 - written) / silent.max(1) as f64;
     let total = if silent > 0 { 1.0 } else { written };
-    let settled =
-        |source: &Source| SourcePlan { kind: source.kind.clone(), share: source.share.unwrap_or(rest) / total };
+    let settled = |source: &Source| SourcePlan {
+        kind: source.kind.clone(),
+        share: source.share.unwrap_or(rest) / total,
+        upsample: source.upsample.unwrap_or(0),
+        times: source.times.unwrap_or(if source.upsample.is_some() { TIMES } else { 1 }),
+    };
     sources.iter().map(settled).collect()
 }
 

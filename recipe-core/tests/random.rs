@@ -144,12 +144,16 @@ fn stage(r: &mut Random) -> Stage {
         seed: r.maybe(Random::next),
         recompute: r.maybe(|r| r.below(2) == 0),
         kind: r.pick(&[StageKind::Extend, StageKind::Replay, StageKind::Anneal]),
-        theta: Some(r.number()).filter(|_| r.below(8) == 0),
-        scale: Some(r.number()).filter(|_| r.below(8) == 0),
-        data: if r.below(4) == 0 { vec![Source { kind: SourceKind::Passkey, share: None }] } else { vec![] },
+        theta: Some(r.number()).filter(|_| r.below(16) == 0),
+        scale: Some(r.number()).filter(|_| r.below(16) == 0),
+        data: if r.below(4) == 0 {
+            vec![Source { kind: SourceKind::Passkey, share: None, upsample: None, times: None }]
+        } else {
+            vec![]
+        },
         documents: r.maybe(|r| r.pick(&[Documents::Mask, Documents::Joined])),
         merge: Some(Merge { base: Some(r.pick(&[0.5, 0.0, f64::NAN])), form: r.maybe(|r| r.pick(&FORMS)) })
-            .filter(|_| r.below(8) == 0),
+            .filter(|_| r.below(16) == 0),
     }
 }
 
@@ -187,7 +191,12 @@ fn recipe(r: &mut Random) -> Recipe {
         positions: r.maybe(positions),
         adapt: r.maybe(adapt),
         data: (0..r.below(3))
-            .map(|_| Source { kind: r.pick(&kinds), share: Some(r.number()).filter(|_| r.below(4) == 0) })
+            .map(|_| Source {
+                kind: r.pick(&kinds),
+                share: Some(r.number()).filter(|_| r.below(4) == 0),
+                upsample: Some(r.size()).filter(|_| r.below(32) == 0),
+                times: Some(r.size()).filter(|_| r.below(64) == 0),
+            })
             .collect(),
         train: (0..r.below(3)).map(|_| stage(r)).collect(),
         eval: (0..r.below(2)).map(|_| Eval::Passkey((0..=r.below(3)).map(|_| r.size()).collect())).collect(),

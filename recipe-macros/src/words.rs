@@ -120,10 +120,14 @@ pub(crate) const TARGETS: &[&str] = &["q", "k", "v", "o", "gate", "up", "down"];
 pub(crate) const WHOLE: &[&str] = &["embed", "norm"];
 
 pub(crate) const DATA: &[Word] = &[
-    word("text", &[need("glob", Text)], 1),
-    word("jsonl", &[need("glob", Text), may("field", Text)], 1),
+    word("text", &[need("glob", Text), may("upsample", Length), may("times", Count)], 1),
+    word("jsonl", LINES, 1),
+    word("chat", LINES, 1),
     word("passkey", &[], 0),
 ];
+
+/// A line of a JSONL file is a document.
+const LINES: &[Arg] = &[need("glob", Text), may("field", Text), may("upsample", Length), may("times", Count)];
 
 pub(crate) const TRAIN: &[Word] = &[
     word("extend", STAGE, 0),

@@ -72,5 +72,9 @@ pub(super) fn encoder(checkpoint: &Checkpoint) -> Result<Arc<Encoder>> {
 }
 
 pub(super) fn encoder_of(tokenizer: &Tokenizer) -> Result<Arc<Encoder>> {
-    Ok(Arc::new(Encoder::new(tokenizer.inner().clone(), tokenizer.bos(), tokenizer.eos())?))
+    let encoder = Encoder::new(tokenizer.inner().clone(), tokenizer.bos(), tokenizer.eos())?;
+    Ok(Arc::new(match tokenizer.chat_template()? {
+        Some(template) => encoder.with_template(&template)?,
+        None => encoder,
+    }))
 }

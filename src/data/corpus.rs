@@ -164,10 +164,14 @@ impl Source {
         cache: &Path,
         report: &mut dyn FnMut(Reading<'_>),
     ) -> Result<Self, Error> {
+        let jsonl = |word: &str, glob: &str, field: &str| format!("{word}(\"{glob}\", field = \"{field}\")");
         let (origin, glob, format) = match &plan.kind {
             SourceKind::Text { glob } => (format!("text(\"{glob}\")"), glob, Format::Text),
             SourceKind::Jsonl { glob, field } => {
-                (format!("jsonl(\"{glob}\", field = \"{field}\")"), glob, Format::Jsonl { field: field.to_string() })
+                (jsonl("jsonl", glob, field), glob, Format::Jsonl { field: field.to_string() })
+            }
+            SourceKind::Chat { glob, field } => {
+                (jsonl("chat", glob, field), glob, Format::Chat { field: field.to_string() })
             }
             SourceKind::Passkey => {
                 return Ok(Self { origin: "passkey".to_owned(), share: plan.share, text: Text::Passkey });
@@ -177,8 +181,13 @@ impl Source {
         if store.tokens == 0 {
             return Err(Error::Empty { origin });
         }
-        let packed = Packed::new(store, [encoder.bos(), encoder.eos()]);
-        Ok(Self { origin, share: plan.share, text: Text::Files(packed) })
+        // A chat template writes its own begin and end tokens.
+        let around = match format {
+            Format::Chat { .. } => [None, None],
+            _ => [encoder.bos(), encoder.eos()],
+        };
+        let packed = Packed::new(store, around, [plan.upsample, plan.times]);
+        Ok(Self { origin: upsampled(origin, plan), share: plan.share, text: Text::Files(packed) })
     }
 
     fn summary(&self) -> Summary {
@@ -193,6 +202,14 @@ impl Source {
             tokens: files.map(|packed| packed.tokens),
             longest: files.map(|packed| packed.longest),
         }
+    }
+}
+
+/// The source's words with what it says about long documents.
+fn upsampled(origin: String, plan: &SourcePlan) -> String {
+    match (origin.strip_suffix(')'), plan.times) {
+        (Some(words), 2..) => format!("{words}, upsample = {}, times = {})", plan.upsample, plan.times),
+        _ => origin,
     }
 }
 

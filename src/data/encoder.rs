@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use tokenizers::Tokenizer;
 
+use super::chat::ChatTemplate;
 use super::chronicle::{self, Sentence};
 use super::digest::Digest;
 use super::error::Error;
@@ -22,6 +23,8 @@ pub struct Encoder {
     cuts_behind_words: bool,
     /// By token, whether it ends a sentence; made when first asked for.
     ends: OnceLock<Vec<bool>>,
+    /// How conversations are written, if the tokenizer says.
+    template: Option<ChatTemplate>,
 }
 
 impl Encoder {
@@ -32,14 +35,37 @@ impl Encoder {
     pub fn new(mut tokenizer: Tokenizer, bos: Option<u32>, eos: Option<u32>) -> Result<Self, Error> {
         // A tokenizer file may ask for either; both would change documents silently.
         tokenizer.with_truncation(None).map_err(|error| refused("", &error))?.with_padding(None);
-        let mut encoder =
-            Self { tokenizer, bos, eos, words: None, spaced: true, cuts_behind_words: true, ends: OnceLock::new() };
+        let mut encoder = Self {
+            tokenizer,
+            bos,
+            eos,
+            words: None,
+            spaced: true,
+            cuts_behind_words: true,
+            ends: OnceLock::new(),
+            template: None,
+        };
         encoder.words = encoder.single_words()?;
         encoder.spaced = encoder.joins("the old mill", " and the river")?;
         for next in [" and the river", "\nand the river", "\r\n\r\n  and the river"] {
             encoder.cuts_behind_words &= encoder.joins("the old mill", next)?;
         }
         Ok(encoder)
+    }
+
+    /// The same with Hugging Face's `chat_template`, which `chat(…)` needs.
+    ///
+    /// # Errors
+    /// A template that is no Jinja.
+    pub fn with_template(mut self, source: &str) -> Result<Self, Error> {
+        let text = |id: Option<u32>| id.and_then(|id| self.tokenizer.id_to_token(id)).unwrap_or_default();
+        let template = ChatTemplate::new(source, [text(self.bos), text(self.eos)]);
+        self.template = Some(template.map_err(|reason| Error::Template { reason })?);
+        Ok(self)
+    }
+
+    pub(super) fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
     }
 
     /// Whether two texts give the same tokens apart and together.

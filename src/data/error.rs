@@ -63,6 +63,18 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Conversations and a tokenizer that cannot write them.
+    #[error("{path}: the model's tokenizer has no chat_template; use a chat model's files (tokenizer_config.json or chat_template.jinja), or write the conversations out as text and read them with `jsonl`", path = path.display())]
+    NoTemplate {
+        /// The file of conversations.
+        path: PathBuf,
+    },
+    /// A chat template that is no Jinja.
+    #[error("the tokenizer's chat_template cannot be read: {reason}")]
+    Template {
+        /// The template engine's words.
+        reason: String,
+    },
     /// A source without a single token.
     #[error("data source {origin}: its files hold no text; give it text or take it out")]
     Empty {

@@ -4,6 +4,7 @@
 
 mod batch;
 mod cache;
+mod chat;
 pub mod chronicle;
 mod corpora;
 mod corpus;

@@ -3,7 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::batch::Batch;
+use super::batch::{Batch, IGNORE};
+use super::chat::UNCOUNTED;
 use super::error::Error;
 use super::rng::Rng;
 use super::store::Store;
@@ -16,6 +17,8 @@ pub(super) struct Packed {
     pub(super) store: Store,
     bos: Option<u32>,
     eos: Option<u32>,
+    /// What an epoch holds, in the order of the files.
+    documents: Vec<usize>,
     /// Tokens of an epoch.
     pub(super) tokens: u64,
     /// Tokens of the longest document.
@@ -30,11 +33,17 @@ struct Order {
 }
 
 impl Packed {
-    pub(super) fn new(store: Store, [bos, eos]: [Option<u32>; 2]) -> Self {
+    /// Documents of at least `long` tokens come `times` times in an epoch, so that a source's long documents are seen more
+    /// often while its share stays (Fu et al., arXiv 2402.10171).
+    pub(super) fn new(store: Store, [bos, eos]: [Option<u32>; 2], [long, times]: [usize; 2]) -> Self {
         let extra = u64::from(bos.is_some()) + u64::from(eos.is_some());
-        let tokens = store.tokens + extra * store.documents() as u64;
-        let longest = (0..store.documents()).map(|document| store.length(document) + extra).max().unwrap_or(0);
-        Self { store, bos, eos, tokens, longest, orders: Mutex::default() }
+        let length = |document| store.length(document) + extra;
+        let often = |document: usize| if length(document) >= long as u64 { times } else { 1 };
+        let documents: Vec<usize> =
+            (0..store.documents()).flat_map(|document| std::iter::repeat_n(document, often(document))).collect();
+        let tokens = documents.iter().map(|&document| length(document)).sum();
+        let longest = documents.iter().map(|&document| length(document)).max().unwrap_or(0);
+        Self { store, bos, eos, documents, tokens, longest, orders: Mutex::default() }
     }
 
     /// Sequence `ordinal` of a seed and source, `length` tokens.
@@ -49,7 +58,7 @@ impl Packed {
             self.pack(&order, offset, length, &mut tokens, &mut starts)?;
             place += (tokens.len() - before) as u128;
         }
-        Batch::sequence(tokens, &starts)
+        batch(tokens, &starts)
     }
 
     /// Appends the epoch from `offset` on until it ends or the sequence is full.
@@ -103,7 +112,7 @@ impl Packed {
     }
 
     fn shuffled(&self, key: [u64; 3]) -> Order {
-        let mut documents: Vec<usize> = (0..self.store.documents()).collect();
+        let mut documents = self.documents.clone();
         Rng::new(&key).shuffle(&mut documents);
         let extra = u64::from(self.bos.is_some()) + u64::from(self.eos.is_some());
         let mut end = 0;
@@ -113,4 +122,13 @@ impl Packed {
         });
         Order { ends: ends.collect(), documents }
     }
+}
+
+/// A sequence whose tokens may carry [`UNCOUNTED`]: no row learns to predict such a token.
+fn batch(mut tokens: Vec<u32>, starts: &[usize]) -> Result<Batch, Error> {
+    let skipped: Vec<usize> = (1..tokens.len()).filter(|&row| tokens[row] & UNCOUNTED != 0).collect();
+    tokens.iter_mut().for_each(|token| *token &= !UNCOUNTED);
+    let mut batch = Batch::sequence(tokens, starts)?;
+    skipped.into_iter().for_each(|row| batch.targets[row - 1] = IGNORE);
+    Ok(batch)
 }

@@ -14,12 +14,15 @@ use super::error::Error;
 pub(super) enum Format {
     Text,
     Jsonl { field: String },
+    Chat { field: String },
 }
 
 /// What a reader hands over: a document is some texts, then its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
     Text(&'a str),
+    /// The messages of a whole document, and its line.
+    Chat(&'a [Value], usize),
     End,
 }
 
@@ -79,7 +82,7 @@ impl Reader<'_> {
     pub(super) fn read(&self, visit: &mut dyn FnMut(Piece<'_>) -> Result<(), Error>) -> Result<[u8; 16], Error> {
         match self.format {
             Format::Text => self.text(visit),
-            Format::Jsonl { field } => self.lines(field, visit),
+            Format::Jsonl { field } | Format::Chat { field } => self.lines(field, visit),
         }
     }
 
@@ -141,6 +144,10 @@ impl Reader<'_> {
         Ok(digest.finish())
     }
 
+    fn is_chat(&self) -> bool {
+        matches!(self.format, Format::Chat { .. })
+    }
+
     fn line(
         &self,
         line: &str,
@@ -154,9 +161,17 @@ impl Reader<'_> {
         let Value::Object(object) = &value else {
             return Err(wrong(format!("a line is an object like {{\"{field}\": \"…\"}}, got {}", kind(&value))));
         };
+        if let (Format::Chat { .. }, Some(Value::Array(messages))) = (self.format, object.get(field)) {
+            check_messages(messages).map_err(wrong)?;
+            visit(Piece::Chat(messages, number))?;
+            return visit(Piece::End);
+        }
         let mut text = match object.get(field) {
-            Some(Value::String(text)) => text.as_str(),
-            Some(other) => return Err(wrong(format!("`{field}` is {}, expected text", kind(other)))),
+            Some(Value::String(text)) if !self.is_chat() => text.as_str(),
+            Some(other) => {
+                let expected = if self.is_chat() { "a list of messages" } else { "text" };
+                return Err(wrong(format!("`{field}` is {}, expected {expected}", kind(other))));
+            }
             None => {
                 let names: Vec<_> = object.keys().map(|key| format!("`{key}`")).collect();
                 let has = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
@@ -178,6 +193,18 @@ impl Reader<'_> {
             visit(Piece::Text(text))?;
         }
         visit(Piece::End)
+    }
+}
+
+/// Each message has a role and a text.
+fn check_messages(messages: &[Value]) -> Result<(), String> {
+    let wrong = |message: &&Value| !(message["role"].is_string() && message["content"].is_string());
+    match messages.iter().position(|message| wrong(&message)) {
+        Some(turn) => Err(format!(
+            "message {} is not like {{\"role\": \"user\", \"content\": \"…\"}}, with a text for its content",
+            turn + 1
+        )),
+        None => Ok(()),
     }
 }
 

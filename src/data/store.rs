@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::cache::{Key, TokenFile, TokenWriter};
 use super::digest::Digest;
 use super::encoder::Encoder;
@@ -95,12 +97,27 @@ fn tokenized(
     let field = match format {
         Format::Text => b"text".as_slice(),
         Format::Jsonl { field } => &[b"jsonl ", field.as_bytes()].concat(),
+        Format::Chat { field } => {
+            let rules = encoder.template().map_or("", |template| &template.rules);
+            &[b"chat ", field.as_bytes(), b" ", rules.as_bytes()].concat()
+        }
     };
     let key = Digest::of(&[&content, tokenizer, field]);
+    let chat = matches!(format, Format::Chat { .. });
     let bytes = path.metadata().map_or(0, |metadata| metadata.len());
     TokenFile::obtain(cache, &key, |writer| {
-        let mut tokenizing =
-            Tokenizing { encoder, writer, path, done: 0, bytes, texts: Vec::new(), ends: Vec::new(), held: 0, report };
+        let mut tokenizing = Tokenizing {
+            encoder,
+            writer,
+            path,
+            done: 0,
+            bytes,
+            texts: Vec::new(),
+            ends: Vec::new(),
+            held: 0,
+            chat,
+            report,
+        };
         let reader = Reader { path, format, cut: encoder.cuts_behind_words() };
         let read = reader.read(&mut |piece| tokenizing.piece(piece))?;
         tokenizing.flush()?;
@@ -123,19 +140,35 @@ struct Tokenizing<'a> {
     /// After how many texts a document ends.
     ends: Vec<usize>,
     held: usize,
+    chat: bool,
     report: &'a mut dyn FnMut(Reading<'_>),
 }
 
 impl Tokenizing<'_> {
     fn piece(&mut self, piece: Piece<'_>) -> Result<(), Error> {
         match piece {
+            // A conversation is tokenised as it comes, so no text waits before its end.
+            Piece::End if self.chat => self.writer.end(),
             Piece::End => self.ends.push(self.texts.len()),
+            Piece::Chat(messages, line) => self.conversation(messages, line)?,
             Piece::Text(text) => {
                 self.held += text.len();
                 self.texts.push(text.to_owned());
             }
         }
         if self.held >= TOGETHER { self.flush() } else { Ok(()) }
+    }
+
+    fn conversation(&mut self, messages: &[Value], line: usize) -> Result<(), Error> {
+        let template = self.encoder.template().ok_or_else(|| Error::NoTemplate { path: self.path.to_owned() })?;
+        let refused = |reason| Error::Json { path: self.path.to_owned(), line, reason };
+        let ids = self.encoder.conversation(template, messages).map_err(refused)?;
+        let aside = |error| Error::file(self.path, "its tokens could not be written to the cache", &error);
+        self.writer.tokens(&ids).map_err(aside)?;
+        self.done +=
+            messages.iter().filter_map(|message| message["content"].as_str()).map(str::len).sum::<usize>() as u64;
+        (self.report)(Reading { path: self.path, done: self.done.min(self.bytes), bytes: self.bytes });
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Error> {

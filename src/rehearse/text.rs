@@ -22,7 +22,7 @@ pub(super) struct Text {
 impl Text {
     /// Chronicles, or the file at `own`, and exams.
     pub(super) fn new(encoder: &Arc<Encoder>, plan: &Plan, own: Option<&Path>, cache: &Path) -> Result<Self, Error> {
-        let whole = |kind| [SourcePlan { kind, share: 1.0 }];
+        let whole = |kind| [SourcePlan { kind, share: 1.0, upsample: 0, times: 1 }];
         let open = |sources: &[SourcePlan]| Corpus::open(sources, Arc::clone(encoder), cache, &mut |_| {});
         let prose = |density| match own {
             Some(path) => open(&whole(SourceKind::Text { glob: path.display().to_string().into() })),

@@ -37,7 +37,10 @@ pub(super) fn recipe() -> Recipe {
             norm: true,
             quantized: true,
         }),
-        data: vec![Source { kind: jsonl, share: Some(0.9) }, Source { kind: SourceKind::Passkey, share: Some(0.1) }],
+        data: vec![
+            Source { kind: jsonl, share: Some(0.9), upsample: None, times: None },
+            Source { kind: SourceKind::Passkey, share: Some(0.1), upsample: None, times: None },
+        ],
         train: vec![Stage {
             steps: Some(1000),
             length: Some(131_072),

@@ -9,6 +9,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "share_range", level: Level::Law, find: share_range },
     Rule { name: "share_sum", level: Level::Law, find: share_sum },
     Rule { name: "empty_source", level: Level::Law, find: empty_source },
+    Rule { name: "upsample_range", level: Level::Law, find: upsample_range },
 ];
 
 /// Shares sum to one within this: 33.3% three times is one.
@@ -59,7 +60,9 @@ fn wrong_sum(field: Field, sources: &[Source]) -> Option<Finding> {
 fn empty_source(case: &Case) -> Vec<Finding> {
     let empty = |kind: &SourceKind| match kind {
         SourceKind::Text { glob } => glob.trim().is_empty(),
-        SourceKind::Jsonl { glob, field } => glob.trim().is_empty() || field.trim().is_empty(),
+        SourceKind::Jsonl { glob, field } | SourceKind::Chat { glob, field } => {
+            glob.trim().is_empty() || field.trim().is_empty()
+        }
         SourceKind::Passkey => false,
     };
     let finding = |(field, _)| {
@@ -71,6 +74,30 @@ fn empty_source(case: &Case) -> Vec<Finding> {
     };
     let sources = lists(case).into_iter().flat_map(|(list, sources)| numbered(list, sources));
     sources.filter(|(_, source)| empty(&source.kind)).map(finding).collect()
+}
+
+/// Long documents come at least as often as the others, and something says which are long; exams are as long as asked for.
+fn upsample_range(case: &Case) -> Vec<Finding> {
+    let wrong = |source: &Source| match (source.upsample, source.times) {
+        (Some(_), _) | (_, Some(_)) if source.kind == SourceKind::Passkey => {
+            Some(("upsample", "passkey documents are as long as the sequence".to_owned(), "leave it out"))
+        }
+        (Some(_), Some(times @ (0 | 1_001..))) => {
+            Some(("times", format!("long documents {times} times in an epoch is out of 1 to 1000"), "write times = 5"))
+        }
+        (None, Some(times)) => Some((
+            "times",
+            format!("nothing says which documents come {times} times"),
+            "write upsample = 32K beside it",
+        )),
+        _ => None,
+    };
+    let sources = lists(case).into_iter().flat_map(|(list, sources)| numbered(list, sources));
+    let finding = |(field, source): (Field, &Source)| {
+        let (key, message, help) = wrong(source)?;
+        Some(Finding::new(field.key(key), message, help))
+    };
+    sources.filter_map(finding).collect()
 }
 
 /// The sources of a list, each with its field.

@@ -256,6 +256,15 @@ const FAULTS: &[Row] = &[
         r.data[1].share = None;
     }),
     ("empty_source", "data[0]", "empty glob", "corpus", |r| r.data[0].kind = SourceKind::Text { glob: " ".into() }),
+    ("upsample_range", "data[0].times", "1001 times in an epoch", "times = 5", |r| {
+        (r.data[0].upsample, r.data[0].times) = (Some(32_768), Some(1001));
+    }),
+    ("upsample_range", "data[0].times", "which documents come 3 times", "upsample = 32K", |r| {
+        r.data[0].times = Some(3)
+    }),
+    ("upsample_range", "data[1].upsample", "as long as the sequence", "leave it out", |r| {
+        r.data[1].upsample = Some(1024)
+    }),
     ("steps_or_tokens", "train[0].tokens", "both steps = 1000 and tokens = 5", "remove", |r| {
         r.train[0].tokens = Some(5)
     }),
@@ -334,7 +343,7 @@ const FAULTS: &[Row] = &[
         r.train[0].theta = Some(5e6);
     }),
     ("share_sum", "train[0].data", "shares sum to 50%", "100%", |r| {
-        r.train[0].data = vec![Source { kind: SourceKind::Passkey, share: Some(0.5) }];
+        r.train[0].data = vec![Source { kind: SourceKind::Passkey, share: Some(0.5), upsample: None, times: None }];
     }),
     ("merge_base_range", "train[0].merge.base", "100% of the original weights", "base = 50%", |r| {
         merged(r, Merge { base: Some(1.0), form: None });
@@ -549,7 +558,8 @@ fn a_reader_that_does_not_fit_is_told_what_would() {
 #[test]
 fn shares_left_out_divide_the_rest_and_nearly_is_enough() {
     let mut recipe = llama2_128k();
-    recipe.data = vec![Source { kind: SourceKind::Passkey, share: Some(1.0 / 3.0 - 0.0003) }; 3];
+    recipe.data =
+        vec![Source { kind: SourceKind::Passkey, share: Some(1.0 / 3.0 - 0.0003), upsample: None, times: None }; 3];
     let plan = recipe.plan().unwrap();
     assert!((plan.data.iter().map(|source| source.share).sum::<f64>() - 1.0).abs() < 1e-12);
     recipe.data[0].share = Some(0.5);

@@ -297,20 +297,25 @@ pub(super) fn source(context: &mut Context, value: &Value, field: &Field) -> Opt
     let share = share.map(|share| share_of(context, share, field));
     let bound = context.bind(word, written, field);
     let glob = bound.need::<String>("glob").into();
+    let named = |usual: &'static str| bound.maybe::<String>("field").map_or(usual.into(), Into::into);
     let kind = match word.name {
         "text" => SourceKind::Text { glob },
-        "jsonl" => {
-            let name = bound.maybe::<String>("field");
-            SourceKind::Jsonl { glob, field: name.map_or("text".into(), Into::into) }
-        }
+        "jsonl" => SourceKind::Jsonl { glob, field: named("text") },
+        "chat" => SourceKind::Chat { glob, field: named("messages") },
         _ => SourceKind::Passkey,
     };
-    Some(Source { kind, share })
+    let (upsample, times) = (bound.maybe("upsample"), bound.maybe("times"));
+    Some(Source { kind, share, upsample, times })
 }
 
 /// Kept, without a share, in one of two worlds: no sum of shares is then the same in both.
 fn broken_source(context: &Context) -> Option<Source> {
-    (context.world == World::High).then_some(Source { kind: SourceKind::Passkey, share: None })
+    (context.world == World::High).then_some(Source {
+        kind: SourceKind::Passkey,
+        share: None,
+        upsample: None,
+        times: None,
+    })
 }
 
 fn share_of(context: &mut Context, value: &Value, field: &Field) -> f64 {

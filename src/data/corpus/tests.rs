@@ -36,7 +36,7 @@ impl Folder {
     }
 
     fn text(&self, share: f64) -> SourcePlan {
-        SourcePlan { kind: SourceKind::Text { glob: self.glob("*.txt").into() }, share }
+        SourcePlan { kind: SourceKind::Text { glob: self.glob("*.txt").into() }, share, upsample: 0, times: 1 }
     }
 
     fn open(&self, plan: &[SourcePlan], encoder: Arc<Encoder>) -> Result<Corpus, Error> {
@@ -45,7 +45,7 @@ impl Folder {
 }
 
 fn passkey(share: f64) -> SourcePlan {
-    SourcePlan { kind: SourceKind::Passkey, share }
+    SourcePlan { kind: SourceKind::Passkey, share, upsample: 0, times: 1 }
 }
 
 /// The first `count` sequences as one row of tokens.
@@ -176,6 +176,8 @@ fn the_cache_follows_content_field_and_tokenizer() {
     let jsonl = |field: &'static str| SourcePlan {
         kind: SourceKind::Jsonl { glob: folder.glob("a.jsonl").into(), field: field.into() },
         share: 1.0,
+        upsample: 0,
+        times: 1,
     };
     let cache = folder.dir.path().join("cache");
     let made = |plan: SourcePlan| {
@@ -228,6 +230,93 @@ fn notes_tell_what_a_user_should_know() {
     assert!(notes[0].contains("78 tokens and will be read 10.3 times"), "{notes:?}");
     assert!(notes[1].contains("the longest document of"), "{notes:?}");
     assert!(corpus.notes(100, 1)[0].contains("fewer than one sequence of 100"));
+}
+
+#[test]
+fn long_documents_come_more_often_and_change_no_share() {
+    let folder = Folder::new(12);
+    let upsampled = SourcePlan { upsample: 10, times: 3, ..folder.text(0.5) };
+    let corpus = folder.open(&[upsampled, folder.text(0.5)], encoder(None, None)).unwrap();
+    // Files 9, 10 and 11 have 10, 11 and 12 words.
+    let epoch = corpus.summaries()[0].tokens.unwrap() as usize;
+    assert_eq!(epoch, 78 + 2 * 33);
+    let id = |file: u32| corpus.encoder.encode(&format!(" {}", 10 + file)).unwrap()[0];
+    let mut tokens = Vec::new();
+    for index in 0..2 * epoch as u64 {
+        let sequence = corpus.sequence(3, index, 1).unwrap();
+        if corpus.turns.turn(index).0 == 0 {
+            tokens.extend(sequence.tokens);
+        }
+    }
+    let count = |file: u32| tokens.iter().filter(|&&token| token == id(file)).count();
+    assert_eq!([count(0), count(8), count(9), count(11)], [1, 9, 30, 36]);
+    assert_eq!(corpus.summaries()[0].origin.rsplit_once("\", ").unwrap().1, "upsample = 10, times = 3)");
+    let plain = folder.open(&[folder.text(0.5), folder.text(0.5)], encoder(None, None)).unwrap();
+    assert_ne!(plain.digest(), corpus.digest());
+}
+
+fn chat(folder: &Folder) -> SourcePlan {
+    let glob = folder.glob("chat.jsonl").into();
+    SourcePlan { kind: SourceKind::Chat { glob, field: "messages".into() }, share: 1.0, upsample: 0, times: 1 }
+}
+
+#[test]
+fn only_the_assistants_turns_are_learned() {
+    let folder = Folder::new(0);
+    let line = |user: &str, assistant: &str| {
+        let says = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+        serde_json::json!({ "messages": [says("user", user), says("assistant", assistant)] }).to_string()
+    };
+    let lines = [line(" 10 10", " 11 11 11"), line(" 12", " 13 13"), String::new()];
+    fs::write(folder.dir.path().join("chat.jsonl"), lines.join("\n")).unwrap();
+    let template = "{% for m in messages %}{{ m['content'] }}{% endfor %}";
+    let open = |template: &str| {
+        let tokenizer = Tokenizer::from_str(&chronicle::tokenizer_json()).unwrap();
+        // The template writes the special tokens, so none are put around a conversation.
+        let encoder = Encoder::new(tokenizer, Some(BOS), Some(EOS)).unwrap().with_template(template).unwrap();
+        folder.open(&[chat(&folder)], Arc::new(encoder)).unwrap()
+    };
+    let corpus = open(template);
+    assert_eq!(corpus.summaries()[0].tokens, Some(8));
+    let batch = corpus.sequence(0, 0, 8).unwrap();
+    batch.check(1000).unwrap();
+    let id = |number: u32| corpus.encoder.encode(&format!(" {number}")).unwrap()[0];
+    for row in 0..8 {
+        let next = batch.tokens.get(row + 1).filter(|_| batch.documents.get(row + 1) == Some(&batch.documents[row]));
+        let expected = match next {
+            Some(&token) if token == id(11) || token == id(13) => token as i32,
+            _ => IGNORE,
+        };
+        assert_eq!(batch.targets[row], expected, "row {row}");
+    }
+    assert_eq!(batch.counted(), 5);
+    // Another template is another text, also in the cache.
+    assert_eq!(open(&format!("{{{{ ' 14' }}}}{template}")).summaries()[0].tokens, Some(10));
+}
+
+#[test]
+fn conversations_that_cannot_be_read_are_told_with_their_line() {
+    let folder = Folder::new(0);
+    let says = |text: &str, template: Option<&str>| {
+        fs::write(folder.dir.path().join("chat.jsonl"), text).unwrap();
+        let tokenizer = Tokenizer::from_str(&chronicle::tokenizer_json()).unwrap();
+        let plain = Encoder::new(tokenizer, None, None).unwrap();
+        let encoder = match template {
+            Some(template) => plain.with_template(template).unwrap(),
+            None => plain,
+        };
+        folder.open(&[chat(&folder)], Arc::new(encoder)).err().unwrap().to_string()
+    };
+    let good = r#"{"messages": [{"role": "user", "content": " 10"}]}"#;
+    assert!(says(good, None).contains("has no chat_template"));
+    let plain = Some("{{ messages[0]['content'] }}");
+    assert!(
+        says(r#"{"messages": " 10"}"#, plain).contains("chat.jsonl:1: `messages` is text, expected a list of messages")
+    );
+    let second = format!("{good}\n{{\"messages\": [{{\"role\": \"user\"}}]}}");
+    assert!(says(&second, plain).contains("chat.jsonl:2: message 1 is not like"));
+    let refuses = Some("{{ raise_exception('no system prompt') }}");
+    assert!(says(good, refuses).contains("chat.jsonl:1: the chat template refuses this conversation"));
 }
 
 #[test]

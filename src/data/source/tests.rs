@@ -14,6 +14,7 @@ fn read(bytes: &[u8], format: &Format, cut: bool) -> Result<Vec<Vec<String>>, Er
     let seen = reader.read(&mut |piece| {
         match piece {
             Piece::Text(text) => pieces.push(text.to_owned()),
+            Piece::Chat(messages, line) => pieces.push(format!("{line}: {} messages", messages.len())),
             Piece::End => documents.push(std::mem::take(&mut pieces)),
         }
         Ok(())

@@ -161,6 +161,8 @@ fn a_tokenizer_goes_with_the_model_and_promises_its_window() {
     let settings = r#"{"eos_token": {"content": "</s>"}, "model_max_length": 64, "z": 1, "a": 2}"#;
     fs::write(dir.path().join("tokenizer_config.json"), settings).unwrap();
     fs::write(dir.path().join("chat_template.jinja"), "{{ messages }}").unwrap();
+    let template = || Checkpoint::open(dir.path()).unwrap().tokenizer().unwrap().chat_template().unwrap();
+    assert_eq!(template().as_deref(), Some("{{ messages }}"));
     let generation = r#"{"eos_token_id": [2, 48], "temperature": 0.6}"#;
     fs::write(dir.path().join("generation_config.json"), generation).unwrap();
     let mut read = Checkpoint::open(dir.path()).unwrap();
@@ -178,4 +180,17 @@ fn a_tokenizer_goes_with_the_model_and_promises_its_window() {
     assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(1), Some(49)), "the one from config.json");
     assert!(tokenizer.is_stop(49) && tokenizer.is_stop(2) && tokenizer.is_stop(48) && !tokenizer.is_stop(1));
     assert_eq!(tokenizer.digest(), read.tokenizer().unwrap().digest());
+}
+
+#[test]
+fn a_chat_template_is_found_where_it_stands() {
+    let json = r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#;
+    let found = |settings: &str| {
+        let tokenizer = crate::hub::Tokenizer::from_files(json.as_bytes(), settings.as_bytes()).unwrap();
+        tokenizer.chat_template().unwrap()
+    };
+    assert_eq!(found(r#"{"chat_template": "{{ a }}"}"#).as_deref(), Some("{{ a }}"));
+    let several = r#"{"chat_template": [{"name": "rag", "template": "r"}, {"name": "default", "template": "d"}]}"#;
+    assert_eq!(found(several).as_deref(), Some("d"));
+    assert_eq!(found("{}"), None);
 }

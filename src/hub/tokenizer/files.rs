@@ -14,6 +14,8 @@ pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const SETTINGS: &str = "tokenizer_config.json";
 /// The file that says how a model generates: chat models name there all tokens that end an answer.
 pub(crate) const GENERATION: &str = "generation_config.json";
+/// The file that writes conversations, where it is not in the settings.
+const TEMPLATE: &str = "chat_template.jinja";
 /// What else stands beside them and goes where they go.
 const COMPANIONS: [&str; 9] = [
     SETTINGS,
@@ -23,7 +25,7 @@ const COMPANIONS: [&str; 9] = [
     "tokenizer.model",
     "vocab.json",
     "merges.txt",
-    "chat_template.jinja",
+    TEMPLATE,
     "chat_template.json",
 ];
 
@@ -74,6 +76,25 @@ impl Files {
     /// `generation_config.json`; empty when there is none.
     pub(super) fn generation(&self, path: &Path) -> Result<Map<String, Value>, Error> {
         self.companion(path, GENERATION)
+    }
+
+    /// A template of its own file goes before the one in `tokenizer_config.json`, as in transformers.
+    pub(super) fn chat_template(&self, path: &Path) -> Result<Option<String>, Error> {
+        if let Some((name, bytes)) = self.companions.iter().find(|(name, _)| name == TEMPLATE) {
+            let text = String::from_utf8(bytes.clone()).map_err(|error| Error::Tokenizer {
+                path: path.with_file_name(name),
+                reason: format!("not UTF-8: {error}"),
+            })?;
+            return Ok(Some(text));
+        }
+        Ok(match self.settings(path)?.remove("chat_template") {
+            Some(Value::String(text)) => Some(text),
+            Some(Value::Array(named)) => {
+                let default = named.iter().find(|template| template["name"] == "default");
+                default.and_then(|template| template["template"].as_str()).map(str::to_owned)
+            }
+            _ => None,
+        })
     }
 
     fn companion(&self, path: &Path, name: &str) -> Result<Map<String, Value>, Error> {

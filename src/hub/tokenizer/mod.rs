@@ -114,6 +114,15 @@ impl Tokenizer {
             .map_err(|reason| self.failed(format!("cannot decode {} tokens: {reason}", ids.len())))
     }
 
+    /// Hugging Face's `chat_template`: from `chat_template.jinja`, else from `tokenizer_config.json`; of several, the one
+    /// called "default".
+    ///
+    /// # Errors
+    /// [`Error::Json`] and [`Error::Tokenizer`] for files that cannot be read.
+    pub fn chat_template(&self) -> Result<Option<String>, Error> {
+        self.files.chat_template(&self.path)
+    }
+
     /// The token that begins a text, if the model has one.
     pub fn bos(&self) -> Option<u32> {
         self.bos

@@ -110,11 +110,16 @@ fn adapt(adapt: &AdaptPlan) -> Value {
 
 fn source(source: &SourcePlan) -> Value {
     let share = source.share;
-    match &source.kind {
+    let mut value = match &source.kind {
         SourceKind::Text { glob } => json!({ "kind": "text", "glob": glob, "share": share }),
         SourceKind::Jsonl { glob, field } => json!({ "kind": "jsonl", "glob": glob, "field": field, "share": share }),
+        SourceKind::Chat { glob, field } => json!({ "kind": "chat", "glob": glob, "field": field, "share": share }),
         SourceKind::Passkey => json!({ "kind": "passkey", "share": share }),
+    };
+    if source.times > 1 {
+        (value["upsample"], value["times"]) = (source.upsample.into(), source.times.into());
     }
+    value
 }
 
 fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {

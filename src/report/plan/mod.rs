@@ -137,9 +137,16 @@ fn source_row(source: &SourcePlan) -> [String; 3] {
     let (kind, what) = match &source.kind {
         SourceKind::Text { glob } => ("text", format!("{glob}, a file is a document")),
         SourceKind::Jsonl { glob, field } => ("jsonl", format!("{glob}, field {field:?} of each line is a document")),
+        SourceKind::Chat { glob, field } => {
+            ("chat", format!("{glob}, field {field:?} of each line is a conversation; the assistant's turns count"))
+        }
         SourceKind::Passkey => ("passkey", "generated: hidden keys, asked for at the end".to_owned()),
     };
-    [number::percent(source.share), kind.to_owned(), what]
+    let often = match source.times {
+        0 | 1 => String::new(),
+        times => format!("; from {} tokens on {times} times", number::tokens(source.upsample)),
+    };
+    [number::percent(source.share), kind.to_owned(), what + &often]
 }
 
 /// The terms of the largest step with bars on the scale of the device.
