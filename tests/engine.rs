@@ -96,7 +96,7 @@ fn positions_never_cut_a_document_and_borders_always_do() {
 }
 
 fn lora(targets: Vec<Target>, embed: bool, norm: bool, quantized: bool) -> Adapt {
-    Adapt::Lora { rank: 4, alpha: Some(8.0), targets: Some(targets), embed, norm, quantized }
+    Adapt::Lora { rank: 4, alpha: Some(8.0), targets: Some(targets), embed, norm, quantized, rslora: false }
 }
 
 fn stage() -> Stage {

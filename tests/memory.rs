@@ -42,7 +42,7 @@ fn stage(length: usize, batch: usize, recompute: bool) -> Stage {
 
 fn lora(quantized: bool) -> Adapt {
     let targets = Some(vec![Target::Q, Target::V, Target::Down]);
-    Adapt::Lora { rank: 8, alpha: None, targets, embed: quantized, norm: quantized, quantized }
+    Adapt::Lora { rank: 8, alpha: None, targets, embed: quantized, norm: quantized, quantized, rslora: false }
 }
 
 /// Wider than `tiny`, with grouped heads and an own head.

@@ -113,7 +113,7 @@ fn ladder(adapt: Adapt, form: MergeForm) -> Plan {
 }
 
 fn adapters() -> Adapt {
-    Adapt::Lora { rank: 4, alpha: None, targets: None, embed: true, norm: true, quantized: true }
+    Adapt::Lora { rank: 4, alpha: None, targets: None, embed: true, norm: true, quantized: true, rslora: false }
 }
 
 #[test]

@@ -97,8 +97,9 @@ mod tests {
 
     #[test]
     fn closed_forms_equal_the_list() {
-        let lora =
-            |embed, norm| Some(Adapt::Lora { rank: 8, alpha: None, targets: None, embed, norm, quantized: true });
+        let lora = |embed, norm| {
+            Some(Adapt::Lora { rank: 8, alpha: None, targets: None, embed, norm, quantized: true, rslora: false })
+        };
         for (model, adapt) in [
             (presets::tiny(), None),
             (presets::tiny(), lora(true, false)),
@@ -112,6 +113,7 @@ mod tests {
                     embed: true,
                     norm: true,
                     quantized: false,
+                    rslora: false,
                 }),
             ),
         ] {

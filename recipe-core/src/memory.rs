@@ -357,7 +357,15 @@ mod tests {
         let mut recipe = llama2_128k();
         recipe.device = None;
         let with = |quantized| {
-            Some(Adapt::Lora { rank: 32, alpha: None, targets: None, embed: false, norm: false, quantized })
+            Some(Adapt::Lora {
+                rank: 32,
+                alpha: None,
+                targets: None,
+                embed: false,
+                norm: false,
+                quantized,
+                rslora: false,
+            })
         };
         recipe.adapt = with(false);
         let plain = recipe.plan().unwrap();

@@ -90,13 +90,18 @@ impl AdaptPlan {
         matches!(self, Self::Full)
     }
 
+    /// What alpha is divided by: the rank, or its root, which keeps large ranks learning as fast (arXiv 2312.03732).
+    pub(crate) fn divisor(rank: usize, rslora: bool) -> f64 {
+        if rslora { (rank as f64).sqrt() } else { rank as f64 }
+    }
+
     /// The same adaptation on a base that is not quantised.
     #[must_use]
     pub fn dense(self) -> Self {
         match self {
             Self::Full => Self::Full,
-            Self::Lora { rank, alpha, targets, embed, norm, .. } => {
-                Self::Lora { rank, alpha, targets, embed, norm, quantized: false }
+            Self::Lora { rank, alpha, rslora, scale, targets, embed, norm, .. } => {
+                Self::Lora { rank, alpha, rslora, scale, targets, embed, norm, quantized: false }
             }
         }
     }
@@ -234,7 +239,7 @@ mod tests {
     }
 
     fn lora(targets: Vec<Target>, embed: bool, norm: bool) -> Option<Adapt> {
-        Some(Adapt::Lora { rank: 8, alpha: None, targets: Some(targets), embed, norm, quantized: false })
+        Some(Adapt::Lora { rank: 8, alpha: None, targets: Some(targets), embed, norm, quantized: false, rslora: false })
     }
 
     #[test]

@@ -127,6 +127,10 @@ pub enum AdaptPlan {
         rank: usize,
         /// `lora_alpha`.
         alpha: f64,
+        /// Whether alpha is divided by √rank rather than by rank.
+        rslora: bool,
+        /// What the adapter's product is multiplied by.
+        scale: f64,
         /// Adapted projections, in the order q, k, v, o, gate, up, down.
         targets: List<Target>,
         /// The embedding (and an untied `lm_head`'s input side stays frozen) learns in full.

@@ -318,7 +318,7 @@ pub enum Adapt {
     Lora {
         /// `r`.
         rank: usize,
-        /// `lora_alpha`; the product is scaled by alpha ÷ rank. Default: 2 × rank.
+        /// `lora_alpha`; the product is scaled by alpha ÷ rank. Default: a scale of 2.
         alpha: Option<f64>,
         /// Projections that get an adapter; q, k, v, o.
         targets: Option<Vec<Target>>,
@@ -328,6 +328,8 @@ pub enum Adapt {
         norm: bool,
         /// True for `qlora`.
         quantized: bool,
+        /// `rslora = true`: the product is scaled by alpha ÷ √rank instead (arXiv 2312.03732).
+        rslora: bool,
     },
 }
 

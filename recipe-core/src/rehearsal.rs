@@ -272,11 +272,13 @@ impl Toy<'_> {
     fn adapt(&self) -> AdaptPlan {
         match &self.plan.adapt {
             AdaptPlan::Full => AdaptPlan::Full,
-            AdaptPlan::Lora { rank, alpha, targets, embed, norm, quantized } => {
+            AdaptPlan::Lora { rank, rslora, scale, targets, embed, norm, quantized, .. } => {
                 let ours = (*rank).clamp(self.rule.least_rank, self.rule.most_rank);
                 AdaptPlan::Lora {
                     rank: ours,
-                    alpha: alpha / (*rank).max(1) as f64 * ours as f64,
+                    alpha: scale * AdaptPlan::divisor(ours, *rslora),
+                    rslora: *rslora,
+                    scale: *scale,
                     targets: targets.clone(),
                     embed: *embed,
                     norm: *norm,

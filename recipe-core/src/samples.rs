@@ -25,6 +25,7 @@ pub(crate) fn llama2_128k() -> Recipe {
             embed: true,
             norm: true,
             quantized: true,
+            rslora: false,
         }),
         data: vec![
             Source {

@@ -39,8 +39,8 @@ const TRUNCATE: bool = true;
 /// Llama 3.1's `low_freq_factor` and `high_freq_factor`.
 const LOW_FREQUENCY: f64 = 1.0;
 const HIGH_FREQUENCY: f64 = 4.0;
-/// LoRA's alpha is this times the rank.
-const ALPHA_PER_RANK: f64 = 2.0;
+/// What an adapter's product is multiplied by.
+const SCALE: f64 = 2.0;
 const TARGETS: [Target; 4] = [Target::Q, Target::K, Target::V, Target::O];
 /// Position Interpolation's training (arXiv 2306.15595 §3.1).
 const LR: f64 = 2e-5;
@@ -220,15 +220,19 @@ fn dual_chunk(chunk: usize, local: Option<usize>, form: Form, native: usize) -> 
 }
 
 fn adapt(adapt: Option<&Adapt>) -> AdaptPlan {
-    let Some(Adapt::Lora { rank, alpha, targets, embed, norm, quantized }) = adapt else {
+    let Some(Adapt::Lora { rank, alpha, targets, embed, norm, quantized, rslora }) = adapt else {
         return AdaptPlan::Full;
     };
     let mut targets = targets.clone().unwrap_or_else(|| TARGETS.to_vec());
     targets.sort_unstable();
     targets.dedup();
+    let divisor = AdaptPlan::divisor(*rank, *rslora);
+    let alpha = alpha.unwrap_or(SCALE * divisor);
     AdaptPlan::Lora {
         rank: *rank,
-        alpha: alpha.unwrap_or(ALPHA_PER_RANK * *rank as f64),
+        alpha,
+        rslora: *rslora,
+        scale: alpha / divisor,
         targets: targets.into(),
         embed: *embed,
         norm: *norm,

@@ -118,6 +118,7 @@ fn adapt(r: &mut Random) -> Adapt {
         embed: r.below(2) == 0,
         norm: r.below(2) == 0,
         quantized: r.below(2) == 0,
+        rslora: r.below(4) == 0,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the words of `train: […]` settle to.
 
 use recipe_core::{
-    Context, Documents, Merge, MergeForm, MergePlan, Plan, Positions, PositionsPlan, Recipe, Rope, Scaling, Schedule,
-    Source, SourceKind, Stage, StageKind, presets,
+    Adapt, AdaptPlan, Context, Documents, Merge, MergeForm, MergePlan, Plan, Positions, PositionsPlan, Recipe, Rope,
+    Scaling, Schedule, Source, SourceKind, Stage, StageKind, presets,
 };
 
 fn recipe(rope: Rope, train: Vec<Stage>) -> Recipe {
@@ -105,4 +105,24 @@ fn a_rehearsal_follows_the_longest_stage_under_the_recipes_rope() {
     assert!(toy.stages.iter().all(|stage| stage.rope == toy.rope && stage.documents == Documents::Joined));
     let merges = toy.stages.iter().filter(|stage| stage.merge != MergePlan::None).count();
     assert_eq!((merges, toy.stages[3].merge), (1, MergePlan::Linear { base: 0.5 }));
+}
+
+#[test]
+fn rslora_divides_by_the_root_of_the_rank() {
+    let adapted = |alpha, rslora| {
+        let (targets, rank) = (None, 64);
+        let adapt = Adapt::Lora { rank, alpha, targets, embed: true, norm: true, quantized: false, rslora };
+        let plan =
+            Recipe { adapt: Some(adapt), ..recipe(Rope::Interpolate { scale: 8.0 }, vec![steps()]) }.plan().unwrap();
+        let of = |adapt: &AdaptPlan| match adapt {
+            AdaptPlan::Lora { alpha, scale, .. } => (*alpha, *scale),
+            AdaptPlan::Full => panic!("adapters"),
+        };
+        (of(&plan.adapt), of(&plan.rehearsal().adapt))
+    };
+    assert_eq!(adapted(Some(16.0), false), ((16.0, 0.25), (8.0, 0.25)));
+    assert_eq!(adapted(Some(16.0), true).0, (16.0, 2.0));
+    // At the rehearsal's rank, 32, the same scale.
+    assert_eq!(adapted(Some(16.0), true).1, (2.0 * 32.0_f64.sqrt(), 2.0));
+    assert_eq!((adapted(None, false).0, adapted(None, true).0), ((128.0, 2.0), (16.0, 2.0)));
 }

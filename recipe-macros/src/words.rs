@@ -111,8 +111,13 @@ pub(crate) const FORMS: &[&str] = &["paper", "code"];
 
 pub(crate) const ADAPT: &[Word] = &[word("full", &[], 0), word("lora", ADAPTER, 1), word("qlora", ADAPTER, 1)];
 
-const ADAPTER: &[Arg] =
-    &[need("rank", Count), may("alpha", Number), may("targets", SomeOf(TARGETS)), may("train", SomeOf(WHOLE))];
+const ADAPTER: &[Arg] = &[
+    need("rank", Count),
+    may("alpha", Number),
+    may("targets", SomeOf(TARGETS)),
+    may("train", SomeOf(WHOLE)),
+    may("rslora", Flag),
+];
 
 pub(crate) const TARGETS: &[&str] = &["q", "k", "v", "o", "gate", "up", "down"];
 

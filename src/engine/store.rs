@@ -201,8 +201,8 @@ impl ModelIndex {
 }
 
 fn adapter<D: Device>(store: &Store<D>, plan: &Plan, path: &str) -> Option<Adapter> {
-    let AdaptPlan::Lora { rank, alpha, .. } = plan.adapt else { return None };
+    let AdaptPlan::Lora { rank, scale, .. } = plan.adapt else { return None };
     let a = store.find(&format!("{path}.lora_A.weight"))?;
     let b = store.find(&format!("{path}.lora_B.weight"))?;
-    Some(Adapter { a, b, rank, scale: (alpha / rank as f64) as f32 })
+    Some(Adapter { a, b, rank, scale: scale as f32 })
 }

@@ -15,7 +15,7 @@ use super::ops;
 use super::tape::Hidden;
 use super::view::View;
 
-/// y = x Wᵀ, and with an adapter y = x Wᵀ + alpha ÷ rank · (x Aᵀ) Bᵀ (arXiv 2106.09685).
+/// y = x Wᵀ, and with an adapter y = x Wᵀ + scale · (x Aᵀ) Bᵀ (arXiv 2106.09685).
 ///
 /// Takes `I` features, gives `O`. `Linear<64, 10>` is a trained one without an adapter.
 #[derive(Clone, Debug)]

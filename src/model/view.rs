@@ -33,7 +33,7 @@ pub(super) struct Laws {
     pub(super) rope: RopePlan,
     pub(super) head_dim: usize,
     pub(super) norm_eps: f32,
-    /// alpha ÷ rank.
+    /// What the adapters' product is multiplied by.
     pub(super) adapter_scale: f32,
     pub(super) vocab: usize,
 }
@@ -41,7 +41,7 @@ pub(super) struct Laws {
 impl Laws {
     pub(super) fn of(plan: &Plan) -> Self {
         let adapter_scale = match plan.adapt {
-            AdaptPlan::Lora { rank, alpha, .. } => alpha / rank as f64,
+            AdaptPlan::Lora { scale, .. } => scale,
             AdaptPlan::Full => 1.0,
         };
         Self {

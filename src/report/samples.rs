@@ -36,6 +36,7 @@ pub(super) fn recipe() -> Recipe {
             embed: true,
             norm: true,
             quantized: true,
+            rslora: false,
         }),
         data: vec![
             Source { kind: jsonl, share: Some(0.9), upsample: None, times: None },

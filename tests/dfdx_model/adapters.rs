@@ -96,10 +96,11 @@ fn a_tied_embedding_learns_from_both_ends() {
 #[test]
 fn quantized_projections_are_rounded() {
     let weights = Fixture::open().weights();
-    let AdaptPlan::Lora { rank, alpha, targets, .. } = lora(4, 8.0, &[Target::Q, Target::V], true, true) else {
+    let AdaptPlan::Lora { rank, alpha, rslora, scale, targets, .. } = lora(4, 8.0, &[Target::Q, Target::V], true, true)
+    else {
         unreachable!()
     };
-    let adapt = AdaptPlan::Lora { rank, alpha, targets, embed: true, norm: true, quantized: true };
+    let adapt = AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed: true, norm: true, quantized: true };
     let plan = Plan { adapt, ..plan([Pattern::Full; 3]) };
     let weights = with_adapters(&plan, weights);
     let model = LoraPlusTiny::from_weights(&plan, &source(&weights)).unwrap();

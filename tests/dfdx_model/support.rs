@@ -57,7 +57,8 @@ pub(crate) fn plan(layers: [Pattern; 3]) -> Plan {
 }
 
 pub(crate) fn lora(rank: usize, alpha: f64, targets: &[Target], embed: bool, norm: bool) -> AdaptPlan {
-    AdaptPlan::Lora { rank, alpha, targets: targets.to_vec().into(), embed, norm, quantized: false }
+    let (rslora, scale, targets) = (false, alpha / rank as f64, targets.to_vec().into());
+    AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed, norm, quantized: false }
 }
 
 pub(crate) type Weights = BTreeMap<String, (Vec<usize>, Vec<f32>)>;

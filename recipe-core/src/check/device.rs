@@ -76,11 +76,13 @@ fn adapters(plan: &Plan) -> Vec<Change> {
             adapted(&format!("write `adapt: lora(rank = {rank})`"), lora(rank, false)),
             adapted(&format!("write `adapt: qlora(rank = {rank})`"), lora(rank, true)),
         ],
-        AdaptPlan::Lora { rank, alpha, targets, embed, norm, quantized } => {
-            let (rank, alpha, targets) = (*rank, *alpha, targets.clone());
+        AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed, norm, quantized } => {
+            let (rank, alpha, rslora, scale) = (*rank, *alpha, *rslora, *scale);
             let with = |embed, quantized| AdaptPlan::Lora {
                 rank,
                 alpha,
+                rslora,
+                scale,
                 targets: targets.clone(),
                 embed,
                 norm: *norm,
@@ -106,7 +108,8 @@ fn adapters(plan: &Plan) -> Vec<Change> {
 
 fn lora(rank: usize, quantized: bool) -> AdaptPlan {
     let targets = vec![Target::Q, Target::K, Target::V, Target::O].into();
-    AdaptPlan::Lora { rank, alpha: 2.0 * rank as f64, targets, embed: false, norm: false, quantized }
+    let alpha = 2.0 * rank as f64;
+    AdaptPlan::Lora { rank, alpha, rslora: false, scale: 2.0, targets, embed: false, norm: false, quantized }
 }
 
 /// Halves of the longest sequence, down to the native window.

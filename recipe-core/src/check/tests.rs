@@ -526,8 +526,15 @@ fn the_cheapest_change_that_fits_is_named_and_fits() {
     recipe.device = Some(Device::Cuda { memory: 70_000_000_000 });
     let help = recipe.plan().unwrap_err()[0].help.clone();
     assert!(help.starts_with("write `adapt: qlora(rank = 32)`, which needs "), "{help}");
-    recipe.adapt =
-        Some(Adapt::Lora { rank: 32, alpha: None, targets: None, embed: false, norm: false, quantized: true });
+    recipe.adapt = Some(Adapt::Lora {
+        rank: 32,
+        alpha: None,
+        targets: None,
+        embed: false,
+        norm: false,
+        quantized: true,
+        rslora: false,
+    });
     assert!(recipe.plan().is_ok());
     recipe.device = Some(Device::Cuda { memory: 24_000_000_000 });
     let help = recipe.plan().unwrap_err()[0].help.clone();

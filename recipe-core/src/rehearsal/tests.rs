@@ -112,6 +112,7 @@ fn adapters_keep_their_kind_and_scaling() {
             embed: false,
             norm: false,
             quantized: false,
+            rslora: false,
         });
     });
     let AdaptPlan::Lora { rank: 32, alpha: 8.0, ref targets, quantized: false, .. } = toy.adapt else {

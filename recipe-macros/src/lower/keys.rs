@@ -206,7 +206,15 @@ fn form(word: &'static str) -> Form {
 
 pub(super) fn adapt(context: &mut Context, value: &Value) -> Adapt {
     let Some((word, written)) = context.word("adapt", words::ADAPT, &[], value) else {
-        let lora = Adapt::Lora { rank: 1, alpha: None, targets: None, embed: true, norm: true, quantized: true };
+        let lora = Adapt::Lora {
+            rank: 1,
+            alpha: None,
+            targets: None,
+            embed: true,
+            norm: true,
+            quantized: true,
+            rslora: false,
+        };
         return if context.world == World::Low { lora } else { Adapt::Full };
     };
     let bound = context.bind(word, written, &Field::new("adapt"));
@@ -222,6 +230,7 @@ pub(super) fn adapt(context: &mut Context, value: &Value) -> Adapt {
         embed: whole.contains(&"embed"),
         norm: whole.contains(&"norm"),
         quantized: word.name == "qlora",
+        rslora: bound.maybe("rslora").unwrap_or(false),
     }
 }
 

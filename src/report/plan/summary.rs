@@ -85,7 +85,7 @@ fn attention(plan: &Plan) -> String {
 }
 
 fn adapt(adapt: &AdaptPlan) -> String {
-    let AdaptPlan::Lora { rank, alpha, targets, embed, norm, quantized } = adapt else {
+    let AdaptPlan::Lora { rank, alpha, rslora, targets, embed, norm, quantized, .. } = adapt else {
         return "every weight learns".to_owned();
     };
     let kind = if *quantized { "qlora" } else { "lora" };
@@ -97,7 +97,8 @@ fn adapt(adapt: &AdaptPlan) -> String {
         (false, false) => "",
     };
     let base = if *quantized { "; frozen projections in NF4" } else { "" };
-    format!("{kind}, rank {rank}, alpha {} on {}{whole}{base}", plain(*alpha), targets.join(", "))
+    let root = if *rslora { " over √rank" } else { "" };
+    format!("{kind}, rank {rank}, alpha {}{root} on {}{whole}{base}", plain(*alpha), targets.join(", "))
 }
 
 fn weights(plan: &Plan) -> String {

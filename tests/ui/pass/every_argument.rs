@@ -8,7 +8,7 @@ recipe! {
         context: 2K -> 16K,
         rope: llama3(8, 1, 4),
         attention: hybrid(full = 25%, window = 512, sink = 4, place = interleaved, block = 32),
-        adapt: lora(rank = 8, alpha = 16, targets = [q, k, v, o, gate, up, down], train = [embed, norm]),
+        adapt: lora(rank = 8, alpha = 16, targets = [q, k, v, o, gate, up, down], train = [embed, norm], rslora = true),
         data: [text("a/*.txt") * 1/2, jsonl("b/*.jsonl", field = "body") * 0.3, passkey * 20%],
         train: [extend(steps = 10, length = 4K, lr = 2e-5, warmup = 2, batch = 4, schedule = cosine, betas = (0.9, 0.95), weight_decay = 0.1, clip = 1, seed = 7, recompute = none), extend(tokens = 2e6, schedule = linear)],
         eval: [perplexity(2K, 1.5K), passkey(16K)],
