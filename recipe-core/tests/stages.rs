@@ -68,7 +68,8 @@ fn a_stage_changes_the_recipes_law_and_nothing_else() {
     assert_eq!((based.stages[0].rope.theta, based.stages[1].rope.theta, based.rope.theta), (1e6, 5e6, 5e6));
     let yarn =
         Rope::Yarn { scale: 8.0, beta_fast: Some(24.0), beta_slow: None, attention_factor: None, truncate: None };
-    assert_eq!(theta(yarn).stages[0].rope.scaling, theta(yarn).rope.scaling);
+    let based = theta(yarn.clone());
+    assert_eq!(based.stages[0].rope.scaling, based.rope.scaling);
     let Scaling::Yarn { factor, beta_fast, attention_factor, .. } = scale(yarn).stages[0].rope.scaling else {
         panic!("yarn stays yarn")
     };

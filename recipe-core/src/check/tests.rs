@@ -303,6 +303,18 @@ const FAULTS: &[Row] = &[
         r.rope = Some(Rope::Ntk { scale: 64.0 });
         (r.train[0].scale, r.train[0].theta) = (Some(64.0), Some(1e6));
     }),
+    (
+        "stage_scale_unused",
+        "train[0].scale",
+        "`rope: longrope(…)` has a factor for each pair",
+        "leave scale out",
+        |r| {
+            let factors = || (0..64).map(|pair| 1.0 + f64::from(pair)).collect();
+            r.rope =
+                Some(Rope::LongRope(LongRopeFactors { short: factors(), long: factors(), attention_factor: None }));
+            r.train[0].scale = Some(8.0);
+        },
+    ),
     ("stage_scale_unused", "train[0].scale", "e2 draws its own scale", "leave scale out", |r| {
         skip(r, Positions::E2 { scale_max: Some(40) });
         r.train[0].scale = Some(8.0);
