@@ -16,7 +16,7 @@ mod training;
 
 pub use error::Error;
 pub use evaluation::{passkey_grid, passkey_table, perplexity_table, position_plot};
-pub use plan::{Rate, plan_json, plan_text, plan_text_at};
+pub use plan::{Rate, plan_json, plan_list, plan_text, plan_text_at};
 pub(crate) use plan::{merge_words, rope_words};
 pub use plot::{Axis, HeatGrid, LinePlot, Mark, Scale, Series, Unit};
 pub use progress::Progress;

@@ -2,6 +2,7 @@
 
 mod json;
 mod layer_map;
+mod list;
 mod page;
 mod stages;
 mod summary;
@@ -12,6 +13,7 @@ use recipe_core::{Device, Plan, Schedule, SourceKind, SourcePlan, StagePlan};
 use super::number;
 use super::table::{Align, Table};
 pub use json::plan_json;
+pub use list::plan_list;
 use page::Page;
 pub(super) use page::wrapped;
 pub(crate) use stages::merge_words;

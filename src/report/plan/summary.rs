@@ -32,7 +32,7 @@ fn model(plan: &Plan) -> String {
     format!("Llama, {layers} layers, hidden {hidden}, {heads}, MLP {ffn}, vocabulary {vocab}{tied}")
 }
 
-fn context(plan: &Plan) -> String {
+pub(super) fn context(plan: &Plan) -> String {
     let (native, target) = (plan.model.context, plan.target);
     if native == target {
         return format!("{} tokens, the model's own", tokens(native));
@@ -73,7 +73,7 @@ pub(crate) fn rope_words(rope: &RopePlan) -> String {
     format!("{head}, {parameters}{tail}")
 }
 
-fn attention(plan: &Plan) -> String {
+pub(super) fn attention(plan: &Plan) -> String {
     let (layers, block) = (plan.layers.len(), plan.block);
     let full = plan.layers.iter().filter(|pattern| **pattern == Pattern::Full).count();
     let sparse = plan.layers.iter().find(|pattern| **pattern != Pattern::Full).map(|pattern| pattern_words(*pattern));

@@ -1,0 +1,29 @@
+//! LongRecipe (arXiv 2409.00509): Llama-3 8B from 8K to 80K, trained on sequences of 30 % of that whose sentences skip
+//! positions; then short text again at a tenth of the rate, and half of the original weights back.
+//!
+//! Published: 240 to 384 M tokens in 104 steps of 96 sequences, constant rate, weight decay 0.1; theta is the dynamic NTK base
+//! at the target. Deviations: no selection of tokens, so that all sentences stay. The paper's replay is 68 M tokens.
+
+use context_recipe::recipe;
+
+recipe! {
+    /// Llama-3 8B, 8K to 80K, on 30 % of the window.
+    pub LongrecipeLlama3_80k {
+        model: llama3_8b,
+        context: 8K -> 80000,
+        rope: theta(48.9e6),
+        positions: longrecipe(keep = 30%),
+        adapt: full,
+        data: [jsonl("corpus/*.jsonl", upsample = 32K)],
+        train: [
+            extend(steps = 104, batch = 96, lr = 5e-5, warmup = 0, betas = (0.9, 0.999), weight_decay = 0.1),
+            replay(tokens = 68_000_000, batch = 96, lr = 5e-6, weight_decay = 0.1, data = [chat("instructions/*.jsonl")]),
+            merge(base = 50%),
+        ],
+        eval: [perplexity(8K, 80000), needle(multikey, 8K, 80000), short(max_loss = 0.05)],
+    }
+}
+
+fn main() -> context_recipe::Result<()> {
+    context_recipe::main::<LongrecipeLlama3_80k>()
+}

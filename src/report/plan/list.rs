@@ -1,0 +1,51 @@
+//! Many plans in one table, a row each.
+
+use recipe_core::{AdaptPlan, Plan, StagePlan};
+
+use super::stage_tokens;
+use super::stages::position_words;
+use super::summary::{attention, context, rope_words};
+use crate::report::number::{self, tokens};
+use crate::report::table::{Align, Table};
+
+/// What recipes change, what they read and what that takes; a recipe is called by its program.
+pub fn plan_list<'a>(plans: impl IntoIterator<Item = (&'a str, &'a Plan)>) -> Table {
+    let words = ["recipe", "context", "rope", "attention", "positions in training", "learns"];
+    let numbers = ["longest sequence", "tokens read", "memory", "KV cache"];
+    let columns = words.map(|name| (name, Align::Left)).into_iter().chain(numbers.map(|name| (name, Align::Right)));
+    let mut table = Table::new(columns);
+    for (program, plan) in plans {
+        table.row(row(program, plan));
+    }
+    table
+}
+
+fn row(program: &str, plan: &Plan) -> [String; 10] {
+    let none = || "–".to_owned();
+    let read: f64 = plan.stages.iter().map(|stage| stage_tokens(stage) as f64).sum();
+    let longest = plan.stages.iter().map(|stage| stage.length).max();
+    let skips = plan.stages.iter().find_map(|stage: &StagePlan| position_words(stage.positions));
+    let contiguous = || if plan.stages.is_empty() { none() } else { "contiguous".to_owned() };
+    [
+        program.to_owned(),
+        context(plan),
+        rope_words(&plan.rope),
+        attention(plan),
+        skips.unwrap_or_else(contiguous),
+        if plan.stages.is_empty() { "nothing".to_owned() } else { learns(&plan.adapt) },
+        longest.map_or_else(none, tokens),
+        if read > 0.0 { number::count(read) } else { none() },
+        number::bytes(plan.memory().total),
+        number::bytes(plan.kv_cache_bytes(plan.target)),
+    ]
+}
+
+/// `qlora, rank 32, embedding, norms`.
+fn learns(adapt: &AdaptPlan) -> String {
+    let AdaptPlan::Lora { rank, embed, norm, quantized, .. } = adapt else {
+        return "all weights".to_owned();
+    };
+    let kind = if *quantized { "qlora" } else { "lora" };
+    let whole = [(*embed, ", embedding"), (*norm, ", norms")].map(|(learns, words)| if learns { words } else { "" });
+    format!("{kind} of rank {rank}{}", whole.concat())
+}
