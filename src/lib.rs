@@ -37,6 +37,7 @@ pub mod hub;
 pub mod model;
 pub mod rehearse;
 pub mod report;
+pub mod search;
 pub mod train;
 
 /// The plan and everything that it is made of.

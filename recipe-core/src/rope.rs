@@ -7,6 +7,7 @@ use std::f64::consts::TAU;
 
 use crate::model::Llama;
 use crate::plan::{RopePlan, Scaling};
+use crate::recipe::LongRopeFactors;
 
 impl RopePlan {
     /// The law that `model` was released with.
@@ -68,6 +69,20 @@ impl RopePlan {
         let pair = |turns: f64| dim * (original as f64 / (turns * TAU)).ln() / (2.0 * self.theta.ln());
         let (low, high) = if truncate { (pair(fast).floor(), pair(slow).ceil()) } else { (pair(fast), pair(slow)) };
         (low.max(0.0), high.min(dim - 1.0))
+    }
+}
+
+impl Scaling {
+    /// LongRoPE's law from the window `original` to `target`.
+    pub fn longrope(factors: &LongRopeFactors, target: usize, original: usize) -> Self {
+        let factor = target as f64 / original.max(1) as f64;
+        Self::LongRope {
+            short: factors.short.clone().into(),
+            long: factors.long.clone().into(),
+            factor,
+            original,
+            attention_factor: factors.attention_factor.unwrap_or_else(|| longrope_attention_factor(factor, original)),
+        }
     }
 }
 

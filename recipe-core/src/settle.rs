@@ -13,10 +13,10 @@ use crate::plan::{
     StageKind, StagePlan,
 };
 use crate::recipe::{
-    Adapt, Attention, Eval, Form, LongRopeFactors, Merge, MergeForm, Place, Positions, Recipe, Rope, Source, Sparse,
-    Stage, Strided, Target, Window,
+    Adapt, Attention, Eval, Form, Merge, MergeForm, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Strided,
+    Target, Window,
 };
-use crate::rope::{longrope_attention_factor, ntk_theta, yarn_attention_factor};
+use crate::rope::{ntk_theta, yarn_attention_factor};
 
 /// Tokens per kernel block.
 const BLOCK: usize = 64;
@@ -114,12 +114,7 @@ fn rope(rope: Option<&Rope>, model: &Llama, target: usize) -> RopePlan {
             };
             (model.rope_theta, yarn)
         }
-        Rope::LongRope(LongRopeFactors { short, long, attention_factor }) => {
-            let factor = target as f64 / original.max(1) as f64;
-            let attention_factor = attention_factor.unwrap_or_else(|| longrope_attention_factor(factor, original));
-            let (short, long) = (short.into(), long.into());
-            (model.rope_theta, Scaling::LongRope { short, long, factor, original, attention_factor })
-        }
+        Rope::LongRope(factors) => (model.rope_theta, Scaling::longrope(&factors, target, original)),
         Rope::Llama3 { scale, low, high } => {
             let (low, high) = (low.unwrap_or(LOW_FREQUENCY), high.unwrap_or(HIGH_FREQUENCY));
             (model.rope_theta, Scaling::Llama3 { factor: scale, low, high, original })

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Logits(LogitsArgs),
     /// Writes a run's model as a Hugging Face directory, adapters merged
     Export(ExportArgs),
+    /// Finds LongRoPE's factors for `rope: longrope("factors.json")`
+    Search(SearchArgs),
 }
 
 #[derive(Debug, Default, Args)]
@@ -173,6 +175,45 @@ pub(crate) struct GenerateArgs {
     /// One JSON object on stdout
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  … -- search --model ./llama --text books.txt --length 16K --iterations 10 --out factors.json"
+)]
+pub(crate) struct SearchArgs {
+    /// Hugging Face directory or .gguf file
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) model: PathBuf,
+    /// Text whose loss is minimised
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: PathBuf,
+    /// Where the best factors go after every round
+    #[arg(long, value_name = "FILE", default_value = "factors.json")]
+    pub(crate) out: PathBuf,
+    /// Length to search at instead of the target (16384, 16K)
+    #[arg(long, value_name = "N", value_parser = length)]
+    pub(crate) length: Option<usize>,
+    /// Pieces of that length to read for every list of factors
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) documents: u64,
+    /// Lists of factors that live at a time; half of them have offspring
+    #[arg(long, value_name = "P", default_value_t = 64, value_parser = clap::value_parser!(u64).range(4..))]
+    pub(crate) population: u64,
+    /// Rounds
+    #[arg(long, value_name = "T", default_value_t = 40)]
+    pub(crate) iterations: u64,
+    /// Seed of all draws
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+impl SearchArgs {
+    pub(crate) fn options(&self) -> crate::search::Options {
+        let population = self.population as usize;
+        let (iterations, parents) = (self.iterations as usize, population / 2);
+        crate::search::Options { population, iterations, parents, seed: self.seed, ..Default::default() }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod load;
 mod logits;
 mod plan;
 mod rehearse;
+mod search;
 mod train;
 
 use clap::Parser;
@@ -39,6 +40,7 @@ fn run<R: Recipe>(cli: Cli) -> Result<()> {
         Some(Command::Generate(args)) => generate::run(&plan, &args),
         Some(Command::Logits(args)) => logits::run(&plan, &args),
         Some(Command::Export(args)) => export::run(&plan, &args),
+        Some(Command::Search(args)) => search::run(&plan, &args),
     }
 }
 
