@@ -110,7 +110,8 @@ fn train(plan: &Plan, from: &Weights, text: &Text, out: &Path) -> Result<Weights
     })?;
     progress.finish("");
     let metrics = MetricsLog::read(&out.join("metrics.jsonl"))?;
-    let report = RunReport { plan, metrics: &metrics, perplexity: &[], passkey: &[], protocol: &[], files: &[] };
+    let report =
+        RunReport { plan, metrics: &metrics, evaluation: &eval::Evaluation::default(), protocol: &[], files: &[] };
     report.write(out)?;
     Ok(engine.merged())
 }

@@ -66,7 +66,7 @@ pub use plan::{
 };
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Place, Positions, Recipe,
+    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Place, Positions, Recipe,
     Rope, Source, Sparse, Stage, Strided, Target, Window, parse_gates,
 };
 pub use rehearsal::RehearsalRule;

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Note;
 use crate::model::Llama;
 use crate::pattern::Pattern;
-use crate::recipe::{Form, Target};
+use crate::readable::readable_tokens;
+use crate::recipe::{Form, Needle, Target};
 
 /// Text that may live in a constant.
 pub type Text = Cow<'static, str>;
@@ -304,7 +305,7 @@ pub enum PositionsPlan {
 }
 
 /// One measurement, settled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum EvalPlan {
     /// Loss by position at these lengths.
     Perplexity {
@@ -315,6 +316,40 @@ pub enum EvalPlan {
     Passkey {
         /// Tokens.
         lengths: List<usize>,
+    },
+    /// Effective window by passkey at these lengths T (Position Interpolation, arXiv 2306.15595 §3.3): the largest tested
+    /// distance k up to which every tested k is recalled often enough.
+    KMax {
+        /// Tokens.
+        lengths: List<usize>,
+        /// Distances n: k = T/n, 2T/n, … T.
+        distances: usize,
+        /// Keys per distance.
+        trials: usize,
+        /// The share of keys that counts as recalled often enough.
+        success: f64,
+    },
+    /// Recall of needles in text without keys at these lengths.
+    Needle {
+        /// What is hidden and asked for.
+        kind: Needle,
+        /// Tokens.
+        lengths: List<usize>,
+    },
+    /// The first of many topics at these lengths.
+    Topics {
+        /// Tokens.
+        lengths: List<usize>,
+    },
+    /// Loss inside the native window against the untouched model's.
+    Short {
+        /// The largest difference that passes, in nats per token.
+        max_loss: f64,
+    },
+    /// Multiple choice by length-normalised log-probability.
+    Choice {
+        /// A JSONL file of questions.
+        path: Text,
     },
 }
 
@@ -383,13 +418,34 @@ impl EvalPlan {
         match self {
             Self::Perplexity { .. } => "perplexity",
             Self::Passkey { .. } => "passkey",
+            Self::KMax { .. } => "k_max",
+            Self::Needle { .. } => "needle",
+            Self::Topics { .. } => "topics",
+            Self::Short { .. } => "short",
+            Self::Choice { .. } => "choice",
         }
     }
 
-    /// The lengths that it is measured at, in tokens.
-    pub fn lengths(&self) -> &[usize] {
+    /// The lengths that it is measured at, in tokens; nothing for one that takes no lengths.
+    pub fn lengths(&self) -> Option<&[usize]> {
         match self {
-            Self::Perplexity { lengths } | Self::Passkey { lengths } => lengths,
+            Self::Perplexity { lengths }
+            | Self::Passkey { lengths }
+            | Self::KMax { lengths, .. }
+            | Self::Needle { lengths, .. }
+            | Self::Topics { lengths } => Some(lengths),
+            Self::Short { .. } | Self::Choice { .. } => None,
+        }
+    }
+
+    /// As a recipe would write it at one length: `needle(single, 4K)`.
+    pub fn written(&self, length: usize) -> String {
+        let (word, length) = (self.word(), readable_tokens(length));
+        match self {
+            Self::Needle { kind, .. } => format!("{word}({}, {length})", kind.word()),
+            Self::Short { max_loss } => format!("{word}(max_loss = {max_loss})"),
+            Self::Choice { path } => format!("{word}({path:?})"),
+            _ => format!("{word}({length})"),
         }
     }
 }
@@ -430,5 +486,12 @@ impl Plan {
     /// What each layer sees outside of training.
     pub fn inference_layers(&self) -> impl Iterator<Item = Pattern> + '_ {
         self.layers.iter().map(|pattern| pattern.at_inference())
+    }
+
+    /// The model as it was released: its own rope, every layer full, no adapters.
+    #[must_use]
+    pub fn untouched(&self) -> Self {
+        let layers = vec![Pattern::Full; self.layers.len()].into();
+        Self { rope: RopePlan::native(&self.model), layers, ..self.merged() }
     }
 }

@@ -425,10 +425,45 @@ pub enum MergeForm {
 }
 
 /// One entry of `eval: […]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Eval {
     /// `perplexity(4K, 32K)`.
     Perplexity(Vec<usize>),
     /// `passkey(4K, 32K)`.
     Passkey(Vec<usize>),
+    /// `k_max(32K)`.
+    KMax(Vec<usize>),
+    /// `needle(multikey, 4K, 32K)`.
+    Needle(Needle, Vec<usize>),
+    /// `topics(4K, 32K)`.
+    Topics(Vec<usize>),
+    /// `short(max_loss = 0.02)`: how much worse, in nats per token, text inside the native window may be predicted; 0.02.
+    Short(Option<f64>),
+    /// `choice("file.jsonl")`.
+    Choice(String),
+}
+
+/// What `needle` hides and asks for (RULER, arXiv 2404.06654).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Needle {
+    /// One key, asked for.
+    Single,
+    /// Several people's keys, one of them asked for.
+    MultiKey,
+    /// Several keys of one person, all asked for.
+    MultiValue,
+    /// Several people's keys, all asked for.
+    MultiQuery,
+}
+
+impl Needle {
+    /// The word that a recipe writes it with.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::MultiKey => "multikey",
+            Self::MultiValue => "multivalue",
+            Self::MultiQuery => "multiquery",
+        }
+    }
 }

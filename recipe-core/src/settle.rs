@@ -62,6 +62,12 @@ const KEEP: f64 = 0.3;
 const CHUNKS: usize = 2;
 const SIGMA: f64 = 3.0;
 pub(crate) const SCALE_MAX: usize = 20;
+/// Position Interpolation's effective window (arXiv 2306.15595 §3.3).
+const DISTANCES: usize = 32;
+const TRIALS: usize = 10;
+const SUCCESS: f64 = 0.2;
+/// A fiftieth of a nat: 2 % of perplexity.
+const MAX_LOSS: f64 = 0.02;
 /// The CPU, as much memory as there is.
 const DEVICE: Device = Device::Cpu { memory: u64::MAX };
 
@@ -81,7 +87,7 @@ pub(crate) fn settle(recipe: &Recipe) -> Plan {
         adapt: adapt(recipe.adapt.as_ref()),
         data: data(&recipe.data).into(),
         stages: recipe.train.iter().enumerate().map(|(index, written)| stage(written, index, recipe, &model)).collect(),
-        eval: recipe.eval.iter().map(eval).collect(),
+        eval: recipe.eval.iter().map(Eval::plan).collect(),
         device: recipe.device.unwrap_or(DEVICE),
         notes: Vec::new().into(),
         model,
@@ -328,9 +334,22 @@ fn steps_for(tokens: usize, length: usize, batch: usize) -> usize {
     tokens.div_ceil(length.saturating_mul(batch).max(1))
 }
 
-fn eval(eval: &Eval) -> EvalPlan {
-    match eval {
-        Eval::Perplexity(lengths) => EvalPlan::Perplexity { lengths: lengths.clone().into() },
-        Eval::Passkey(lengths) => EvalPlan::Passkey { lengths: lengths.clone().into() },
+impl Eval {
+    /// What it settles to; needs nothing of the recipe around it.
+    pub fn plan(&self) -> EvalPlan {
+        match self {
+            Self::Perplexity(lengths) => EvalPlan::Perplexity { lengths: lengths.clone().into() },
+            Self::Passkey(lengths) => EvalPlan::Passkey { lengths: lengths.clone().into() },
+            Self::KMax(lengths) => EvalPlan::KMax {
+                lengths: lengths.clone().into(),
+                distances: DISTANCES,
+                trials: TRIALS,
+                success: SUCCESS,
+            },
+            Self::Needle(kind, lengths) => EvalPlan::Needle { kind: *kind, lengths: lengths.clone().into() },
+            Self::Topics(lengths) => EvalPlan::Topics { lengths: lengths.clone().into() },
+            Self::Short(max_loss) => EvalPlan::Short { max_loss: max_loss.unwrap_or(MAX_LOSS) },
+            Self::Choice(path) => EvalPlan::Choice { path: path.clone().into() },
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Random recipes, most of them nonsense: planning returns a verdict, never panics, and what it passes is consistent.
 
 use recipe_core::{
-    Adapt, Attention, Context, Device, Documents, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Pattern,
+    Adapt, Attention, Context, Device, Documents, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Pattern,
     Place, Positions, Recipe, Rope, Schedule, Source, SourceKind, Sparse, Stage, StageKind, Strided, Target, Window,
     presets,
 };
@@ -167,6 +167,18 @@ fn allow(r: &mut Random) -> Vec<String> {
     }
 }
 
+fn eval(r: &mut Random) -> Eval {
+    let lengths = (0..=r.below(3)).map(|_| r.size()).collect();
+    match r.below(8) {
+        0 => Eval::KMax(lengths),
+        1 => Eval::Needle(r.pick(&[Needle::Single, Needle::MultiKey, Needle::MultiValue, Needle::MultiQuery]), lengths),
+        2 => Eval::Topics(lengths),
+        3 => Eval::Short(r.maybe(Random::number)),
+        4 => Eval::Choice(r.pick(&["", "a.jsonl"]).into()),
+        _ => Eval::Passkey(lengths),
+    }
+}
+
 fn recipe(r: &mut Random) -> Recipe {
     let name = r.pick(&presets::NAMES);
     let mut model = presets::named(name).unwrap();
@@ -200,7 +212,7 @@ fn recipe(r: &mut Random) -> Recipe {
             })
             .collect(),
         train: (0..r.below(3)).map(|_| stage(r)).collect(),
-        eval: (0..r.below(2)).map(|_| Eval::Passkey((0..=r.below(3)).map(|_| r.size()).collect())).collect(),
+        eval: (0..r.below(2)).map(|_| eval(r)).collect(),
         allow: allow(r),
         device: r.maybe(|r| {
             let memory = r.pick(&[0, 80_000_000_000, u64::MAX, u64::MAX, u64::MAX]);

@@ -112,8 +112,9 @@ impl Context {
     }
 
     fn positional(&mut self, word: &'static Word, written: &ast::Word, index: usize) -> Option<&'static Arg> {
-        let lengths = word.args.iter().find(|arg| arg.kind == Kind::Lengths);
-        let found = lengths.or(word.args.get(index).filter(|_| index < word.positional));
+        // Lengths are all that follows the arguments before them.
+        let lengths = word.args.iter().enumerate().find(|(place, arg)| arg.kind == Kind::Lengths && *place <= index);
+        let found = lengths.map(|(_, arg)| arg).or(word.args.get(index).filter(|_| index < word.positional));
         // One message for all of them.
         let first = written.args[word.positional.min(index)..index].iter().all(|arg| arg.name.is_some());
         let value = &written.args[index].value;

@@ -170,8 +170,18 @@ pub(crate) const SCHEDULES: &[&str] = &["constant", "cosine", "linear"];
 /// `every` layer's activations are recomputed in its backward pass, or none's.
 pub(crate) const RECOMPUTES: &[&str] = &["every", "none"];
 
-pub(crate) const EVAL: &[Word] =
-    &[word("perplexity", &[need("lengths", Lengths)], 1), word("passkey", &[need("lengths", Lengths)], 1)];
+pub(crate) const EVAL: &[Word] = &[
+    word("perplexity", &[need("lengths", Lengths)], 1),
+    word("passkey", &[need("lengths", Lengths)], 1),
+    word("k_max", &[need("lengths", Lengths)], 1),
+    word("needle", &[need("kind", OneOf(NEEDLES)), need("lengths", Lengths)], 2),
+    word("topics", &[need("lengths", Lengths)], 1),
+    word("short", &[may("max_loss", Number)], 1),
+    word("choice", &[need("path", Text)], 1),
+];
+
+/// What `needle` hides and asks for.
+pub(crate) const NEEDLES: &[&str] = &["single", "multikey", "multivalue", "multiquery"];
 
 pub(crate) const DEVICE: &[Word] =
     &[word("cpu", &[may("memory", Bytes)], 1), word("cuda", &[need("memory", Bytes)], 1)];
@@ -220,7 +230,7 @@ mod tests {
     fn the_documentation_knows_every_word() {
         let text = include_str!("language.md");
         let mut words: Vec<&str> =
-            [KEYS, PLACES, FORMS, TARGETS, WHOLE, SCHEDULES, RECOMPUTES, DOCUMENTS, MERGES].concat();
+            [KEYS, PLACES, FORMS, TARGETS, WHOLE, SCHEDULES, RECOMPUTES, DOCUMENTS, MERGES, NEEDLES].concat();
         words.extend(presets::NAMES);
         words.extend(ALL.iter().copied().flatten().map(|word| word.name));
         words.extend(ALL.iter().copied().flatten().flat_map(|word| word.args).map(|arg| arg.name));

@@ -34,7 +34,7 @@ pub(crate) enum Command {
     Rehearse(RehearseArgs),
     /// Trains; goes on by itself when --out holds a checkpoint
     Train(TrainArgs),
-    /// Loss by position and recall of hidden keys
+    /// What the recipe's `eval` lists: loss, recall of keys, needles and topics, multiple choice
     Eval(EvalArgs),
     /// Continues a text
     Generate(GenerateArgs),
@@ -129,9 +129,15 @@ pub(crate) struct EvalArgs {
     /// Hugging Face directory or .gguf file
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) model: PathBuf,
-    /// Text to score; without it only keys are asked for
+    /// Text to score; without it only generated text and files of questions are
     #[arg(long, value_name = "FILE")]
     pub(crate) text: Option<PathBuf>,
+    /// Only these; what the recipe does not list is measured at its target [default: what the recipe lists]
+    #[arg(long, value_name = "WORD[,WORD…]", value_delimiter = ',', value_enum)]
+    pub(crate) only: Vec<Measure>,
+    /// The untouched model that `short` compares with; needed when the recipe trains
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) base: Option<PathBuf>,
     /// Lengths instead of the recipe's (4096, 4K), separated by commas
     #[arg(long, value_name = "N[,N…]", value_delimiter = ',', value_parser = length)]
     pub(crate) context: Vec<usize>,
@@ -147,6 +153,26 @@ pub(crate) struct EvalArgs {
     /// One JSON object on stdout
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A word of `eval`, as recipes write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Measure {
+    /// Loss by position
+    Perplexity,
+    /// Recall of keys by depth
+    Passkey,
+    /// The effective window by passkey
+    KMax,
+    /// RULER's needles
+    Needle,
+    /// The first of many topics
+    Topics,
+    /// Loss inside the native window against --base
+    Short,
+    /// Multiple choice
+    Choice,
 }
 
 #[derive(Debug, Args)]
@@ -256,6 +282,18 @@ pub(crate) enum Storage {
     Bf16,
     /// 2 bytes, for older GPUs
     F16,
+}
+
+#[cfg(test)]
+impl EvalArgs {
+    /// As `eval --model M` with these arguments.
+    pub(crate) fn of(arguments: &[&str]) -> Self {
+        let all = ["recipe", "eval", "--model", "M"].iter().chain(arguments);
+        match Cli::parse_from(all).command {
+            Some(Command::Eval(args)) => args,
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// A length in tokens: `4096`, `4K`, `1M`, as in recipes.

@@ -1,6 +1,10 @@
 //! `eval`.
 
+mod wanted;
+
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kernels::device::Cpu;
 use recipe_core::{EvalPlan, Plan};
@@ -9,91 +13,180 @@ use super::args::EvalArgs;
 use super::load;
 use crate::data::Encoder;
 use crate::engine::{Engine, Mode};
-use crate::eval::{self, Evaluation};
+use crate::eval::{self, ChoiceQuestion, Evaluation, Perplexity, Short, Window};
 use crate::report::{self, Progress};
 use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &EvalArgs) -> Result<()> {
-    let checkpoint = load::checkpoint(plan, &args.model)?;
-    let encoder = load::encoder(&checkpoint)?;
-    let mut engine =
-        Engine::new(Cpu::with_limit(plan.device.memory()), &plan.merged(), &checkpoint.weights, 0, Mode::Infer)?;
-    drop(checkpoint);
-    let mut found = Evaluation::default();
-    if let Some(path) = &args.text {
-        let text = fs::read_to_string(path).map_err(|error| Error::usage(format!("{}: {error}", path.display())))?;
-        let tokens = encoder.encode(&text)?;
-        for context in contexts(plan, args, Kind::Perplexity) {
-            found.perplexity.push(perplexity(&mut engine, &tokens, context, args)?);
+    let wanted = wanted::wanted(plan, args)?;
+    // What is wrong with the command line or its files is said before a model is read.
+    let questions = questions(&wanted)?;
+    let base = base(plan, args, &wanted)?;
+    let mut session = Session::open(plan, &args.model, args)?;
+    let mut shorts = vec![];
+    for eval in &wanted {
+        match eval {
+            EvalPlan::Short { max_loss } => shorts.push((*max_loss, session.loss(plan.model.context)?)),
+            other => session.measure(other, &questions)?,
         }
     }
-    for context in contexts(plan, args, Kind::Passkey) {
-        found.passkey.extend(passkey(&mut engine, &encoder, context, args)?);
+    let mut found = std::mem::take(&mut session.found);
+    drop(session);
+    if let Some(base) = base {
+        found.short = compared(plan, base, args, &shorts)?;
     }
-    if args.json { super::print_json(&found) } else { print(&found) }
+    if args.json {
+        super::print_json(&found)?
+    } else {
+        print!("{}", report::evaluation_text(&found))
+    }
+    kept(&found.short)
 }
 
-fn perplexity(engine: &mut Engine<Cpu>, tokens: &[u32], context: usize, args: &EvalArgs) -> Result<eval::Perplexity> {
-    let pieces = (tokens.len() / context.max(1)).min(args.documents as usize);
-    match args.stride {
-        Some(stride) => {
-            let windows = tokens.len().saturating_sub(context) / stride.max(1) + 1;
-            let progress = Progress::new(&format!("perplexity at {context}"), "windows", windows as u64);
-            let found = eval::sliding(engine, tokens, context, stride, &mut |_| progress.advance(1))?;
-            progress.finish("");
-            Ok(found)
+/// A model, what it is asked, and what was found so far.
+struct Session<'a> {
+    engine: Engine<Cpu>,
+    encoder: Arc<Encoder>,
+    args: &'a EvalArgs,
+    /// Of `--text`.
+    tokens: Vec<u32>,
+    target: usize,
+    found: Evaluation,
+}
+
+impl<'a> Session<'a> {
+    fn open(plan: &Plan, model: &Path, args: &'a EvalArgs) -> Result<Self> {
+        let checkpoint = load::checkpoint(plan, model)?;
+        let encoder = load::encoder(&checkpoint)?;
+        let cpu = Cpu::with_limit(plan.device.memory());
+        let engine = Engine::new(cpu, &plan.merged(), &checkpoint.weights, 0, Mode::Infer)?;
+        let tokens = match &args.text {
+            Some(path) => {
+                let cannot = |error| Error::usage(format!("{}: {error}", path.display()));
+                encoder.encode(&fs::read_to_string(path).map_err(cannot)?)?
+            }
+            None => vec![],
+        };
+        Ok(Self { engine, encoder, args, tokens, target: plan.target, found: Evaluation::default() })
+    }
+
+    fn measure(&mut self, eval: &EvalPlan, questions: &[(PathBuf, Vec<ChoiceQuestion>)]) -> Result<()> {
+        let documents = self.args.documents as usize;
+        for &context in eval.lengths().unwrap_or_default() {
+            let (engine, encoder, seed) = (&mut self.engine, &*self.encoder, self.args.seed);
+            let title = format!("{} at {context}", eval.word());
+            match *eval {
+                EvalPlan::Perplexity { .. } => {
+                    let loss = self.loss(context)?;
+                    self.found.perplexity.push(loss);
+                }
+                EvalPlan::Passkey { .. } => {
+                    self.found.passkey.extend(watched(&title, "documents", documents, |tick| {
+                        eval::passkey(engine, encoder, context, documents, seed, tick)
+                    })?)
+                }
+                EvalPlan::KMax { distances, trials, success, .. } => {
+                    let tested = Window { distances, trials, success };
+                    self.found.k_max.push(watched(&title, "documents", tested.documents(), |tick| {
+                        eval::k_max(engine, encoder, context, tested, seed, tick)
+                    })?);
+                }
+                EvalPlan::Needle { kind, .. } => {
+                    let title = format!("needle {} at {context}", kind.word());
+                    let total = eval::needle_documents(kind, documents);
+                    self.found.needle.extend(watched(&title, "documents", total, |tick| {
+                        eval::needle(engine, encoder, kind, context, documents, seed, tick)
+                    })?);
+                }
+                EvalPlan::Topics { .. } => self.found.topics.push(watched(&title, "documents", documents, |tick| {
+                    eval::topic(engine, encoder, context, documents, seed, tick)
+                })?),
+                EvalPlan::Short { .. } | EvalPlan::Choice { .. } => {}
+            }
         }
-        None => {
-            let progress = Progress::new(&format!("perplexity at {context}"), "pieces", pieces as u64);
-            let documents = args.documents as usize;
-            let found = eval::by_position(engine, tokens, context, documents, &mut |_| progress.advance(1))?;
-            progress.finish("");
-            Ok(found)
+        if let EvalPlan::Choice { path } = eval {
+            let asked = questions.iter().filter(|(file, _)| file.as_path() == Path::new::<str>(path));
+            for (file, questions) in asked {
+                let (engine, encoder, longest) = (&mut self.engine, &*self.encoder, self.target);
+                self.found.choice.push(watched("choice", "questions", questions.len(), |tick| {
+                    eval::choice(engine, encoder, file, questions, longest, tick)
+                })?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Loss of `--text` in pieces of `context` tokens, or in windows where a stride was given.
+    fn loss(&mut self, context: usize) -> Result<Perplexity> {
+        let (engine, tokens, title) = (&mut self.engine, &self.tokens, format!("perplexity at {context}"));
+        let documents = self.args.documents as usize;
+        match self.args.stride {
+            Some(stride) => {
+                let windows = tokens.len().saturating_sub(context) / stride.max(1) + 1;
+                watched(&title, "windows", windows, |tick| eval::sliding(engine, tokens, context, stride, tick))
+            }
+            None => {
+                let pieces = (tokens.len() / context.max(1)).min(documents);
+                watched(&title, "pieces", pieces, |tick| eval::by_position(engine, tokens, context, documents, tick))
+            }
         }
     }
 }
 
-fn passkey(
-    engine: &mut Engine<Cpu>,
-    encoder: &Encoder,
-    context: usize,
-    args: &EvalArgs,
-) -> Result<Vec<eval::PasskeyScore>> {
-    let progress = Progress::new(&format!("passkey at {context}"), "documents", args.documents);
-    let mut tick = |_| progress.advance(1);
-    let found = eval::passkey(engine, encoder, context, args.documents as usize, args.seed, &mut tick)?;
+/// Shows how far `work` has come.
+fn watched<T>(
+    title: &str,
+    unit: &str,
+    total: usize,
+    work: impl FnOnce(&mut dyn FnMut(usize)) -> std::result::Result<T, eval::Error>,
+) -> Result<T> {
+    let progress = Progress::new(title, unit, total as u64);
+    let found = work(&mut |_| progress.advance(1))?;
     progress.finish("");
     Ok(found)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Perplexity,
-    Passkey,
-}
-
-/// The command line's lengths, or the recipe's of that kind. A text that is given without --context and without a
-/// `perplexity(…)` in the recipe is scored at the target.
-fn contexts(plan: &Plan, args: &EvalArgs, kind: Kind) -> Vec<usize> {
-    if !args.context.is_empty() {
-        // A text on the command line asks about that text alone.
-        return if kind == Kind::Passkey && args.text.is_some() { vec![] } else { args.context.clone() };
-    }
-    let lengths = plan.eval.iter().filter_map(|eval| match eval {
-        EvalPlan::Perplexity { lengths } if kind == Kind::Perplexity => Some(lengths.to_vec()),
-        EvalPlan::Passkey { lengths } if kind == Kind::Passkey => Some(lengths.to_vec()),
+/// The files of `choice`, each read once.
+fn questions(wanted: &[EvalPlan]) -> Result<Vec<(PathBuf, Vec<ChoiceQuestion>)>> {
+    let files = wanted.iter().filter_map(|eval| match eval {
+        EvalPlan::Choice { path } => Some(PathBuf::from(path.as_ref())),
         _ => None,
     });
-    let lengths: Vec<usize> = lengths.flatten().collect();
-    if lengths.is_empty() { vec![plan.target] } else { lengths }
+    files.map(|file| Ok((file.clone(), eval::read_choices(&file)?))).collect()
 }
 
-fn print(found: &Evaluation) -> Result<()> {
-    if !found.perplexity.is_empty() {
-        println!("{}", report::perplexity_table(&found.perplexity).to_text());
+/// The untouched model, where `short` is wanted. A recipe that trains nothing has the same weights.
+fn base<'a>(plan: &Plan, args: &'a EvalArgs, wanted: &[EvalPlan]) -> Result<Option<&'a Path>> {
+    if !wanted.iter().any(|eval| matches!(eval, EvalPlan::Short { .. })) {
+        return Ok(None);
     }
-    if !found.passkey.is_empty() {
-        println!("{}", report::passkey_table(&found.passkey).to_text());
+    if args.text.is_none() {
+        return Err(Error::usage("`short` scores a text; give one with --text FILE".to_owned()));
     }
-    Ok(())
+    match &args.base {
+        Some(base) => Ok(Some(base)),
+        None if plan.stages.is_empty() => Ok(Some(&args.model)),
+        None => Err(Error::usage(format!(
+            "`short` compares with the model as it was before the recipe `{}` trained it; give that one with --base DIR, or \
+             leave `short` out with --only",
+            plan.name
+        ))),
+    }
+}
+
+/// Each measured loss beside the untouched model's.
+fn compared(plan: &Plan, base: &Path, args: &EvalArgs, ours: &[(f64, Perplexity)]) -> Result<Vec<Short>> {
+    let theirs = Session::open(&plan.untouched(), base, args)?.loss(plan.model.context)?;
+    Ok(ours.iter().map(|(max_loss, ours)| Short::new(ours, &theirs, *max_loss)).collect())
+}
+
+/// An error where too much was lost.
+fn kept(shorts: &[Short]) -> Result<()> {
+    match shorts.iter().find(|short| !short.kept) {
+        None => Ok(()),
+        Some(short) => Err(Error::usage(format!(
+            "abilities inside the native window are not kept: {:.4} nats per token instead of {:.4}, {:+.4}; `short` allows {}",
+            short.nll, short.base_nll, short.loss, short.max_loss
+        ))),
+    }
 }

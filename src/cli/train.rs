@@ -11,6 +11,7 @@ use super::args::{DeviceArg, TrainArgs};
 use super::load;
 use crate::data::{Corpora, Encoder};
 use crate::engine::{Engine, Mode};
+use crate::eval::Evaluation;
 use crate::hub::Checkpoint;
 use crate::report::{self, Progress, RunReport};
 use crate::train::{self, Event, Keeping, Lock, MetricsLog, Run};
@@ -35,7 +36,8 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     let (planned, counted) = (plan.memory().total, engine.device().memory().1);
     println!("peak memory in buffers {}, planned {}", readable_bytes(counted), readable_bytes(planned));
     let metrics = MetricsLog::read(&args.out.join("metrics.jsonl"))?;
-    let report = RunReport { plan: &plan, metrics: &metrics, perplexity: &[], passkey: &[], protocol: &[], files: &[] };
+    let report =
+        RunReport { plan: &plan, metrics: &metrics, evaluation: &Evaluation::default(), protocol: &[], files: &[] };
     let report = report.write(&args.out)?;
     println!("report  {}\nexport  … export --run {} --out DIR", report.display(), args.out.display());
     Ok(())

@@ -21,15 +21,15 @@ pub enum Error {
     },
     /// An exam that does not fit its length.
     #[error(
-        "an exam with {keys} keys needs at least {needed} tokens, got a length of {length}; ask for fewer depths or a longer text"
+        "an exam with {facts} facts to hide needs at least {needed} tokens, got a length of {length}; ask for a longer one"
     )]
     ExamTooShort {
         /// Tokens asked for.
         length: usize,
-        /// Tokens that the keys and their questions take.
+        /// Tokens that the facts and their questions take.
         needed: usize,
-        /// Keys to hide.
-        keys: usize,
+        /// Facts to hide.
+        facts: usize,
     },
     /// A depth outside the document, or more depths than names.
     #[error("{what}")]

@@ -1,5 +1,7 @@
 //! What can go wrong while evaluating.
 
+use std::path::PathBuf;
+
 use thiserror::Error as ThisError;
 
 /// A failure of an evaluation.
@@ -18,6 +20,24 @@ pub enum Error {
         tokens: usize,
         /// Tokens of a piece.
         context: usize,
+    },
+    /// A file of questions that cannot be used.
+    #[error("{path}: {reason}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A line of it that cannot be used.
+    #[error("{path}:{line}: {reason}", path = path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A sliding window that does not slide.
     #[error("a stride of {stride} does not fit a window of {context}; it is at least 1 and at most the window")]

@@ -4,8 +4,9 @@ use kernels::device::Device;
 use serde::Serialize;
 
 use super::Error;
+use super::exam::{Marks, sit};
+use crate::data::Encoder;
 use crate::data::chronicle::{Exam, Seed, exam};
-use crate::data::{Batch, Encoder};
 use crate::engine::Engine;
 
 /// Where keys are hidden, as shares of the document.
@@ -39,22 +40,25 @@ pub fn passkey<D: Device>(
     let mut scores = DEPTHS.map(|depth| PasskeyScore { context, depth, correct: 0, trials: 0 }).to_vec();
     for index in 0..documents {
         let exam = exam(encoder, Seed::eval(seed, index as u64), context, &DEPTHS)?;
-        let batch = Batch::sequence(exam.tokens.clone(), &[0])?;
-        let read = engine.score(&batch)?;
-        tally(&exam, &read.predictions, &mut scores);
+        let marks = sit(engine, &exam)?;
+        add(&exam, &marks, &mut scores);
         on_document(index + 1);
     }
     Ok(scores)
 }
 
-/// Adds one exam's answers to the depth that they belong to.
+/// Adds one exam's answers, read elsewhere, to the depth that they belong to.
 pub(crate) fn tally(exam: &Exam, predictions: &[u32], scores: &mut [PasskeyScore]) {
-    for question in &exam.questions {
-        let recalled = question.answer.clone().all(|row| predictions[row - 1] == exam.tokens[row]);
+    let marks: Vec<Marks> = exam.questions.iter().map(|question| Marks::of(exam, question, predictions)).collect();
+    add(exam, &marks, scores);
+}
+
+fn add(exam: &Exam, marks: &[Marks], scores: &mut [PasskeyScore]) {
+    for (question, marks) in exam.questions.iter().zip(marks) {
         let nearest = |score: &&mut PasskeyScore| (score.depth - question.depth).abs() < 1e-9;
         if let Some(score) = scores.iter_mut().find(nearest) {
-            score.correct += usize::from(recalled);
-            score.trials += 1;
+            score.correct += marks.correct;
+            score.trials += marks.trials;
         }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kernels::device::Cpu;
-use recipe_core::{EvalPlan, HfConfig, MergePlan, Pattern, Plan, RopePlan, StagePlan};
+use recipe_core::{EvalPlan, HfConfig, MergePlan, Pattern, Plan, StagePlan};
 
 use crate::data::Encoder;
 use crate::engine::{Engine, Mode};
@@ -110,7 +110,7 @@ pub fn run<M: TypedModel>(
     };
     let agreement = at.agreement::<M>(&text)?;
     watch(Progress::Agreed(&agreement));
-    at.measure("base", &untouched(&plan), &base.weights, watch)?;
+    at.measure("base", &plan.untouched(), &base.weights, watch)?;
     at.measure("rope", &rope_only(&plan), &base.weights, watch)?;
     let (merged, steps) = if options.dfdx { at.train_typed::<M>(&text, watch)? } else { at.train(&text, watch)? };
     watch(Progress::Trained);
@@ -283,11 +283,6 @@ fn seeded(plan: &Plan, seed: u64) -> Plan {
     Plan { stages: stages.collect(), ..plan.clone() }
 }
 
-/// The base as it was released.
-fn untouched(plan: &Plan) -> Plan {
-    Plan { rope: RopePlan::native(&plan.model), ..rope_only(plan) }
-}
-
 /// The base's weights under the recipe's rope, full attention.
 fn rope_only(plan: &Plan) -> Plan {
     Plan { layers: vec![Pattern::Full; plan.layers.len()].into(), ..plan.merged() }
@@ -296,7 +291,7 @@ fn rope_only(plan: &Plan) -> Plan {
 fn lengths(plan: &Plan) -> Vec<usize> {
     let perplexity = plan.eval.iter().find_map(|eval| match eval {
         EvalPlan::Perplexity { lengths } => Some(lengths.to_vec()),
-        EvalPlan::Passkey { .. } => None,
+        _ => None,
     });
     perplexity.unwrap_or_else(|| vec![plan.target])
 }

@@ -19,8 +19,8 @@ fn last_quarter(found: &Perplexity) -> f64 {
     counted.iter().sum::<f64>() / counted.len() as f64
 }
 
-fn protocol(found: &Perplexity) -> String {
-    match found.protocol {
+pub(super) fn protocol(found: &Protocol) -> String {
+    match *found {
         Protocol::Pieces { documents: 1 } => "one piece".to_owned(),
         Protocol::Pieces { documents } => format!("{documents} pieces"),
         Protocol::Sliding { stride } => format!("sliding by {stride}"),
@@ -41,7 +41,7 @@ pub fn perplexity_table(found: &[Perplexity]) -> Table {
             fixed(row.perplexity, 2),
             fixed(last, 3),
             fixed(last.exp(), 2),
-            protocol(row),
+            protocol(&row.protocol),
         ]);
     }
     table
@@ -49,6 +49,29 @@ pub fn perplexity_table(found: &[Perplexity]) -> Table {
 
 /// A row per depth, a column per length, and the mean of each length.
 pub fn passkey_table(rows: &[PasskeyScore]) -> Table {
+    grid_table(&keys(rows))
+}
+
+/// Recall by depth and length, as a picture.
+pub fn passkey_grid(title: impl Into<String>, rows: &[PasskeyScore]) -> HeatGrid {
+    grid(title.into(), "keys recalled, by depth of the key (0% is the start)", &keys(rows))
+}
+
+/// What was counted at one length and depth.
+pub(super) struct Cell {
+    pub(super) context: usize,
+    pub(super) depth: f64,
+    pub(super) correct: usize,
+    pub(super) trials: usize,
+}
+
+fn keys(rows: &[PasskeyScore]) -> Vec<Cell> {
+    let cell =
+        |row: &PasskeyScore| Cell { context: row.context, depth: row.depth, correct: row.correct, trials: row.trials };
+    rows.iter().map(cell).collect()
+}
+
+pub(super) fn grid_table(rows: &[Cell]) -> Table {
     let (contexts, depths) = (contexts(rows), depths(rows));
     let names = contexts.iter().map(|context| (tokens(*context), Align::Right));
     let mut table = Table::new([("depth".to_owned(), Align::Right)].into_iter().chain(names));
@@ -66,14 +89,13 @@ pub fn passkey_table(rows: &[PasskeyScore]) -> Table {
     table
 }
 
-/// Recall by depth and length, as a picture.
-pub fn passkey_grid(title: impl Into<String>, rows: &[PasskeyScore]) -> HeatGrid {
+pub(super) fn grid(title: String, what: &str, rows: &[Cell]) -> HeatGrid {
     let (contexts, depths) = (contexts(rows), depths(rows));
     let share = |depth: f64, context: usize| recalled(rows, |row| row.context == context && row.depth == depth);
     HeatGrid {
-        title: title.into(),
+        title,
         x_label: "tokens in the document".into(),
-        y_label: "keys recalled, by depth of the key (0% is the start)".into(),
+        y_label: what.into(),
         columns: contexts.iter().map(|context| tokens(*context)).collect(),
         rows: depths.iter().map(|depth| percent(*depth)).collect(),
         values: depths.iter().map(|depth| contexts.iter().map(|context| share(*depth, *context)).collect()).collect(),
@@ -94,22 +116,22 @@ pub fn position_plot(title: impl Into<String>, native: usize, curves: &[Series])
     }
 }
 
-fn contexts(rows: &[PasskeyScore]) -> Vec<usize> {
+fn contexts(rows: &[Cell]) -> Vec<usize> {
     let mut contexts: Vec<usize> = rows.iter().map(|row| row.context).collect();
     contexts.sort_unstable();
     contexts.dedup();
     contexts
 }
 
-fn depths(rows: &[PasskeyScore]) -> Vec<f64> {
+fn depths(rows: &[Cell]) -> Vec<f64> {
     let mut depths: Vec<f64> = rows.iter().map(|row| row.depth).collect();
     depths.sort_by(f64::total_cmp);
     depths.dedup();
     depths
 }
 
-/// The share of keys that were recalled in the wanted rows; not a number when none was asked for.
-fn recalled(rows: &[PasskeyScore], wanted: impl Fn(&PasskeyScore) -> bool) -> f64 {
+/// The share that was counted in the wanted rows; not a number when nothing was asked for.
+fn recalled(rows: &[Cell], wanted: impl Fn(&Cell) -> bool) -> f64 {
     let (correct, trials) =
         rows.iter().filter(|row| wanted(row)).fold((0, 0), |sum, row| (sum.0 + row.correct, sum.1 + row.trials));
     correct as f64 / trials as f64

@@ -12,7 +12,7 @@ use recipe_core::{Note, Plan};
 #[derive(Debug)]
 pub(super) struct Folder {
     page: String,
-    pictures: Vec<(&'static str, String)>,
+    pictures: Vec<(String, String)>,
 }
 
 impl Folder {
@@ -36,9 +36,9 @@ impl Folder {
     }
 
     /// Shows a picture, which is written as `name`.
-    pub(super) fn picture(&mut self, name: &'static str, alternative: &str, svg: String) {
+    pub(super) fn picture(&mut self, name: &str, alternative: &str, svg: String) {
         self.paragraph(&format!("![{alternative}]({name})"));
-        self.pictures.push((name, svg));
+        self.pictures.push((name.to_owned(), svg));
     }
 
     /// Writes everything into `dir`; the page comes last, when its pictures are there.

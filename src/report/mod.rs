@@ -4,6 +4,7 @@
 
 mod error;
 mod evaluation;
+mod exams;
 mod files;
 pub mod number;
 mod plan;
@@ -16,6 +17,7 @@ mod training;
 
 pub use error::Error;
 pub use evaluation::{passkey_grid, passkey_table, perplexity_table, position_plot};
+pub use exams::{choice_table, evaluation_text, k_max_table, needle_table, short_table, topics_table};
 pub use plan::{Rate, plan_json, plan_list, plan_text, plan_text_at};
 pub(crate) use plan::{merge_words, rope_words};
 pub use plot::{Axis, HeatGrid, LinePlot, Mark, Scale, Series, Unit};

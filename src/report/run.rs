@@ -6,11 +6,12 @@ use recipe_core::Plan;
 
 use super::Error;
 use super::evaluation::{curve, passkey_grid, passkey_table, perplexity_table, position_plot};
+use super::exams::{Section, k_max_plot, kinds, needle_grid, sections};
 use super::files::{Folder, file_list, list, note_list, plan_table};
 use super::plan::plan_text;
 use super::plot::Series;
 use super::training::{training_plot, training_table};
-use crate::eval::{PasskeyScore, Perplexity};
+use crate::eval::Evaluation;
 use crate::train::StepMetrics;
 
 /// What a run's report is made of; what is empty is left out.
@@ -20,10 +21,8 @@ pub struct RunReport<'a> {
     pub plan: &'a Plan,
     /// Every optimiser step.
     pub metrics: &'a [StepMetrics],
-    /// Loss by position.
-    pub perplexity: &'a [Perplexity],
-    /// Recall of hidden keys.
-    pub passkey: &'a [PasskeyScore],
+    /// Everything that was measured.
+    pub evaluation: &'a Evaluation,
     /// How it was measured, a line each.
     pub protocol: &'a [String],
     /// What was written: a word and a path each.
@@ -46,6 +45,7 @@ impl RunReport<'_> {
         self.training(&mut folder);
         self.perplexity(&mut folder);
         self.passkey(&mut folder);
+        self.exams(&mut folder);
         folder.section("Protocol", &list(self.protocol));
         folder.section("Files", &file_list(self.files));
         folder.write(dir)
@@ -60,11 +60,12 @@ impl RunReport<'_> {
     }
 
     fn perplexity(&self, folder: &mut Folder) {
-        if self.perplexity.is_empty() {
+        if self.evaluation.perplexity.is_empty() {
             return;
         }
-        folder.section("Perplexity", &perplexity_table(self.perplexity).to_markdown());
-        let curves: Vec<Series> = self.perplexity.iter().filter(|found| !found.nll.is_empty()).map(curve).collect();
+        folder.section("Perplexity", &perplexity_table(&self.evaluation.perplexity).to_markdown());
+        let curves: Vec<Series> =
+            self.evaluation.perplexity.iter().filter(|found| !found.nll.is_empty()).map(curve).collect();
         if curves.is_empty() {
             return;
         }
@@ -73,32 +74,46 @@ impl RunReport<'_> {
     }
 
     fn passkey(&self, folder: &mut Folder) {
-        if self.passkey.is_empty() {
+        if self.evaluation.passkey.is_empty() {
             return;
         }
-        folder.section("Passkey", &passkey_table(self.passkey).to_markdown());
+        folder.section("Passkey", &passkey_table(&self.evaluation.passkey).to_markdown());
         folder.picture(
             "passkey.svg",
             "Recall by depth and length",
-            passkey_grid("Passkey recall", self.passkey).to_svg(),
+            passkey_grid("Passkey recall", &self.evaluation.passkey).to_svg(),
         );
+    }
+
+    fn exams(&self, folder: &mut Folder) {
+        for Section { heading, table, protocol } in sections(self.evaluation) {
+            folder.section(&heading, &table.to_markdown());
+            folder.paragraph(&protocol);
+        }
+        if !self.evaluation.k_max.is_empty() {
+            folder.picture("k_max.svg", "Recall by distance", k_max_plot(&self.evaluation.k_max).to_svg());
+        }
+        for rows in kinds(&self.evaluation.needle) {
+            let name = format!("needle_{}.svg", rows[0].needle);
+            folder.picture(&name, "Answer tokens by depth and length", needle_grid(&rows).to_svg());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::Protocol;
+    use crate::eval::{Perplexity, Protocol};
     use crate::report::samples::{llama2_128k, metrics, passkeys};
 
-    fn report<'a>(plan: &'a Plan) -> RunReport<'a> {
-        RunReport { plan, metrics: &[], perplexity: &[], passkey: &[], protocol: &[], files: &[] }
+    fn report<'a>(plan: &'a Plan, evaluation: &'a Evaluation) -> RunReport<'a> {
+        RunReport { plan, metrics: &[], evaluation, protocol: &[], files: &[] }
     }
 
     #[test]
     fn what_is_empty_is_left_out() {
         let (plan, dir) = (llama2_128k(), tempfile::tempdir().unwrap());
-        let page = std::fs::read_to_string(report(&plan).write(dir.path()).unwrap()).unwrap();
+        let page = std::fs::read_to_string(report(&plan, &Evaluation::default()).write(dir.path()).unwrap()).unwrap();
         let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("## ")).collect();
         assert_eq!(headings, ["## Plan", "## Notes"]);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -117,17 +132,17 @@ mod tests {
             nll: [2.5, 1.5, 2.0, 1.0].map(Some).to_vec(),
             protocol: Protocol::Pieces { documents: 4 },
         };
-        let report = RunReport {
-            metrics: &metrics(&plan),
-            perplexity: &[row(4096), row(131_072)],
-            passkey: &passkeys(),
-            ..report(&plan)
+        let evaluation = Evaluation {
+            perplexity: vec![row(4096), row(131_072)],
+            passkey: passkeys(),
+            ..crate::report::samples::exams()
         };
+        let report = RunReport { metrics: &metrics(&plan), ..report(&plan, &evaluation) };
         let page = std::fs::read_to_string(report.write(dir.path()).unwrap()).unwrap();
         assert!(page.contains("| 128K | 131072 | 2.000 | 7.39 | 1.000 | 2.72 | 4 pieces |"), "{page}");
         assert!(page.contains("| 1 | 128K | 1000 | 3.000 |"), "{page}");
         assert!(page.contains("| 0% | 100% | 90% | 75% | 65% | 50% |"), "{page}");
-        for picture in ["training.svg", "loss_by_position.svg", "passkey.svg"] {
+        for picture in ["training.svg", "loss_by_position.svg", "passkey.svg", "k_max.svg", "needle_multikey.svg"] {
             assert!(page.contains(&format!("]({picture})")) && dir.path().join(picture).is_file(), "{picture}");
         }
     }

@@ -6,7 +6,10 @@ use recipe_core::{
 };
 
 use super::{RehearsalRow, Series};
-use crate::eval::PasskeyScore;
+use crate::eval::{
+    Choice, Distance, Evaluation, ExamProtocol, KMax, Marks, NeedleScore, PasskeyScore, Protocol, Short, TopicsScore,
+    Window,
+};
 use crate::train::StepMetrics;
 
 const LENGTHS: [usize; 3] = [4096, 32_768, 131_072];
@@ -116,6 +119,46 @@ pub(super) fn passkeys() -> Vec<PasskeyScore> {
         })
     });
     rows.collect()
+}
+
+/// Exams of all kinds, abilities lost and a file of questions.
+pub(super) fn exams() -> Evaluation {
+    let protocol = |hidden, asked| ExamProtocol { documents: 20, hidden, asked, counted: "counted so" };
+    let marks = |correct, tokens_correct| Marks { correct, trials: 10, tokens_correct, tokens: 40 };
+    let distance = |k, correct| Distance { k, measured: k as f64 + 0.5, marks: marks(correct, 20) };
+    let distances = vec![distance(256, 10), distance(512, 2), distance(768, 1), distance(1024, 3)];
+    let tested = Window { distances: 4, trials: 10, success: 0.2 };
+    let needle = |needle, depth, tokens_correct| NeedleScore {
+        needle,
+        context: 1024,
+        depth,
+        marks: marks(5, tokens_correct),
+        protocol: protocol(5, 1),
+    };
+    Evaluation {
+        k_max: vec![KMax { context: 1024, k_max: 512, distances, tested, protocol: protocol(4, 4) }],
+        needle: vec![needle("multikey", 0.0, 10), needle("multikey", 1.0, 30), needle("single", 0.5, 40)],
+        topics: vec![TopicsScore { context: 1024, topics: 5, marks: marks(7, 30), protocol: protocol(5, 1) }],
+        short: vec![Short {
+            context: 256,
+            tokens: 1020,
+            nll: 2.55,
+            base_nll: 2.5,
+            loss: 0.05,
+            max_loss: 0.02,
+            kept: false,
+            protocol: Protocol::Pieces { documents: 4 },
+        }],
+        choice: vec![Choice {
+            path: "q.jsonl".into(),
+            correct: 3,
+            questions: 4,
+            accuracy: 0.75,
+            chance: 0.25,
+            protocol: "scored so",
+        }],
+        ..Evaluation::default()
+    }
 }
 
 /// The steps of a run over all stages of `plan`.

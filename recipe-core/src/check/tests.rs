@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{Level, NATIVE_CONTEXT, rules};
 use crate::plan::{Device, Scaling, SourceKind, StageKind};
 use crate::recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Positions, Recipe, Rope,
+    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Positions, Recipe, Rope,
     Source, Sparse, Stage, Strided, Target, Window,
 };
 use crate::samples::{bare, llama2_128k};
@@ -368,6 +368,17 @@ const FAULTS: &[Row] = &[
     ("eval_beyond_target", "eval[0][1]", "length 256K is beyond target 128K", "write 128K", |r| {
         r.eval[0] = Eval::Perplexity(vec![4096, 262_144]);
     }),
+    ("no_eval_lengths", "eval[0]", "needle at no length", "needle(multikey, 128K)", |r| {
+        r.eval[0] = Eval::Needle(Needle::MultiKey, vec![]);
+    }),
+    ("k_max_steps", "eval[0][1]", "k_max at 512 asks for a key every 16 tokens", "write 1K", |r| {
+        r.eval[0] = Eval::KMax(vec![1024, 512]);
+    }),
+    ("max_loss_range", "eval[0].max_loss", "max_loss -0.5 is not", "max_loss = 0.02", |r| {
+        r.eval[0] = Eval::Short(Some(-0.5));
+    }),
+    ("max_loss_range", "eval[0].max_loss", "max_loss NaN is not", "0.02", |r| r.eval[0] = Eval::Short(Some(f64::NAN))),
+    ("empty_choice", "eval[0].path", "an empty path", "questions.jsonl", |r| r.eval[0] = Eval::Choice(" ".into())),
     ("does_not_fit", "device", "cuda(24GB) has 22.4 GiB: weights 3.", "which needs", |r| {
         r.device = Some(Device::Cuda { memory: 24_000_000_000 });
     }),
@@ -416,6 +427,10 @@ const NOTES: &[(&str, &str, Break)] = &[
     ("positions_without_gaps", "stage 1 is as long as the target, 128K", |r| r.positions = Some(Positions::Random)),
     ("replay_same_data", "reads the text of the extension again", |r| {
         r.train.push(Stage { kind: StageKind::Replay, steps: Some(10), ..Stage::default() });
+    }),
+    ("short_of_itself", "compares the model with itself", |r| {
+        *r = bare();
+        r.eval = vec![Eval::Short(None)];
     }),
     ("target_not_trained", "the longest training sequence is 4K", |r| r.train[0].length = Some(4096)),
 ];

@@ -28,7 +28,7 @@ fn the_sample_keeps_its_ratios() {
     assert_eq!(lengths, [256, 512, 1024, 2048, 4096, 8192]);
     let batches: Vec<usize> = toy.stages.iter().map(|stage| stage.batch).collect();
     assert_eq!(batches, [8, 4, 2, 1, 1, 1]);
-    assert_eq!(toy.eval[1].lengths(), [256, 1024, 2048, 4096, 8192]);
+    assert_eq!(toy.eval[1].lengths().unwrap(), [256, 1024, 2048, 4096, 8192]);
     assert!(toy.notes.is_empty());
 }
 
@@ -141,7 +141,7 @@ fn what_trains_shorter_is_rehearsed_shorter() {
     assert_eq!(lengths, [256, 512, 1024, 2048, 2560]);
     assert_eq!(odd.stages[4].schedule, Schedule::Cosine);
     assert_eq!(odd.stages[0].schedule, Schedule::Constant);
-    assert_eq!(odd.eval[0].lengths(), [256, 1024, 2048, 2560]);
+    assert_eq!(odd.eval[0].lengths().unwrap(), [256, 1024, 2048, 2560]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use proc_macro2::Ident;
 use recipe_core::{
-    Adapt, Attention, Context as Native, Device, Eval, Field, Form, LongRopeFactors, Place, Positions, Rope, Source,
+    Adapt, Attention, Context as Native, Device, Eval, Field, Form, LongRopeFactors, Needle, Place, Positions, Rope, Source,
     SourceKind, Sparse, Strided, Target, Window,
 };
 
@@ -339,8 +339,26 @@ fn share_of(context: &mut Context, value: &Value, field: &Field) -> f64 {
 
 pub(super) fn eval(context: &mut Context, value: &Value, field: &Field) -> Option<Eval> {
     let (word, written) = context.word("eval", words::EVAL, &[], value)?;
-    let lengths = context.bind(word, written, field).need("lengths");
-    Some(if word.name == "passkey" { Eval::Passkey(lengths) } else { Eval::Perplexity(lengths) })
+    let bound = context.bind(word, written, field);
+    let lengths = bound.need("lengths");
+    Some(match word.name {
+        "passkey" => Eval::Passkey(lengths),
+        "k_max" => Eval::KMax(lengths),
+        "needle" => Eval::Needle(needle(bound.need("kind")), lengths),
+        "topics" => Eval::Topics(lengths),
+        "short" => Eval::Short(bound.maybe("max_loss")),
+        "choice" => Eval::Choice(bound.need("path")),
+        _ => Eval::Perplexity(lengths),
+    })
+}
+
+fn needle(word: &'static str) -> Needle {
+    match word {
+        "multikey" => Needle::MultiKey,
+        "multivalue" => Needle::MultiValue,
+        "multiquery" => Needle::MultiQuery,
+        _ => Needle::Single,
+    }
 }
 
 /// A rule's name; recipe-core knows which there are.

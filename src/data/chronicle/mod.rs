@@ -8,6 +8,7 @@
 mod exam;
 mod ledger;
 mod lexicon;
+mod papers;
 mod sentence;
 mod tokenizer;
 mod world;
@@ -20,6 +21,7 @@ use super::error::Error;
 use super::rng::Rng;
 
 pub use exam::{Exam, MOST_KEYS, Question, exam};
+pub use papers::{distances, needles, topic_count, topics};
 pub use tokenizer::{BOS, EOS, VOCAB, tokenizer_config_json, tokenizer_json};
 
 pub(super) use lexicon::words;
@@ -60,6 +62,8 @@ pub enum Density {
     Distant,
     /// Three sentences in ten are filler or only mention someone.
     Standard,
+    /// As standard, of people who have no key: what needles are hidden in.
+    Keyless,
 }
 
 impl Density {
@@ -67,7 +71,7 @@ impl Density {
     fn percent(self) -> (usize, usize) {
         match self {
             Self::Ledger | Self::Dense | Self::Distant => (5, 10),
-            Self::Standard => (20, 10),
+            Self::Standard | Self::Keyless => (20, 10),
         }
     }
 }
@@ -77,7 +81,7 @@ impl Density {
     fn resting(self) -> usize {
         match self {
             Self::Distant => 75,
-            Self::Ledger | Self::Dense | Self::Standard => 15,
+            Self::Ledger | Self::Dense | Self::Standard | Self::Keyless => 15,
         }
     }
 }
@@ -109,7 +113,7 @@ pub struct Recall {
 pub fn document(encoder: &Encoder, seed: Seed, length: usize, density: Density) -> Result<Document, Error> {
     let mut document = match density {
         Density::Ledger => ledger::write(encoder, &mut seed.stream(2), length)?,
-        Density::Dense | Density::Distant | Density::Standard => {
+        Density::Dense | Density::Distant | Density::Standard | Density::Keyless => {
             let mut writer = writer::Writer::new(encoder, seed.stream(0), density, length, 0);
             while writer.len() < length {
                 writer.event()?;

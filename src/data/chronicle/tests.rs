@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
+use recipe_core::Needle;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
@@ -214,11 +215,113 @@ fn exams_that_cannot_be_set_say_why() {
     assert!(says(256, &[f64::NAN]).contains("depth NaN"));
     assert!(says(4096, &[0.5; 21]).contains("21 depths; an exam holds at most 20"));
     assert!(
-        says(60, &[0.1, 0.5, 0.9]).contains("an exam with 3 keys needs at least"),
+        says(60, &[0.1, 0.5, 0.9]).contains("an exam with 3 facts to hide needs at least"),
         "{}",
         says(60, &[0.1, 0.5, 0.9])
     );
     let needed = |length: usize| exam(&encoder, Seed::eval(0, 0), length, &[0.5]).is_ok();
     let shortest = (1..200).find(|&length| needed(length)).unwrap();
     assert!((shortest..300).all(needed), "{shortest}");
+}
+
+/// The text before a question's answer and the answer, in small letters.
+fn asked(encoder: &Encoder, exam: &Exam, question: &Question) -> (String, String) {
+    let text = |tokens: &[u32]| text(encoder, tokens).to_lowercase();
+    (text(&exam.tokens[..question.answer.start]), text(&exam.tokens[question.answer.clone()]))
+}
+
+#[test]
+fn a_key_is_said_at_its_distance() {
+    for (encoder, length, slack) in [(embedded(), 2048, 40), (letters(), 16_384, 320)] {
+        let wanted: Vec<usize> = (1..=16).map(|index| index * length / 16).collect();
+        for index in 0..10 {
+            let exam = distances(&encoder, Seed::eval(1, index), length, &wanted).unwrap();
+            assert_eq!((exam.tokens.len(), exam.questions.len()), (length, 16));
+            for (question, &wanted) in exam.questions.iter().zip(&wanted) {
+                assert!(question.distance.abs_diff(wanted) <= slack, "{} for {wanted}", question.distance);
+                let (_, answer) = asked(&encoder, &exam, question);
+                let said = question.answer.start - question.distance;
+                let there = text(&encoder, &exam.tokens[said..question.answer.start]).to_lowercase();
+                assert!(there.starts_with(&answer), "{answer}: {there}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_but_the_needles_people_has_a_key() {
+    let depths = [0.0, 0.25, 0.5, 0.75, 1.0];
+    let kinds =
+        [(Needle::Single, 1, 1), (Needle::MultiKey, 5, 1), (Needle::MultiValue, 5, 5), (Needle::MultiQuery, 5, 5)];
+    for (encoder, length) in [(embedded(), 1024), (letters(), 8192)] {
+        for (kind, hidden, questions) in kinds {
+            for index in 0..5 {
+                let exam = needles(&encoder, Seed::eval(2, index as u64), length, kind, &depths, index).unwrap();
+                assert_eq!((exam.tokens.len(), exam.questions.len()), (length, questions), "{kind:?}");
+                let whole = text(&encoder, &exam.tokens).to_lowercase();
+                assert_eq!(whole.matches("key of").count(), hidden + questions, "{kind:?}: {whole}");
+                if questions == 1 {
+                    assert_eq!(exam.questions[0].depth, depths[index]);
+                }
+                for question in &exam.questions {
+                    let (before, answer) = asked(&encoder, &exam, question);
+                    assert!(before.matches(&answer).count() >= 1, "{answer}: {before}");
+                    let said = question.answer.start - question.distance;
+                    assert!(said.abs_diff((question.depth * length as f64) as usize) < length / 8, "{question:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn several_values_of_one_person_are_asked_for_in_their_order() {
+    let encoder = letters();
+    let exam = needles(&encoder, Seed::eval(3, 0), 8192, Needle::MultiValue, &[1.0, 0.0, 0.5], 0).unwrap();
+    let whole = text(&encoder, &exam.tokens);
+    let depths: Vec<f64> = exam.questions.iter().map(|question| question.depth).collect();
+    assert_eq!(depths, [0.0, 0.5, 1.0]);
+    let mut answers: Vec<String> = exam.questions.iter().map(|it| asked(&encoder, &exam, it).1).collect();
+    let owner = whole.split("A key of ").nth(1).unwrap().split(' ').next().unwrap();
+    let wanted = format!(
+        " What is the first key of {owner}?{}. What is the next key of {owner}?{}. What is the next key of {owner}?{}.",
+        answers[0], answers[1], answers[2]
+    );
+    assert!(whole.ends_with(&wanted), "{wanted}: {whole}");
+    for answer in &answers {
+        assert_eq!(whole.matches(&format!("A key of {owner} is{answer}.")).count(), 1, "{whole}");
+    }
+    answers.sort();
+    answers.dedup();
+    assert_eq!(answers.len(), 3);
+}
+
+#[test]
+fn the_first_of_different_topics_is_asked_for() {
+    for (encoder, length, count) in [(embedded(), 512, 5), (embedded(), 4000, 10), (letters(), 100_000, 20)] {
+        assert_eq!(topic_count(length), count);
+        let exam = topics(&encoder, Seed::eval(4, 0), length).unwrap();
+        assert_eq!((exam.tokens.len(), exam.questions.len()), (length, 1));
+        let (before, answer) = asked(&encoder, &exam, &exam.questions[0]);
+        let sung = before.split("then the people sing of the ").skip(1);
+        let sung: Vec<&str> = sung.map(|rest| rest.split('.').next().unwrap().trim()).collect();
+        assert_eq!(sung.len(), count, "{before}");
+        assert_eq!(sung[0], answer.trim());
+        assert_eq!(sung.iter().collect::<HashSet<_>>().len(), count);
+    }
+    let prose = letters();
+    let exam = topics(&prose, Seed::eval(4, 1), 4000).unwrap();
+    let (before, _) = asked(&prose, &exam, &exam.questions[0]);
+    assert!(before.ends_with(" what do the people sing of first? the"), "{before}");
+}
+
+#[test]
+fn papers_that_cannot_be_set_say_why() {
+    let encoder = embedded();
+    let seed = Seed::eval(0, 0);
+    let says = |exam: Result<Exam, Error>| exam.unwrap_err().to_string();
+    assert!(says(distances(&encoder, seed, 4096, &[9; 21])).contains("21 keys; an exam holds at most 20"));
+    assert!(says(distances(&encoder, seed, 40, &[9; 4])).contains("an exam with 4 facts to hide needs at least"));
+    assert!(says(needles(&encoder, seed, 256, Needle::Single, &[0.5], 1)).contains("needle 1 of 1"));
+    assert!(says(topics(&encoder, seed, 50)).contains("an exam with 5 facts"));
 }

@@ -16,7 +16,10 @@ pub(super) enum Kind {
 }
 
 /// Keys come up twice as often as each of the others.
-const KINDS: [Kind; 6] = [Kind::Key, Kind::Home, Kind::Trade, Kind::Key, Kind::Thing, Kind::Friend];
+pub(super) const KINDS: &[Kind] = &[Kind::Key, Kind::Home, Kind::Trade, Kind::Key, Kind::Thing, Kind::Friend];
+
+/// What can be true where nobody has a key.
+pub(super) const KEYLESS: &[Kind] = &[Kind::Home, Kind::Trade, Kind::Thing, Kind::Friend];
 
 /// A value is one or two words, or another person.
 #[derive(Clone, Copy, Debug)]
@@ -78,14 +81,14 @@ impl World {
         self.people.len() - self.reserved
     }
 
-    /// A new fact of someone old or new; nothing when all is said.
-    pub(super) fn invent(&mut self, rng: &mut Rng) -> Option<Fact> {
+    /// A new fact of someone old or new, of one of these kinds; nothing when all is said.
+    pub(super) fn invent(&mut self, rng: &mut Rng, kinds: &[Kind]) -> Option<Fact> {
         let known: Vec<usize> = (0..self.public()).filter(|&person| self.people[person].known).collect();
         let fresh: Vec<usize> = (0..self.public()).filter(|&person| !self.people[person].known).collect();
         for _ in 0..8 {
             let old = fresh.is_empty() || (!known.is_empty() && rng.chance(50));
             let person = rng.pick(if old { &known } else { &fresh });
-            let kind = rng.pick(&KINDS);
+            let kind = rng.pick(kinds);
             if !self.facts.iter().any(|fact| fact.person == person && fact.kind == kind) {
                 return Some(self.fact(rng, kind, person));
             }
@@ -114,6 +117,28 @@ impl World {
     /// "what is the key of mira 47 .", in prose "What is the key of Mira? 4719."
     pub(super) fn question(&self, fact: &Fact) -> Sentence {
         self.said(Sentence::default().say("what is the"), fact, "?")
+    }
+
+    /// "a key of mira 47 .", in prose "A key of Mira is 4719.": one of several.
+    pub(super) fn one_of_several(&self, fact: &Fact) -> Sentence {
+        self.said(Sentence::default().word("a"), fact, "is")
+    }
+
+    /// "what is the key of mira 47 .", in prose "What is the next key of Mira? 4719.": one after the other.
+    pub(super) fn question_in_order(&self, fact: &Fact, which: &'static str) -> Sentence {
+        self.said(Sentence::default().say("what is the").prose_only(which), fact, "?")
+    }
+
+    /// "then the people sing of the golden crown ."
+    pub(super) fn topic(&self, fact: &Fact) -> Sentence {
+        let start = Sentence::default().say("then the people sing of the");
+        start.answer(|it| self.value(it, fact.value)).word(".")
+    }
+
+    /// "what the people sing of the golden crown .", in prose "What do the people sing of first? The golden crown."
+    pub(super) fn first_topic(&self, fact: &Fact) -> Sentence {
+        let start = Sentence::default().word("what").prose_only("do").say("the people sing of").prose_only("first");
+        start.prose_only("?").word("the").answer(|it| self.value(it, fact.value)).word(".")
     }
 
     fn said(&self, start: Sentence, fact: &Fact, link: &'static str) -> Sentence {

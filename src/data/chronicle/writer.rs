@@ -1,7 +1,7 @@
 //! Writes sentence after sentence and keeps account of what was said where.
 
 use super::sentence::Sentence;
-use super::world::{Fact, World};
+use super::world::{Fact, KEYLESS, KINDS, World};
 use super::{Density, Document, Recall};
 use crate::data::{Encoder, Error, Rng};
 
@@ -100,7 +100,8 @@ impl<'a> Writer<'a> {
     }
 
     fn introduce(&mut self) -> Result<(), Error> {
-        match self.world.invent(&mut self.rng) {
+        let kinds = if self.density == Density::Keyless { KEYLESS } else { KINDS };
+        match self.world.invent(&mut self.rng, kinds) {
             Some(fact) => self.state(fact),
             None => self.recall(),
         }
@@ -108,7 +109,12 @@ impl<'a> Writer<'a> {
 
     /// Says a new fact; one of a reserved person does not come back by itself.
     pub(super) fn state(&mut self, fact: Fact) -> Result<(), Error> {
-        let starts = self.write(&self.world.statement(&fact))?;
+        self.state_as(fact, &self.world.statement(&fact))
+    }
+
+    /// Says a new fact in these words.
+    pub(super) fn state_as(&mut self, fact: Fact, sentence: &Sentence) -> Result<(), Error> {
+        let starts = self.write(sentence)?;
         let said = starts.start;
         self.world.people[fact.person].known = true;
         self.document.facts.push(starts);
@@ -147,7 +153,7 @@ impl<'a> Writer<'a> {
         }
         match self.density {
             Density::Distant => SHORTEST_REST + self.rng.below(self.length.max(1)),
-            Density::Ledger | Density::Dense | Density::Standard => {
+            Density::Ledger | Density::Dense | Density::Standard | Density::Keyless => {
                 let low = SHORTEST_REST << self.rng.below(REST_OCTAVES);
                 low + self.rng.below(low)
             }
@@ -180,10 +186,10 @@ impl<'a> Writer<'a> {
         Ok(starts[sentence.answer.start]..starts[sentence.answer.end])
     }
 
-    /// How many tokens a sentence takes.
-    pub(super) fn measure(&self, sentence: &Sentence) -> Result<usize, Error> {
+    /// How many tokens a sentence takes, and how many of them stand before its answer.
+    pub(super) fn measure(&self, sentence: &Sentence) -> Result<(usize, usize), Error> {
         let mut tokens = Vec::new();
-        self.encoder.write(sentence, &mut tokens)?;
-        Ok(tokens.len())
+        let starts = self.encoder.write(sentence, &mut tokens)?;
+        Ok((tokens.len(), starts[sentence.answer.start]))
     }
 }

@@ -1,7 +1,7 @@
 //! A plan for programs: what `plan --json` prints.
 
 use recipe_core::{
-    AdaptPlan, Device, Documents, Llama, MergePlan, Pattern, Plan, RopePlan, SourceKind, SourcePlan, StageFlops,
+    AdaptPlan, Device, Documents, EvalPlan, Llama, MergePlan, Pattern, Plan, RopePlan, SourceKind, SourcePlan, StageFlops,
     StagePlan, Target, Work,
 };
 use serde_json::{Map, Value, json};
@@ -31,7 +31,7 @@ pub fn plan_json(plan: &Plan, length: usize) -> Value {
         "trainable": counts.trainable,
         "data": plan.data.iter().map(source).collect::<Vec<_>>(),
         "stages": plan.stages.iter().zip(plan.flops().stages).map(stage).collect::<Vec<_>>(),
-        "eval": plan.eval.iter().map(|eval| json!({ "kind": eval.word(), "lengths": eval.lengths() })).collect::<Vec<_>>(),
+        "eval": plan.eval.iter().map(eval).collect::<Vec<_>>(),
         "device": device(plan.device),
         "memory": terms,
         "memory_total": memory.total,
@@ -160,6 +160,23 @@ fn merge(merge: &MergePlan) -> Value {
         MergePlan::None => Value::Null,
         MergePlan::Linear { base } => json!({ "form": "linear", "base": base }),
         MergePlan::Spherical { base } => json!({ "form": "spherical", "base": base }),
+    }
+}
+
+fn eval(eval: &EvalPlan) -> Value {
+    let kind = eval.word();
+    match eval {
+        EvalPlan::Perplexity { lengths } | EvalPlan::Passkey { lengths } | EvalPlan::Topics { lengths } => {
+            json!({ "kind": kind, "lengths": lengths })
+        }
+        EvalPlan::KMax { lengths, distances, trials, success } => {
+            json!({ "kind": kind, "lengths": lengths, "distances": distances, "trials": trials, "success": success })
+        }
+        EvalPlan::Needle { kind: needle, lengths } => {
+            json!({ "kind": kind, "needle": needle.word(), "lengths": lengths })
+        }
+        EvalPlan::Short { max_loss } => json!({ "kind": kind, "max_loss": max_loss }),
+        EvalPlan::Choice { path } => json!({ "kind": kind, "path": path }),
     }
 }
 

@@ -8,7 +8,7 @@ mod stages;
 mod summary;
 mod work;
 
-use recipe_core::{Device, Plan, Schedule, SourceKind, SourcePlan, StagePlan};
+use recipe_core::{Device, EvalPlan, Plan, Schedule, SourceKind, SourcePlan, StagePlan};
 
 use super::number;
 use super::table::{Align, Table};
@@ -208,9 +208,27 @@ fn evaluation(plan: &Plan) -> String {
     }
     let mut table = Table::new([("", Align::Left), ("", Align::Left)]);
     for eval in plan.eval.iter() {
-        table.row([eval.word().to_owned(), number::token_list(eval.lengths())]);
+        table.row([eval.word().to_owned(), measured(eval, plan.model.context)]);
     }
     table.to_text()
+}
+
+/// At which lengths, or what else a measurement says.
+fn measured(eval: &EvalPlan, native: usize) -> String {
+    let lengths = number::token_list(eval.lengths().unwrap_or_default());
+    match eval {
+        EvalPlan::KMax { distances, trials, success, .. } => {
+            let share = number::percent(*success);
+            format!("{lengths}: {distances} distances, {trials} keys each, {share} recalled")
+        }
+        EvalPlan::Needle { kind, .. } => format!("{}: {lengths}", kind.word()),
+        EvalPlan::Short { max_loss } => {
+            let native = number::tokens(native);
+            format!("within {native}, at most {} nats above the untouched model", number::plain(*max_loss))
+        }
+        EvalPlan::Choice { path } => path.to_string(),
+        EvalPlan::Perplexity { .. } | EvalPlan::Passkey { .. } | EvalPlan::Topics { .. } => lengths,
+    }
 }
 
 fn notes(plan: &Plan) -> String {

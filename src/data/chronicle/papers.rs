@@ -1,0 +1,102 @@
+//! The other exams: keys at given distances, needles, and the first of many topics.
+
+use recipe_core::Needle;
+
+use super::exam::{Draft, Exam, MOST_KEYS, Place, checked};
+use super::world::{Fact, Kind};
+use super::{Density, Seed};
+use crate::data::{Encoder, Error};
+
+/// Tokens per topic; LongEval's conversations have some hundreds.
+const TOPIC: usize = 400;
+/// There are at least LongEval's fewest topics, and at most as many as there are names for.
+const FEWEST_TOPICS: usize = 5;
+const MOST_TOPICS: usize = 20;
+
+/// A document of exactly `length` tokens that asks at its end, one after the other, for keys that were said so many tokens
+/// before they are asked for; within a sentence, and within what prelude and questions leave.
+///
+/// # Errors
+/// More than [`MOST_KEYS`], or a length too short to hold the keys and the questions.
+pub fn distances(encoder: &Encoder, seed: Seed, length: usize, distances: &[usize]) -> Result<Exam, Error> {
+    if distances.len() > MOST_KEYS {
+        return Err(Error::Depths { what: format!("{} keys; an exam holds at most {MOST_KEYS}", distances.len()) });
+    }
+    let mut draft = Draft::new(encoder, seed.stream(3), Density::Standard, length, distances.len());
+    for (index, &distance) in distances.iter().enumerate() {
+        let fact = draft.key(index);
+        let (statement, question) = (draft.writer.world.statement(&fact), draft.writer.world.question(&fact));
+        let hidden = draft.hide(Place::Distance(distance), fact, statement)?;
+        draft.ask(hidden, question)?;
+    }
+    draft.write()
+}
+
+/// A document of exactly `length` tokens in which nobody but the needles' people has a key. A single needle stands at
+/// `depths[asked]`; of several keys, one at each depth, that one is asked for; several values of one person, and several
+/// queries, are all asked for: values in the order in which they were said, queries in random order.
+///
+/// # Errors
+/// Depths outside 0 to 1, more than [`MOST_KEYS`], or a length too short to hold needles and questions.
+pub fn needles(
+    encoder: &Encoder,
+    seed: Seed,
+    length: usize,
+    kind: Needle,
+    depths: &[f64],
+    asked: usize,
+) -> Result<Exam, Error> {
+    let mut depths = checked(depths)?;
+    depths.sort_by(f64::total_cmp);
+    if asked >= depths.len() {
+        return Err(Error::Depths { what: format!("needle {asked} of {}", depths.len()) });
+    }
+    let mut draft = Draft::new(encoder, seed.stream(4), Density::Keyless, length, depths.len());
+    for (index, depth) in depths.into_iter().enumerate().filter(|(index, _)| kind != Needle::Single || *index == asked)
+    {
+        let fact = needle(&mut draft, kind, index);
+        let world = &draft.writer.world;
+        let (statement, question) = match kind {
+            Needle::MultiValue => {
+                let which = if index == 0 { "first" } else { "next" };
+                (world.one_of_several(&fact), world.question_in_order(&fact, which))
+            }
+            Needle::Single | Needle::MultiKey | Needle::MultiQuery => (world.statement(&fact), world.question(&fact)),
+        };
+        let hidden = draft.hide(Place::Depth(depth), fact, statement)?;
+        if kind != Needle::MultiKey || index == asked {
+            draft.ask(hidden, question)?;
+        }
+    }
+    if kind == Needle::MultiQuery { draft.shuffled().write() } else { draft.write() }
+}
+
+/// A key of its own person; several values are all the first person's.
+fn needle(draft: &mut Draft<'_>, kind: Needle, index: usize) -> Fact {
+    let fact = draft.key(index);
+    if kind == Needle::MultiValue { Fact { person: draft.first(), ..fact } } else { fact }
+}
+
+/// Topics of a document of `length` tokens.
+pub fn topic_count(length: usize) -> usize {
+    (length / TOPIC).clamp(FEWEST_TOPICS, MOST_TOPICS)
+}
+
+/// A document of exactly `length` tokens that comes to a new topic at even distances and asks for the first at its end
+/// (LongEval's topic retrieval). Nothing but its place tells the first from the others.
+///
+/// # Errors
+/// A length too short to hold the topics and the question.
+pub fn topics(encoder: &Encoder, seed: Seed, length: usize) -> Result<Exam, Error> {
+    let mut draft = Draft::new(encoder, seed.stream(5), Density::Keyless, length, 1);
+    let count = topic_count(length);
+    for index in 0..count {
+        let fact = draft.fact(Kind::Thing, 0);
+        let (statement, question) = (draft.writer.world.topic(&fact), draft.writer.world.first_topic(&fact));
+        let hidden = draft.hide(Place::Depth(index as f64 / count as f64), fact, statement)?;
+        if index == 0 {
+            draft.ask(hidden, question)?;
+        }
+    }
+    draft.write()
+}

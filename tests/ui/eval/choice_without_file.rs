@@ -1,0 +1,14 @@
+//! Questions come from a file.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        eval: [choice],
+    }
+}
+
+fn main() {}
