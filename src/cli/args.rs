@@ -135,6 +135,9 @@ pub(crate) struct EvalArgs {
     /// Only these; what the recipe does not list is measured at its target [default: what the recipe lists]
     #[arg(long, value_name = "WORD[,WORD…]", value_delimiter = ',', value_enum)]
     pub(crate) only: Vec<Measure>,
+    /// Questions for `choice`, instead of the recipe's: JSON lines {"question", "choices", "answer"}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) questions: Option<String>,
     /// The untouched model that `short` compares with; needed when the recipe trains
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) base: Option<PathBuf>,

@@ -95,6 +95,11 @@ impl Encoder {
         ends.get(token as usize).copied().unwrap_or(false)
     }
 
+    /// Whether a token's text is nothing but white space.
+    pub fn is_blank(&self, token: u32) -> bool {
+        self.tokenizer.decode(&[token], false).is_ok_and(|text| text.trim().is_empty())
+    }
+
     /// The tokenizer itself.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer

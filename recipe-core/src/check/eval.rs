@@ -86,7 +86,7 @@ fn max_loss_range(case: &Case) -> Vec<Finding> {
     let each = |(index, eval): (usize, &EvalPlan)| match eval {
         EvalPlan::Short { max_loss } if !(max_loss.is_finite() && *max_loss >= 0.0) => Some(Finding::new(
             Field::new("eval").index(index).key("max_loss"),
-            format!("max_loss {max_loss} is not a number of nats from 0"),
+            format!("max_loss {max_loss} is not a loss of 0 nats or more"),
             "write max_loss = 0.02, which is 2% of perplexity",
         )),
         _ => None,

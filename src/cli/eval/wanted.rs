@@ -10,7 +10,9 @@ use crate::{Error, Result};
 /// A recipe without `eval`, or with losses alone, is also asked for keys at its target; a text that is given without a
 /// `perplexity(…)` is scored there. With `--context`, a text on the command line asks about that text alone.
 pub(super) fn wanted(plan: &Plan, args: &EvalArgs) -> Result<Vec<EvalPlan>> {
-    let mut found = if args.only.is_empty() { listed(plan, args) } else { named(plan, &args.only)? };
+    let list = in_recipe(plan, args);
+    let mut found =
+        if args.only.is_empty() { listed(list, plan.target, args) } else { named(plan, &list, &args.only)? };
     if !args.context.is_empty() {
         found.iter_mut().for_each(|eval| put_lengths(eval, &args.context));
     }
@@ -23,14 +25,23 @@ pub(super) fn wanted(plan: &Plan, args: &EvalArgs) -> Result<Vec<EvalPlan>> {
     Ok(once)
 }
 
-fn listed(plan: &Plan, args: &EvalArgs) -> Vec<EvalPlan> {
-    let mut found = plan.eval.to_vec();
+/// What the recipe lists, with the questions of the command line.
+fn in_recipe(plan: &Plan, args: &EvalArgs) -> Vec<EvalPlan> {
+    let mut list = plan.eval.to_vec();
+    if let Some(path) = &args.questions {
+        list.retain(|eval| measure_of(eval) != Measure::Choice);
+        list.push(Eval::Choice(path.clone()).plan());
+    }
+    list
+}
+
+fn listed(mut found: Vec<EvalPlan>, target: usize, args: &EvalArgs) -> Vec<EvalPlan> {
     let has = |found: &[EvalPlan], measure| found.iter().any(|eval| measure_of(eval) == measure);
     if !has(&found, Measure::Perplexity) {
-        found.extend(usual(Measure::Perplexity, plan.target));
+        found.extend(usual(Measure::Perplexity, target));
     }
     if found.iter().all(|eval| measure_of(eval) == Measure::Perplexity) {
-        found.extend(usual(Measure::Passkey, plan.target));
+        found.extend(usual(Measure::Passkey, target));
     }
     match (&args.text, args.context.is_empty()) {
         (Some(_), true) => {}
@@ -44,17 +55,17 @@ fn listed(plan: &Plan, args: &EvalArgs) -> Vec<EvalPlan> {
     found
 }
 
-fn named(plan: &Plan, only: &[Measure]) -> Result<Vec<EvalPlan>> {
+fn named(plan: &Plan, list: &[EvalPlan], only: &[Measure]) -> Result<Vec<EvalPlan>> {
     let mut found = vec![];
     for &measure in only {
         let before = found.len();
-        found.extend(plan.eval.iter().filter(|eval| measure_of(eval) == measure).cloned());
+        found.extend(list.iter().filter(|eval| measure_of(eval) == measure).cloned());
         if found.len() == before {
             found.extend(usual(measure, plan.target));
         }
         if found.len() == before {
             return Err(Error::usage(format!(
-                "the recipe `{}` names no file of questions; write `eval: [choice(\"questions.jsonl\")]`",
+                "the recipe `{}` names no file of questions; give one with --questions FILE, or write `eval: [choice(\"questions.jsonl\")]`",
                 plan.name
             )));
         }
@@ -164,6 +175,9 @@ mod tests {
         assert_eq!(shown(evals(), &["--only", "needle,k_max"]), ["needle(single, 64) [64]", "k_max(256) [256]"]);
         assert_eq!(shown(vec![], &["--only", "needle", "--context", "64"]).len(), 4);
         let args = EvalArgs::of(&["--only", "choice"]);
+        assert_eq!(shown(vec![], &["--only", "choice", "--questions", "q.jsonl"]), ["choice(\"q.jsonl\")"]);
+        let other = shown(vec![Eval::Choice("a".into())], &["--questions", "q.jsonl"]);
+        assert_eq!(other, ["choice(\"q.jsonl\")"]);
         assert!(wanted(&plan(vec![]), &args).unwrap_err().to_string().contains("choice(\"questions.jsonl\")"));
     }
 }

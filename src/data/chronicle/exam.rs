@@ -30,7 +30,7 @@ pub struct Question {
     pub depth: f64,
     /// How many tokens before this answer it was said.
     pub distance: usize,
-    /// The answer's tokens: `tokens[i]` is to be predicted by `logits[i - 1]`, for each `i`.
+    /// The answer's tokens, without a blank one before it: `tokens[i]` is to be predicted by `logits[i - 1]`, for each `i`.
     pub answer: Range<usize>,
 }
 
@@ -224,7 +224,7 @@ impl<'a> Draft<'a> {
                 Place::Depth(depth) => depth,
                 Place::Distance(distance) => 1.0 - distance as f64 / self.length as f64,
             };
-            Ok(Question { depth, distance: answer.start - before, answer })
+            Ok(Question { depth, distance: answer.start - before, answer: self.writer.spoken(answer) })
         };
         order.into_iter().map(ask).collect()
     }

@@ -14,7 +14,7 @@ const FEWEST_TOPICS: usize = 5;
 const MOST_TOPICS: usize = 20;
 
 /// A document of exactly `length` tokens that asks at its end, one after the other, for keys that were said so many tokens
-/// before they are asked for; within a sentence, and within what prelude and questions leave.
+/// before they are asked for; within a sentence, and within what prelude and questions leave. Nobody else has a key.
 ///
 /// # Errors
 /// More than [`MOST_KEYS`], or a length too short to hold the keys and the questions.
@@ -22,7 +22,7 @@ pub fn distances(encoder: &Encoder, seed: Seed, length: usize, distances: &[usiz
     if distances.len() > MOST_KEYS {
         return Err(Error::Depths { what: format!("{} keys; an exam holds at most {MOST_KEYS}", distances.len()) });
     }
-    let mut draft = Draft::new(encoder, seed.stream(3), Density::Standard, length, distances.len());
+    let mut draft = Draft::new(encoder, seed.stream(3), Density::Keyless, length, distances.len());
     for (index, &distance) in distances.iter().enumerate() {
         let fact = draft.key(index);
         let (statement, question) = (draft.writer.world.statement(&fact), draft.writer.world.question(&fact));

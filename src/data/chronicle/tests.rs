@@ -171,7 +171,7 @@ fn hold(encoder: &Encoder, seed: Seed, length: usize, depths: &[f64], slack: usi
         let asked = &until[until.rfind("the key of").unwrap()..];
         let owner = asked.trim_start_matches("the key of ").trim_end_matches(['?', ' ']);
         let link = if encoder.bos().is_some() { "" } else { " is" };
-        let statement = format!(". the key of {owner}{link}{answer}");
+        let statement = format!(". the key of {owner}{link} {}", answer.trim());
         assert_eq!(whole.matches(&statement).count(), 1, "{statement}: {whole}");
         assert_eq!(whole.matches(&format!(" {owner}")).count(), 2, "{owner} comes up elsewhere");
         let said = whole.find(&statement).unwrap();
@@ -284,12 +284,12 @@ fn several_values_of_one_person_are_asked_for_in_their_order() {
     let mut answers: Vec<String> = exam.questions.iter().map(|it| asked(&encoder, &exam, it).1).collect();
     let owner = whole.split("A key of ").nth(1).unwrap().split(' ').next().unwrap();
     let wanted = format!(
-        " What is the first key of {owner}?{}. What is the next key of {owner}?{}. What is the next key of {owner}?{}.",
+        " What is the first key of {owner}? {}. What is the next key of {owner}? {}. What is the next key of {owner}? {}.",
         answers[0], answers[1], answers[2]
     );
     assert!(whole.ends_with(&wanted), "{wanted}: {whole}");
     for answer in &answers {
-        assert_eq!(whole.matches(&format!("A key of {owner} is{answer}.")).count(), 1, "{whole}");
+        assert_eq!(whole.matches(&format!("A key of {owner} is {answer}.")).count(), 1, "{whole}");
     }
     answers.sort();
     answers.dedup();
@@ -313,6 +313,16 @@ fn the_first_of_different_topics_is_asked_for() {
     let exam = topics(&prose, Seed::eval(4, 1), 4000).unwrap();
     let (before, _) = asked(&prose, &exam, &exam.questions[0]);
     assert!(before.ends_with(" what do the people sing of first? the"), "{before}");
+}
+
+#[test]
+fn the_space_before_a_number_is_no_part_of_an_answer() {
+    let encoder = letters();
+    for exam in [exam(&encoder, Seed::eval(5, 0), 4000, &[0.5]), distances(&encoder, Seed::eval(5, 1), 4000, &[500])] {
+        let exam = exam.unwrap();
+        let (before, answer) = asked(&encoder, &exam, &exam.questions[0]);
+        assert!(before.ends_with("? ") && answer.len() == 4 && answer.parse::<u32>().is_ok(), "{before}{answer}");
+    }
 }
 
 #[test]

@@ -186,6 +186,14 @@ impl<'a> Writer<'a> {
         Ok(starts[sentence.answer.start]..starts[sentence.answer.end])
     }
 
+    /// An answer without the blank tokens before its first word. Many tokenizers write the space before a number as a token
+    /// of its own; a model that would rather begin with a word has not forgotten the number.
+    pub(super) fn spoken(&self, answer: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let tokens = &self.document.tokens[answer.clone()];
+        let blank = tokens.iter().take_while(|&&token| self.encoder.is_blank(token)).count();
+        if blank < tokens.len() { answer.start + blank..answer.end } else { answer }
+    }
+
     /// How many tokens a sentence takes, and how many of them stand before its answer.
     pub(super) fn measure(&self, sentence: &Sentence) -> Result<(usize, usize), Error> {
         let mut tokens = Vec::new();
