@@ -198,6 +198,67 @@ fn a_killed_run_goes_on_and_its_export_can_be_read() {
         serde_json::from_str(&ok(&["generate", "--model", &text(&exported), "--prompt", "the quick", "--json"]))
             .unwrap();
     assert!(!said["tokens"].as_array().unwrap().is_empty());
+    short_compares(&data, &model, &text(&exported));
+}
+
+/// A model that has learned the text has lost nothing against the untouched one; the other way round it has.
+fn short_compares(data: &str, model: &str, exported: &str) {
+    let short = |model, base| {
+        run(&[
+            "eval",
+            "--model",
+            model,
+            "--base",
+            base,
+            "--text",
+            data,
+            "--only",
+            "short",
+            "--documents",
+            "2",
+            "--json",
+        ])
+    };
+    let kept = short(exported, model);
+    assert!(kept.status.success(), "{}", String::from_utf8_lossy(&kept.stderr));
+    let found: Value = serde_json::from_slice(&kept.stdout).unwrap();
+    let entry = &found["short"][0];
+    assert_eq!((&entry["context"], &entry["tokens"], &entry["kept"]), (&json!(64), &json!(126), &json!(true)));
+    assert!(entry["loss"].as_f64().unwrap() < 0.0, "{entry}");
+    let lost = short(model, exported);
+    assert!(!lost.status.success());
+    let found: Value = serde_json::from_slice(&lost.stdout).unwrap();
+    assert_eq!(found["short"][0]["kept"], json!(false));
+    let said = String::from_utf8(lost.stderr).unwrap();
+    assert!(said.contains("not kept") && said.contains("`short` allows 0.02"), "{said}");
+}
+
+#[test]
+fn short_needs_a_text_and_the_untouched_model() {
+    let said = fails(&["eval", "--model", &model(), "--only", "short"]);
+    assert!(said.contains("--text FILE"), "{said}");
+    let said = fails(&["eval", "--model", &model(), "--only", "short", "--text", "novel.txt"]);
+    assert!(said.contains("--base DIR"), "{said}");
+}
+
+#[test]
+fn questions_are_answered_and_bad_lines_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, file) = (text(&with_tokenizer(dir.path())), dir.path().join("questions.jsonl"));
+    let good = r#"{"question": "the lazy", "choices": ["dog", "cat", "fox", "hen"], "answer": 0}"#;
+    fs::write(&file, [good, good, ""].join("\n")).unwrap();
+    let arguments = ["eval", "--model", &model, "--only", "choice", "--questions", &text(&file)];
+    let found: Value = serde_json::from_str(&ok(&[&arguments[..], &["--json"]].concat())).unwrap();
+    let entry = &found["choice"][0];
+    assert_eq!((&entry["questions"], &entry["chance"]), (&json!(2), &json!(0.25)));
+    assert!(entry["protocol"].as_str().unwrap().contains("per token"), "{entry}");
+    assert!(ok(&arguments).contains("Multiple choice"));
+    fs::write(&file, [good, r#"{"question": "the lazy", "choices": ["dog"], "answer": 0}"#].join("\n")).unwrap();
+    let said = fails(&arguments);
+    assert!(said.contains("questions.jsonl:2: 1 choices"), "{said}");
+    fs::write(&file, r#"{"question": "Q", "choices": ["a", "b"], "answer": 0}"#.replace('Q', &"q".repeat(64))).unwrap();
+    let said = fails(&arguments);
+    assert!(said.contains("questions.jsonl:1: 66 tokens with a choice; the recipe's target is 64"), "{said}");
 }
 
 #[test]

@@ -41,11 +41,11 @@ fn the_effective_window_is_the_native_one() {
     let tested = Window { distances: 32, trials: 10, success: 0.2 };
     let mut read = 0;
     let found = eval::k_max(&mut engine, &encoder, 1024, tested, 0, &mut |done| read = done).unwrap();
-    assert_eq!((read, found.protocol.documents, found.distances.len()), (20, 20, 32));
-    assert!(found.distances.iter().all(|row| row.marks.trials == 10 && row.measured.is_finite()));
+    let (last, before) = found.distances.split_last().unwrap();
+    assert!(!last.passed && before.iter().all(|row| row.passed), "{found:?}");
+    assert!(before.iter().all(|row| row.marks.correct == 2), "{found:?}");
+    assert_eq!(read, found.protocol.documents);
     assert!((NATIVE / 2..=2 * NATIVE).contains(&found.k_max), "{}", found.k_max);
-    let far = &found.distances[16..];
-    assert!(far.iter().map(|row| row.marks.correct).sum::<usize>() < 16 * 10 / 5, "{far:?}");
 }
 
 #[test]

@@ -6,11 +6,8 @@ use serde::Serialize;
 use super::Error;
 use super::exam::{ExamProtocol, Marks, sit};
 use crate::data::Encoder;
-use crate::data::chronicle::{Seed, distances};
+use crate::data::chronicle::{Seed, at_distance};
 use crate::engine::Engine;
-
-/// Most keys in one document. The paper hides one; more of them share a pass, and each is still asked for once.
-const KEYS: usize = 16;
 
 /// What is tested at a length T, as planned.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -26,52 +23,55 @@ pub struct Window {
 /// The effective window of documents of one length.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KMax {
-    /// Tokens of a document, questions included.
+    /// Tokens of a document, question included.
     pub context: usize,
     /// The largest tested distance up to which every tested one was recalled often enough; 0 where the nearest was not.
     pub k_max: usize,
-    /// Every tested distance, the nearest first.
+    /// Every distance that was read, the nearest first; the last is the first that was missed, where one was.
     pub distances: Vec<Distance>,
-    /// What was tested.
+    /// What is tested.
     pub tested: Window,
     /// How it was read.
     pub protocol: ExamProtocol,
 }
 
-/// Recall at one distance.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// Recall at one distance, read until it was certain whether enough keys are recalled.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Distance {
     /// Tokens k that were asked for between a key and its answer.
     pub k: usize,
     /// The mean of what there was: a key stands at the border of a sentence, and behind the document's first ones.
     pub measured: f64,
+    /// Whether enough keys are recalled.
+    pub passed: bool,
     /// The keys.
     #[serde(flatten)]
     pub marks: Marks,
 }
 
 impl Window {
-    fn groups(&self) -> usize {
-        self.distances.div_ceil(KEYS).max(1)
-    }
-
-    /// Documents read at each length.
+    /// Documents read at each length, at most.
     pub fn documents(&self) -> usize {
-        self.groups() * self.trials
+        self.distances.saturating_mul(self.trials)
     }
 
-    /// Every `groups`-th distance from `group` on, as (place in the list, tokens).
-    fn group(&self, context: usize, group: usize) -> Vec<(usize, usize)> {
-        let tokens = |index| (index, (index + 1) * context / self.distances);
-        (group..self.distances).step_by(self.groups()).map(tokens).collect()
+    /// Whether enough keys are recalled, as soon as no further trial can change it.
+    fn verdict(&self, read: &Marks) -> Option<bool> {
+        // 20 % of 10 is 2, whatever 0.2 × 10 rounds to.
+        let needed = (self.success * self.trials as f64 - 1e-9).ceil() as usize;
+        if read.correct >= needed {
+            return Some(true);
+        }
+        let left = self.trials.saturating_sub(read.trials);
+        (read.correct + left < needed).then_some(false)
     }
 }
 
-/// Reads [`Window::documents`] documents of `context` tokens, each once; each asks at its end for up to 16 keys, the nearest
-/// first.
+/// Reads documents of `context` tokens with one key each, from the nearest distance to the first that is missed. What
+/// comes out is what reading all [`Window::documents`] would give, in a fifth of the passes.
 ///
 /// # Errors
-/// A context too short for the keys and questions, or a failure of the engine.
+/// A context too short for a key and its question, or a failure of the engine.
 pub fn k_max<D: Device>(
     engine: &mut Engine<D>,
     encoder: &Encoder,
@@ -80,51 +80,42 @@ pub fn k_max<D: Device>(
     seed: u64,
     on_document: &mut dyn FnMut(usize),
 ) -> Result<KMax, Error> {
-    let mut found: Vec<Distance> = vec![Distance::default(); tested.distances];
-    for index in 0..tested.documents() {
-        let group = tested.group(context, index % tested.groups());
-        let wanted: Vec<usize> = group.iter().map(|(_, k)| *k).collect();
-        let exam = distances(encoder, Seed::eval(seed, index as u64), context, &wanted)?;
-        let marks = sit(engine, &exam)?;
-        for (((place, k), question), marks) in group.into_iter().zip(&exam.questions).zip(marks) {
-            let row = &mut found[place];
-            row.k = k;
-            row.measured += question.distance as f64 / tested.trials as f64;
-            row.marks += marks;
+    let (mut distances, mut documents) = (vec![], 0);
+    for index in 0..tested.distances {
+        let k = (index + 1) * context / tested.distances;
+        let (mut marks, mut measured) = (Marks::default(), 0);
+        let passed = loop {
+            if let Some(passed) = tested.verdict(&marks) {
+                break passed;
+            }
+            let number = index * tested.trials + marks.trials;
+            let exam = at_distance(encoder, Seed::eval(seed, number as u64), context, k)?;
+            sit(engine, &exam)?.into_iter().for_each(|one| marks += one);
+            measured += exam.questions.iter().map(|question| question.distance).sum::<usize>();
+            documents += 1;
+            on_document(documents);
+        };
+        distances.push(Distance { k, measured: measured as f64 / marks.trials.max(1) as f64, passed, marks });
+        if !passed {
+            break;
         }
-        on_document(index + 1);
     }
-    let protocol = ExamProtocol::new(tested.documents(), tested.distances.min(KEYS), tested.distances.min(KEYS));
-    Ok(KMax { context, k_max: reached(&found, tested.success), distances: found, tested, protocol })
-}
-
-/// The last distance before the first that was recalled too seldom.
-fn reached(distances: &[Distance], success: f64) -> usize {
-    distances.iter().take_while(|row| row.marks.share() >= success).last().map_or(0, |row| row.k)
+    let k_max = distances.iter().rfind(|row| row.passed).map_or(0, |row| row.k);
+    Ok(KMax { context, k_max, distances, tested, protocol: ExamProtocol::new(documents, 1, 1) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(k: usize, correct: usize) -> Distance {
-        Distance { k, measured: k as f64, marks: Marks { correct, trials: 10, ..Marks::default() } }
-    }
-
     #[test]
-    fn the_window_ends_before_the_first_failure() {
-        assert_eq!(reached(&[row(256, 10), row(512, 2), row(768, 1), row(1024, 10)], 0.2), 512);
-        assert_eq!(reached(&[row(256, 1), row(512, 10)], 0.2), 0);
-        assert_eq!(reached(&[row(256, 2), row(512, 2)], 0.2), 512);
-    }
-
-    #[test]
-    fn each_distance_is_in_one_document_of_a_trial() {
+    fn a_verdict_falls_when_no_trial_can_change_it() {
         let tested = Window { distances: 32, trials: 10, success: 0.2 };
-        assert_eq!(tested.documents(), 20);
-        let mut all: Vec<_> = (0..2).flat_map(|group| tested.group(8192, group)).collect();
-        all.sort_unstable();
-        let expected: Vec<_> = (0..32).map(|index| (index, (index + 1) * 256)).collect();
-        assert_eq!(all, expected);
+        let verdict = |correct, trials| tested.verdict(&Marks { correct, trials, ..Marks::default() });
+        assert_eq!([verdict(0, 0), verdict(1, 1), verdict(0, 8), verdict(1, 9)], [None; 4]);
+        assert_eq!([verdict(2, 2), verdict(2, 10)], [Some(true); 2]);
+        assert_eq!([verdict(0, 9), verdict(1, 10)], [Some(false); 2]);
+        let every = Window { success: 1.0, ..tested };
+        assert_eq!(every.verdict(&Marks { correct: 4, trials: 5, ..Marks::default() }), Some(false));
     }
 }

@@ -2,9 +2,9 @@
 
 use super::evaluation::{Cell, grid, grid_table, passkey_table, perplexity_table, protocol};
 use super::number::{fixed, percent, tokens};
-use super::plot::{Axis, HeatGrid, LinePlot, Series};
+use super::plot::HeatGrid;
 use super::table::{Align, Table};
-use crate::eval::{Choice, Evaluation, KMax, Marks, NeedleScore, Short, TopicsScore};
+use crate::eval::{Choice, Evaluation, KMax, Marks, NeedleScore, Short, TopicsScore, Window};
 
 /// Part of an evaluation as a person reads it.
 pub(super) struct Section {
@@ -63,49 +63,30 @@ pub(super) fn sections(found: &Evaluation) -> Vec<Section> {
 
 /// A row per length: the effective window, and where it ends.
 pub fn k_max_table(found: &[KMax]) -> Table {
-    let names = ["context", "k_max", "first missed", "recalled there", "keys recalled", "answer tokens"];
+    let names = ["context", "k_max", "of the context", "first missed", "recalled there", "documents"];
     let mut table = Table::new(names.map(|name| (name, Align::Right)));
     for row in found {
-        let missed = row.distances.iter().find(|distance| distance.k > row.k_max);
-        let mut all = Marks::default();
-        row.distances.iter().for_each(|distance| all += distance.marks);
+        let missed = row.distances.iter().find(|distance| !distance.passed);
         table.row([
             tokens(row.context),
             row.k_max.to_string(),
+            percent(row.k_max as f64 / row.context as f64),
             missed.map_or("none".to_owned(), |distance| distance.k.to_string()),
-            missed.map_or(String::new(), |distance| percent(distance.marks.share())),
-            percent(all.share()),
-            percent(all.token_share()),
+            missed.map_or(String::new(), |distance| format!("{} of {}", distance.marks.correct, distance.marks.trials)),
+            row.protocol.documents.to_string(),
         ]);
     }
     table
 }
 
 fn k_max_protocol(first: &KMax) -> String {
-    let (tested, read) = (&first.tested, &first.protocol);
+    let Window { distances, trials, success } = first.tested;
     format!(
-        "{} distances up to the length, {} keys each, {} of them recalled up to k_max; {} documents at each length, up to {} keys \
-         in one; {}",
-        tested.distances,
-        tested.trials,
-        percent(tested.success),
-        read.documents,
-        read.hidden,
-        read.counted
+        "{distances} distances up to the length, one key in a document; k_max: {} of {trials} keys recalled there and at every \
+         nearer distance; each distance is read until that is certain, and none behind the first missed; {}",
+        percent(success),
+        first.protocol.counted
     )
-}
-
-/// Recall by distance, a curve per length.
-pub(super) fn k_max_plot(found: &[KMax]) -> LinePlot {
-    let curve = |row: &KMax| {
-        let points = row.distances.iter().map(|distance| (distance.measured, distance.marks.share()));
-        Series::new(format!("{} tokens", tokens(row.context)), points)
-    };
-    let x = Axis::linear("tokens between key and answer").tokens();
-    LinePlot {
-        series: found.iter().map(curve).collect(),
-        ..LinePlot::new("Recall by distance", x, Axis::linear("keys recalled"))
-    }
 }
 
 /// The rows of each kind of needle, in the order in which kinds come.
@@ -227,7 +208,7 @@ mod tests {
     #[test]
     fn the_window_ends_where_the_first_distance_was_missed() {
         let text = k_max_table(&exams().k_max).to_text();
-        assert_eq!(row(&text, "1K"), ["1K", "512", "768", "10%", "40%", "50%"]);
+        assert_eq!(row(&text, "1K"), ["1K", "512", "50%", "768", "1", "of", "10", "20"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use recipe_core::Plan;
 
 use super::Error;
 use super::evaluation::{curve, passkey_grid, passkey_table, perplexity_table, position_plot};
-use super::exams::{Section, k_max_plot, kinds, needle_grid, sections};
+use super::exams::{Section, kinds, needle_grid, sections};
 use super::files::{Folder, file_list, list, note_list, plan_table};
 use super::plan::plan_text;
 use super::plot::Series;
@@ -90,9 +90,6 @@ impl RunReport<'_> {
             folder.section(&heading, &table.to_markdown());
             folder.paragraph(&protocol);
         }
-        if !self.evaluation.k_max.is_empty() {
-            folder.picture("k_max.svg", "Recall by distance", k_max_plot(&self.evaluation.k_max).to_svg());
-        }
         for rows in kinds(&self.evaluation.needle) {
             let name = format!("needle_{}.svg", rows[0].needle);
             folder.picture(&name, "Answer tokens by depth and length", needle_grid(&rows).to_svg());
@@ -142,7 +139,7 @@ mod tests {
         assert!(page.contains("| 128K | 131072 | 2.000 | 7.39 | 1.000 | 2.72 | 4 pieces |"), "{page}");
         assert!(page.contains("| 1 | 128K | 1000 | 3.000 |"), "{page}");
         assert!(page.contains("| 0% | 100% | 90% | 75% | 65% | 50% |"), "{page}");
-        for picture in ["training.svg", "loss_by_position.svg", "passkey.svg", "k_max.svg", "needle_multikey.svg"] {
+        for picture in ["training.svg", "loss_by_position.svg", "passkey.svg", "needle_multikey.svg"] {
             assert!(page.contains(&format!("]({picture})")) && dir.path().join(picture).is_file(), "{picture}");
         }
     }

@@ -125,8 +125,9 @@ pub(super) fn passkeys() -> Vec<PasskeyScore> {
 pub(super) fn exams() -> Evaluation {
     let protocol = |hidden, asked| ExamProtocol { documents: 20, hidden, asked, counted: "counted so" };
     let marks = |correct, tokens_correct| Marks { correct, trials: 10, tokens_correct, tokens: 40 };
-    let distance = |k, correct| Distance { k, measured: k as f64 + 0.5, marks: marks(correct, 20) };
-    let distances = vec![distance(256, 10), distance(512, 2), distance(768, 1), distance(1024, 3)];
+    let distance =
+        |k, correct| Distance { k, measured: k as f64 + 0.5, passed: correct > 1, marks: marks(correct, 20) };
+    let distances = vec![distance(256, 10), distance(512, 2), distance(768, 1)];
     let tested = Window { distances: 4, trials: 10, success: 0.2 };
     let needle = |needle, depth, tokens_correct| NeedleScore {
         needle,
@@ -136,7 +137,7 @@ pub(super) fn exams() -> Evaluation {
         protocol: protocol(5, 1),
     };
     Evaluation {
-        k_max: vec![KMax { context: 1024, k_max: 512, distances, tested, protocol: protocol(4, 4) }],
+        k_max: vec![KMax { context: 1024, k_max: 512, distances, tested, protocol: protocol(1, 1) }],
         needle: vec![needle("multikey", 0.0, 10), needle("multikey", 1.0, 30), needle("single", 0.5, 40)],
         topics: vec![TopicsScore { context: 1024, topics: 5, marks: marks(7, 30), protocol: protocol(5, 1) }],
         short: vec![Short {

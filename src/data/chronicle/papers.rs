@@ -1,8 +1,8 @@
-//! The other exams: keys at given distances, needles, and the first of many topics.
+//! The other exams: a key at a given distance, needles, and the first of many topics.
 
 use recipe_core::Needle;
 
-use super::exam::{Draft, Exam, MOST_KEYS, Place, checked};
+use super::exam::{Draft, Exam, Place, checked};
 use super::world::{Fact, Kind};
 use super::{Density, Seed};
 use crate::data::{Encoder, Error};
@@ -13,22 +13,17 @@ const TOPIC: usize = 400;
 const FEWEST_TOPICS: usize = 5;
 const MOST_TOPICS: usize = 20;
 
-/// A document of exactly `length` tokens that asks at its end, one after the other, for keys that were said so many tokens
-/// before they are asked for; within a sentence, and within what prelude and questions leave. Nobody else has a key.
+/// A document of exactly `length` tokens that asks at its end for a key that was said `distance` tokens before the answer;
+/// within a sentence, and within what the document's head and the question leave. Nobody else has a key.
 ///
 /// # Errors
-/// More than [`MOST_KEYS`], or a length too short to hold the keys and the questions.
-pub fn distances(encoder: &Encoder, seed: Seed, length: usize, distances: &[usize]) -> Result<Exam, Error> {
-    if distances.len() > MOST_KEYS {
-        return Err(Error::Depths { what: format!("{} keys; an exam holds at most {MOST_KEYS}", distances.len()) });
-    }
-    let mut draft = Draft::new(encoder, seed.stream(3), Density::Keyless, length, distances.len());
-    for (index, &distance) in distances.iter().enumerate() {
-        let fact = draft.key(index);
-        let (statement, question) = (draft.writer.world.statement(&fact), draft.writer.world.question(&fact));
-        let hidden = draft.hide(Place::Distance(distance), fact, statement)?;
-        draft.ask(hidden, question)?;
-    }
+/// A length too short to hold the key and the question.
+pub fn at_distance(encoder: &Encoder, seed: Seed, length: usize, distance: usize) -> Result<Exam, Error> {
+    let mut draft = Draft::new(encoder, seed.stream(3), Density::Keyless, length, 1);
+    let fact = draft.key(0);
+    let (statement, question) = (draft.writer.world.statement(&fact), draft.writer.world.question(&fact));
+    let hidden = draft.hide(Place::Distance(distance), fact, statement)?;
+    draft.ask(hidden, question)?;
     draft.write()
 }
 
@@ -37,7 +32,7 @@ pub fn distances(encoder: &Encoder, seed: Seed, length: usize, distances: &[usiz
 /// queries, are all asked for: values in the order in which they were said, queries in random order.
 ///
 /// # Errors
-/// Depths outside 0 to 1, more than [`MOST_KEYS`], or a length too short to hold needles and questions.
+/// Depths outside 0 to 1, more than [`MOST_KEYS`](super::MOST_KEYS), or a length too short to hold needles and questions.
 pub fn needles(
     encoder: &Encoder,
     seed: Seed,

@@ -233,17 +233,17 @@ fn asked(encoder: &Encoder, exam: &Exam, question: &Question) -> (String, String
 #[test]
 fn a_key_is_said_at_its_distance() {
     for (encoder, length, slack) in [(embedded(), 2048, 40), (letters(), 16_384, 320)] {
-        let wanted: Vec<usize> = (1..=16).map(|index| index * length / 16).collect();
-        for index in 0..10 {
-            let exam = distances(&encoder, Seed::eval(1, index), length, &wanted).unwrap();
-            assert_eq!((exam.tokens.len(), exam.questions.len()), (length, 16));
-            for (question, &wanted) in exam.questions.iter().zip(&wanted) {
-                assert!(question.distance.abs_diff(wanted) <= slack, "{} for {wanted}", question.distance);
-                let (_, answer) = asked(&encoder, &exam, question);
-                let said = question.answer.start - question.distance;
-                let there = text(&encoder, &exam.tokens[said..question.answer.start]).to_lowercase();
-                assert!(there.starts_with(&answer), "{answer}: {there}");
-            }
+        for index in 1..=32 {
+            let wanted = index * length / 32;
+            let exam = at_distance(&encoder, Seed::eval(1, index as u64), length, wanted).unwrap();
+            assert_eq!((exam.tokens.len(), exam.questions.len()), (length, 1));
+            let question = &exam.questions[0];
+            assert!(question.distance.abs_diff(wanted) <= slack, "{} for {wanted}", question.distance);
+            let (before, answer) = asked(&encoder, &exam, question);
+            let said = question.answer.start - question.distance;
+            let there = text(&encoder, &exam.tokens[said..question.answer.start]).to_lowercase();
+            assert!(there.starts_with(&answer), "{answer}: {there}");
+            assert_eq!(before.matches("key of").count(), 2, "{before}");
         }
     }
 }
@@ -318,7 +318,7 @@ fn the_first_of_different_topics_is_asked_for() {
 #[test]
 fn the_space_before_a_number_is_no_part_of_an_answer() {
     let encoder = letters();
-    for exam in [exam(&encoder, Seed::eval(5, 0), 4000, &[0.5]), distances(&encoder, Seed::eval(5, 1), 4000, &[500])] {
+    for exam in [exam(&encoder, Seed::eval(5, 0), 4000, &[0.5]), at_distance(&encoder, Seed::eval(5, 1), 4000, 500)] {
         let exam = exam.unwrap();
         let (before, answer) = asked(&encoder, &exam, &exam.questions[0]);
         assert!(before.ends_with("? ") && answer.len() == 4 && answer.parse::<u32>().is_ok(), "{before}{answer}");
@@ -330,8 +330,7 @@ fn papers_that_cannot_be_set_say_why() {
     let encoder = embedded();
     let seed = Seed::eval(0, 0);
     let says = |exam: Result<Exam, Error>| exam.unwrap_err().to_string();
-    assert!(says(distances(&encoder, seed, 4096, &[9; 21])).contains("21 keys; an exam holds at most 20"));
-    assert!(says(distances(&encoder, seed, 40, &[9; 4])).contains("an exam with 4 facts to hide needs at least"));
+    assert!(says(at_distance(&encoder, seed, 30, 9)).contains("an exam with 1 facts to hide needs at least"));
     assert!(says(needles(&encoder, seed, 256, Needle::Single, &[0.5], 1)).contains("needle 1 of 1"));
     assert!(says(topics(&encoder, seed, 50)).contains("an exam with 5 facts"));
 }

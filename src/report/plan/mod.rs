@@ -219,7 +219,7 @@ fn measured(eval: &EvalPlan, native: usize) -> String {
     match eval {
         EvalPlan::KMax { distances, trials, success, .. } => {
             let share = number::percent(*success);
-            format!("{lengths}: {distances} distances, {trials} keys each, {share} recalled")
+            format!("{lengths}: {distances} distances, up to {trials} keys each, {share} recalled")
         }
         EvalPlan::Needle { kind, .. } => format!("{}: {lengths}", kind.word()),
         EvalPlan::Short { max_loss } => {
