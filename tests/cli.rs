@@ -258,7 +258,7 @@ fn questions_are_answered_and_bad_lines_are_named() {
     assert!(said.contains("questions.jsonl:2: 1 choices"), "{said}");
     fs::write(&file, r#"{"question": "Q", "choices": ["a", "b"], "answer": 0}"#.replace('Q', &"q".repeat(64))).unwrap();
     let said = fails(&arguments);
-    assert!(said.contains("questions.jsonl:1: 66 tokens with a choice; the recipe's target is 64"), "{said}");
+    assert!(said.contains("questions.jsonl:1: 67 tokens with a choice; the recipe's target is 64"), "{said}");
 }
 
 #[test]
