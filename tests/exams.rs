@@ -5,7 +5,7 @@ use std::path::Path;
 use context_recipe::Cpu;
 use context_recipe::data::Encoder;
 use context_recipe::engine::{Engine, Mode};
-use context_recipe::eval::{self, ChoiceQuestion, Window};
+use context_recipe::eval::{self, ChoiceQuestion, KMaxTest};
 use context_recipe::plan::{Context, Needle, Plan, Recipe};
 use context_recipe::rehearse::Base;
 
@@ -38,7 +38,7 @@ fn embedded() -> (Engine<Cpu>, Encoder) {
 #[test]
 fn the_effective_window_is_the_native_one() {
     let (mut engine, encoder) = embedded();
-    let tested = Window { distances: 32, trials: 10, success: 0.2 };
+    let tested = KMaxTest { distances: 32, trials: 10, success: 0.2 };
     let mut read = 0;
     let found = eval::k_max(&mut engine, &encoder, 1024, tested, 0, &mut |done| read = done).unwrap();
     let (last, before) = found.distances.split_last().unwrap();

@@ -13,7 +13,7 @@ use super::args::EvalArgs;
 use super::load;
 use crate::data::Encoder;
 use crate::engine::{Engine, Mode};
-use crate::eval::{self, ChoiceQuestion, Evaluation, Perplexity, Short, Window};
+use crate::eval::{self, ChoiceQuestion, Evaluation, KMaxTest, Perplexity, Short};
 use crate::report::{self, Progress};
 use crate::{Error, Result};
 
@@ -86,7 +86,7 @@ impl<'a> Session<'a> {
                     })?)
                 }
                 EvalPlan::KMax { distances, trials, success, .. } => {
-                    let tested = Window { distances, trials, success };
+                    let tested = KMaxTest { distances, trials, success };
                     self.found.k_max.push(watched(&title, "documents", tested.documents(), |tick| {
                         eval::k_max(engine, encoder, context, tested, seed, tick)
                     })?);

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 
 /// What is tested at a length T, as planned.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Window {
+pub struct KMaxTest {
     /// Distances n: k = T/n, 2T/n, … T.
     pub distances: usize,
     /// Keys per distance.
@@ -30,7 +30,7 @@ pub struct KMax {
     /// Every distance that was read, the nearest first; the last is the first that was missed, where one was.
     pub distances: Vec<Distance>,
     /// What is tested.
-    pub tested: Window,
+    pub tested: KMaxTest,
     /// How it was read.
     pub protocol: ExamProtocol,
 }
@@ -49,7 +49,7 @@ pub struct Distance {
     pub marks: Marks,
 }
 
-impl Window {
+impl KMaxTest {
     /// Documents read at each length, at most.
     pub fn documents(&self) -> usize {
         self.distances.saturating_mul(self.trials)
@@ -68,7 +68,7 @@ impl Window {
 }
 
 /// Reads documents of `context` tokens with one key each, from the nearest distance to the first that is missed. What
-/// comes out is what reading all [`Window::documents`] would give, in a fifth of the passes.
+/// comes out is what reading all [`KMaxTest::documents`] would give, in a fifth of the passes.
 ///
 /// # Errors
 /// A context too short for a key and its question, or a failure of the engine.
@@ -76,7 +76,7 @@ pub fn k_max<D: Device>(
     engine: &mut Engine<D>,
     encoder: &Encoder,
     context: usize,
-    tested: Window,
+    tested: KMaxTest,
     seed: u64,
     on_document: &mut dyn FnMut(usize),
 ) -> Result<KMax, Error> {
@@ -110,12 +110,12 @@ mod tests {
 
     #[test]
     fn a_verdict_falls_when_no_trial_can_change_it() {
-        let tested = Window { distances: 32, trials: 10, success: 0.2 };
+        let tested = KMaxTest { distances: 32, trials: 10, success: 0.2 };
         let verdict = |correct, trials| tested.verdict(&Marks { correct, trials, ..Marks::default() });
         assert_eq!([verdict(0, 0), verdict(1, 1), verdict(0, 8), verdict(1, 9)], [None; 4]);
         assert_eq!([verdict(2, 2), verdict(2, 10)], [Some(true); 2]);
         assert_eq!([verdict(0, 9), verdict(1, 10)], [Some(false); 2]);
-        let every = Window { success: 1.0, ..tested };
+        let every = KMaxTest { success: 1.0, ..tested };
         assert_eq!(every.verdict(&Marks { correct: 4, trials: 5, ..Marks::default() }), Some(false));
     }
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use choice::{Choice, ChoiceQuestion, choice, read_choices};
 pub use error::Error;
 pub use exam::{ExamProtocol, Marks};
-pub use k_max::{Distance, KMax, Window, k_max};
+pub use k_max::{Distance, KMax, KMaxTest, k_max};
 pub use needle::{NeedleScore, TopicsScore, needle, needle_documents, topic};
 pub(crate) use passkey::tally;
 pub use passkey::{DEPTHS, PasskeyScore, passkey};

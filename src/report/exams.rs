@@ -4,7 +4,7 @@ use super::evaluation::{Cell, grid, grid_table, passkey_table, perplexity_table,
 use super::number::{fixed, percent, tokens};
 use super::plot::HeatGrid;
 use super::table::{Align, Table};
-use crate::eval::{Choice, Evaluation, KMax, Marks, NeedleScore, Short, TopicsScore, Window};
+use crate::eval::{Choice, Evaluation, KMax, KMaxTest, Marks, NeedleScore, Short, TopicsScore};
 
 /// Part of an evaluation as a person reads it.
 pub(super) struct Section {
@@ -80,7 +80,7 @@ pub fn k_max_table(found: &[KMax]) -> Table {
 }
 
 fn k_max_protocol(first: &KMax) -> String {
-    let Window { distances, trials, success } = first.tested;
+    let KMaxTest { distances, trials, success } = first.tested;
     format!(
         "{distances} distances up to the length, one key in a document; k_max: {} of {trials} keys recalled there and at every \
          nearer distance; each distance is read until that is certain, and none behind the first missed; {}",

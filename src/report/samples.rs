@@ -7,8 +7,8 @@ use recipe_core::{
 
 use super::{RehearsalRow, Series};
 use crate::eval::{
-    Choice, Distance, Evaluation, ExamProtocol, KMax, Marks, NeedleScore, PasskeyScore, Protocol, Short, TopicsScore,
-    Window,
+    Choice, Distance, Evaluation, ExamProtocol, KMax, KMaxTest, Marks, NeedleScore, PasskeyScore, Protocol, Short,
+    TopicsScore,
 };
 use crate::train::StepMetrics;
 
@@ -128,7 +128,7 @@ pub(super) fn exams() -> Evaluation {
     let distance =
         |k, correct| Distance { k, measured: k as f64 + 0.5, passed: correct > 1, marks: marks(correct, 20) };
     let distances = vec![distance(256, 10), distance(512, 2), distance(768, 1)];
-    let tested = Window { distances: 4, trials: 10, success: 0.2 };
+    let tested = KMaxTest { distances: 4, trials: 10, success: 0.2 };
     let needle = |needle, depth, tokens_correct| NeedleScore {
         needle,
         context: 1024,

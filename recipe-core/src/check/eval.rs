@@ -2,7 +2,8 @@
 
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::{EvalPlan, Pattern, RopePlan};
+use crate::pattern::Pattern;
+use crate::plan::{EvalPlan, RopePlan};
 use crate::readable::readable_tokens as tokens;
 
 pub(super) const RULES: &[Rule] = &[
