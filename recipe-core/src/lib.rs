@@ -66,8 +66,8 @@ pub use plan::{
 };
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Place, Positions, Recipe,
-    Rope, Source, Sparse, Stage, Strided, Target, Window, parse_gates,
+    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Place, Positions,
+    Recipe, Rope, Source, Sparse, Stage, Strided, Target, Window, parse_gates,
 };
 pub use rehearsal::RehearsalRule;
 pub use words::nearest;

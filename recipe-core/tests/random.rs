@@ -1,9 +1,9 @@
 //! Random recipes, most of them nonsense: planning returns a verdict, never panics, and what it passes is consistent.
 
 use recipe_core::{
-    Adapt, Attention, Context, Device, Documents, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Pattern,
-    Place, Positions, Recipe, Rope, Schedule, Source, SourceKind, Sparse, Stage, StageKind, Strided, Target, Window,
-    presets,
+    Adapt, Attention, Context, Device, Documents, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle,
+    Pattern, Place, Positions, Recipe, Rope, Schedule, Source, SourceKind, Sparse, Stage, StageKind, Strided, Target,
+    Window, presets,
 };
 
 /// SplitMix64 (public domain, S. Vigna).

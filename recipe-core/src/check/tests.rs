@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::{Level, NATIVE_CONTEXT, rules};
 use crate::plan::{Device, Scaling, SourceKind, StageKind};
 use crate::recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Positions, Recipe, Rope,
-    Source, Sparse, Stage, Strided, Target, Window,
+    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Positions, Recipe,
+    Rope, Source, Sparse, Stage, Strided, Target, Window,
 };
 use crate::samples::{bare, llama2_128k};
 

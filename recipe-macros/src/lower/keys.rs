@@ -2,8 +2,8 @@
 
 use proc_macro2::Ident;
 use recipe_core::{
-    Adapt, Attention, Context as Native, Device, Eval, Field, Form, LongRopeFactors, Needle, Place, Positions, Rope, Source,
-    SourceKind, Sparse, Strided, Target, Window,
+    Adapt, Attention, Context as Native, Device, Eval, Field, Form, LongRopeFactors, Needle, Place, Positions, Rope,
+    Source, SourceKind, Sparse, Strided, Target, Window,
 };
 
 use super::missing;

@@ -1,8 +1,8 @@
 //! A plan for programs: what `plan --json` prints.
 
 use recipe_core::{
-    AdaptPlan, Device, Documents, EvalPlan, Llama, MergePlan, Pattern, Plan, RopePlan, SourceKind, SourcePlan, StageFlops,
-    StagePlan, Target, Work,
+    AdaptPlan, Device, Documents, EvalPlan, Llama, MergePlan, Pattern, Plan, RopePlan, SourceKind, SourcePlan,
+    StageFlops, StagePlan, Target, Work,
 };
 use serde_json::{Map, Value, json};
 
