@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::fixture;
 use context_recipe::hub::TensorFile;
+use context_recipe::plan::LongRopeFactors;
 use serde_json::{Value, json};
 
 /// The example that trains the tiny Llama of the fixtures.
@@ -143,6 +144,27 @@ fn with_tokenizer(dir: &Path) -> PathBuf {
     });
     fs::write(model.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     model
+}
+
+#[test]
+fn a_search_writes_factors_that_a_recipe_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model, out) = (corpus(dir.path()), text(&with_tokenizer(dir.path())), dir.path().join("factors.json"));
+    let search = |more: &[&str]| {
+        let arguments = ["search", "--model", &model, "--text", &data, "--out", &text(&out), "--documents", "2"];
+        [&arguments[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let small = search(&["--length", "128", "--population", "8", "--iterations", "3"]);
+    let said = ok(&small.iter().map(String::as_str).collect::<Vec<_>>());
+    let found = LongRopeFactors::parse(&fs::read_to_string(&out).unwrap()).unwrap();
+    assert_eq!((found.short, found.long.len()), (vec![1.0; 8], 8));
+    let figure = |law: &str| {
+        let line = said.lines().find(|line| line.starts_with(law)).unwrap_or_else(|| panic!("{law}: {said}"));
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap()
+    };
+    assert!(["interpolate", "ntk", "yarn"].iter().all(|law| figure("found") <= figure(law)), "{said}");
+    let native = search(&["--length", "64"]);
+    assert!(fails(&native.iter().map(String::as_str).collect::<Vec<_>>()).contains("give a longer --length"));
 }
 
 fn steps(run: &Path) -> usize {
