@@ -53,7 +53,7 @@ fn show(event: Event<'_>, progress: &mut Option<Progress>) {
             *progress = Some(Progress::new(&format!("measure: {state}"), "documents", documents as u64));
         }
         Event::Trained => finish(progress),
-        Event::Training(steps) => *progress = Some(Progress::new("train", "steps", steps as u64)),
+        Event::Training(plan) => *progress = Some(Progress::training(plan)),
         Event::Document => progress.iter().for_each(|bar| bar.advance(1)),
         Event::Step(metrics) => progress.iter().for_each(|bar| bar.step(metrics)),
         Event::Measured(_) => finish(progress),

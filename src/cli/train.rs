@@ -59,8 +59,7 @@ fn opened(plan: &Plan, encoder: &Arc<Encoder>, cache: &Path) -> Result<Corpora> 
 }
 
 fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, args: &TrainArgs) -> Result<()> {
-    let steps: usize = plan.stages.iter().map(|stage| stage.steps).sum();
-    let progress = Progress::new("train", "steps", steps as u64);
+    let progress = Progress::training(plan);
     let keeping = Keeping { out: &args.out, every: args.save_every as usize, keep: args.keep as usize };
     // Not kept in memory: a merge is rare, and a model is large.
     let original = || Ok(Checkpoint::open(&run.model)?.weights);

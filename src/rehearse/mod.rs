@@ -74,8 +74,8 @@ pub enum Progress<'a> {
     Measuring(&'static str, usize),
     /// A document is read.
     Document,
-    /// Begins to train: how many steps.
-    Training(usize),
+    /// Begins to train this plan's stages.
+    Training(&'a Plan),
     /// A step is done.
     Step(&'a StepMetrics),
     /// All steps are done.
@@ -195,7 +195,7 @@ impl Rehearsal<'_> {
         let mut engine = self.engine()?;
         let mut steps = vec![];
         if !self.plan.stages.is_empty() {
-            watch(Progress::Training(self.plan.stages.iter().map(|stage| stage.steps).sum()));
+            watch(Progress::Training(self.plan));
             let keeping = Keeping { out: &self.options.out, every: usize::MAX, keep: 1 };
             let origin = Origin::default();
             let original = || Ok(self.base.weights.clone());
@@ -216,7 +216,7 @@ impl Rehearsal<'_> {
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(Weights, Vec<StepMetrics>), Error> {
         let mut typed: M = agree::typed_model(self.plan, &self.starting_point(&self.engine()?))?;
-        watch(Progress::Training(self.plan.stages.iter().map(|stage| stage.steps).sum()));
+        watch(Progress::Training(self.plan));
         // The typed model's numbers are rounded already.
         let plan = Plan { adapt: self.plan.adapt.clone().dense(), ..self.plan.clone() };
         let (mut place, mut steps) = (Place::default(), vec![]);

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use super::number::{duration, fixed, percent, rate, scientific};
 use crate::train::StepMetrics;
+use recipe_core::Plan;
 
 /// Between two plain lines.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -20,6 +21,8 @@ pub struct Progress {
     unit: String,
     started: Instant,
     count: Mutex<Count>,
+    /// How many come at which effort, in their order; empty where all take the same.
+    efforts: Vec<(u64, f64)>,
     sink: Sink,
 }
 
@@ -53,7 +56,16 @@ impl Progress {
 
     fn with_sink(what: &str, unit: &str, total: u64, sink: Sink) -> Self {
         let count = Mutex::new(Count { total, ..Count::default() });
-        Self { what: what.to_owned(), unit: unit.to_owned(), started: Instant::now(), count, sink }
+        let (what, unit) = (what.to_owned(), unit.to_owned());
+        Self { what, unit, started: Instant::now(), count, efforts: vec![], sink }
+    }
+
+    /// The steps of a plan. Long sequences take more work than short ones, and the time that is left follows from that.
+    pub fn training(plan: &Plan) -> Self {
+        let stages = plan.stages.iter().zip(plan.flops().stages);
+        let efforts: Vec<(u64, f64)> = stages.map(|(stage, work)| (stage.steps as u64, work.step)).collect();
+        let total = efforts.iter().map(|(steps, _)| steps).sum();
+        Self { efforts, ..Self::new("train", "steps", total) }
     }
 
     /// Says that `done` was done before, by a run that this one goes on from; it counts for no speed.
@@ -118,7 +130,7 @@ impl Progress {
         match &self.sink {
             Sink::Bar(bar) => {
                 bar.set_position(count.done);
-                bar.set_message(words.to_owned());
+                bar.set_message(format!("{words}{}", self.left(count)));
             }
             Sink::Lines(lines) => {
                 let mut lines = unlocked(lines);
@@ -131,19 +143,33 @@ impl Progress {
 
     /// `train 120/1000 steps (12%), loss 2.345, …, 3 min left`.
     fn line(&self, count: Count, words: &str) -> String {
-        let Count { before, done, total } = count;
+        let Count { done, total, .. } = count;
         let share = done as f64 / total as f64;
         let of = if total > 0 { format!("/{total}") } else { String::new() };
         let part = if total > 0 { format!(" ({})", percent(share)) } else { String::new() };
         let comma = if words.is_empty() { "" } else { ", " };
-        let here = done.saturating_sub(before);
-        let left = if total > done && here > 0 {
-            let seconds = self.started.elapsed().as_secs_f64() / here as f64 * (total - done) as f64;
-            format!(", {} left", duration(seconds))
-        } else {
-            String::new()
-        };
-        format!("{} {done}{of} {}{part}{comma}{words}{left}", self.what, self.unit)
+        format!("{} {done}{of} {}{part}{comma}{words}{}", self.what, self.unit, self.left(count))
+    }
+
+    /// `, 3 min left`; nothing while nobody knows.
+    fn left(&self, Count { before, done, total }: Count) -> String {
+        let here = self.effort(done) - self.effort(before);
+        if total <= done || here <= 0.0 {
+            return String::new();
+        }
+        let rest = self.effort(total) - self.effort(done);
+        format!(", {} left", duration(self.started.elapsed().as_secs_f64() / here * rest))
+    }
+
+    /// What the first `done` take together.
+    fn effort(&self, done: u64) -> f64 {
+        let (mut rest, mut sum) = (done, 0.0);
+        for (count, each) in &self.efforts {
+            let these = rest.min(*count);
+            sum += these as f64 * each;
+            rest -= these;
+        }
+        sum + if self.efforts.is_empty() { rest as f64 } else { 0.0 }
     }
 
     fn count(&self) -> MutexGuard<'_, Count> {
@@ -187,7 +213,7 @@ fn draws() -> bool {
 fn bar(what: &str, total: u64) -> ProgressBar {
     let (length, template) = match total {
         0 => (None, "{prefix} {spinner} {human_pos}  {wide_msg}"),
-        _ => (Some(total), "{prefix} {bar:24.cyan/dim} {human_pos}/{human_len}  {eta} left  {wide_msg}"),
+        _ => (Some(total), "{prefix} {bar:24.cyan/dim} {human_pos}/{human_len}  {wide_msg}"),
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr_with_hz(REDRAWS));
@@ -276,6 +302,13 @@ mod tests {
         assert_eq!(lines[0], "train 8/10 steps (80%)");
         assert_eq!(lines[1], "train 10/10 steps (100%)");
         assert!(lines[2].starts_with("train: 2 steps in "), "{lines:?}");
+    }
+
+    #[test]
+    fn long_sequences_are_expected_to_take_their_time() {
+        let progress =
+            Progress { efforts: vec![(100, 1.0), (10, 20.0)], ..Memory::default().progress(110, Duration::ZERO) };
+        assert_eq!([0, 50, 100, 105, 110].map(|done| progress.effort(done)), [0.0, 50.0, 100.0, 200.0, 300.0]);
     }
 
     #[test]
