@@ -1,27 +1,22 @@
-//! The rehearsal of the front-door recipe, held to what it reaches. Minutes of work: `.ci/run` names it.
+//! Rehearsals of published recipes, held to what they reach. Minutes of work: `.ci/run` names it.
 //!
 //! ```text
-//! REHEARSAL_SEEDS=0,1,2 cargo test --release --test rehearsal -- --nocapture
+//! REHEARSAL_SEEDS=0,1,2 cargo test --release --test rehearsal -- --nocapture --test-threads 1
 //! ```
 
+use context_recipe::Recipe;
 use context_recipe::rehearse::{self, Options, Outcome};
 use context_recipe::report::RehearsalRow;
-use context_recipe::{Recipe, recipe};
 
-recipe! {
-    /// `examples/llama2_128k.rs`.
-    pub Llama2_128k {
-        model: llama2_7b,
-        context: 4K -> 128K,
-        rope: interpolate(32),
-        attention: hybrid(full = 1/3, window = 4096, sink = 4),
-        adapt: qlora(rank = 32, alpha = 16, train = [embed, norm]),
-        data: [jsonl("corpus/*.jsonl") * 90%, passkey * 10%],
-        train: [extend(steps = 1000, length = 128K, lr = 2e-5, warmup = 20)],
-        eval: [perplexity(4K, 32K, 128K), passkey(4K, 32K, 128K)],
-        device: cuda(80GB),
-    }
-}
+#[path = "../examples/chunkllama_llama2_100k.rs"]
+#[allow(dead_code)]
+mod chunkllama_llama2_100k;
+#[path = "../examples/llama2_128k.rs"]
+#[allow(dead_code)]
+mod llama2_128k;
+#[path = "../examples/longrecipe_llama3_80k.rs"]
+#[allow(dead_code)]
+mod longrecipe_llama3_80k;
 
 /// Perplexity of the last quarter after the recipe, over the base's own window.
 const LIMIT: f64 = 1.15;
@@ -34,11 +29,18 @@ fn least_recall(scale: usize) -> f64 {
 /// A key at the end lies in the window of its question; of the four others the base knows nothing.
 const BASE_RECALL: f64 = 0.2;
 
-fn rehearsed(seed: u64) -> Outcome {
-    let out = tempfile::tempdir().unwrap();
-    let options = Options { seed, out: out.path().to_owned(), text: None, dfdx: false };
-    type Model = <Llama2_128k as Recipe>::RehearsalModel;
-    rehearse::run::<Model>(&Llama2_128k::REHEARSAL, &options, &mut |_| {}).unwrap()
+/// The outcome of each seed, printed.
+fn rehearsed<R: Recipe>() -> Vec<(u64, Outcome)> {
+    let seeds = std::env::var("REHEARSAL_SEEDS").unwrap_or_else(|_| "0".to_owned());
+    let run = |seed: u64| {
+        let out = tempfile::tempdir().unwrap();
+        let options = Options { seed, out: out.path().to_owned(), text: None, dfdx: false };
+        let outcome = rehearse::run::<R::RehearsalModel>(&R::REHEARSAL, &options, &mut |_| {}).unwrap();
+        println!("{}, seed {seed}", R::REHEARSAL.name);
+        println!("{}", context_recipe::report::rehearsal_table(outcome.native, &outcome.rows).to_text());
+        (seed, outcome)
+    };
+    seeds.split(',').map(|seed| run(seed.parse().expect("a seed is a number"))).collect()
 }
 
 fn row<'a>(outcome: &'a Outcome, state: &str, scale: usize) -> &'a RehearsalRow {
@@ -48,10 +50,7 @@ fn row<'a>(outcome: &'a Outcome, state: &str, scale: usize) -> &'a RehearsalRow 
 
 #[test]
 fn the_base_collapses_and_the_recipe_brings_its_loss_back() {
-    let seeds = std::env::var("REHEARSAL_SEEDS").unwrap_or_else(|_| "0".to_owned());
-    for seed in seeds.split(',').map(|seed| seed.parse().expect("a seed is a number")) {
-        let outcome = rehearsed(seed);
-        println!("{}", context_recipe::report::rehearsal_table(outcome.native, &outcome.rows).to_text());
+    for (seed, outcome) in rehearsed::<llama2_128k::Llama2_128k>() {
         let own = row(&outcome, "base", 1).in_window_nll;
         for scale in [4, 8, 16, 32] {
             let [base, rope, recipe] = ["base", "rope", "recipe"].map(|state| row(&outcome, state, scale));
@@ -65,5 +64,32 @@ fn the_base_collapses_and_the_recipe_brings_its_loss_back() {
             let worse = (recipe.last_quarter_nll - own).exp();
             assert!(worse <= LIMIT, "seed {seed}: {worse} times the base's own perplexity: {recipe:?}");
         }
+    }
+}
+
+/// LongRecipe: sequences of 30 % of the window bring back the whole of it.
+#[test]
+fn a_third_of_the_window_trains_all_of_it() {
+    for (seed, outcome) in rehearsed::<longrecipe_llama3_80k::LongrecipeLlama3_80k>() {
+        let own = row(&outcome, "base", 1).in_window_nll;
+        let target = outcome.rows.iter().filter(|row| row.state == "recipe").max_by_key(|row| row.context).unwrap();
+        assert!(target.context > 9 * outcome.native);
+        assert!((target.last_quarter_nll - own).exp() <= LIMIT, "seed {seed}: {target:?}");
+        assert!(target.passkey >= 0.4, "seed {seed}: {target:?}");
+        for (scale, least) in [(4, 0.8), (8, 0.65)] {
+            let recipe = row(&outcome, "recipe", scale);
+            assert!(recipe.passkey >= least, "seed {seed}: {recipe:?}");
+        }
+    }
+}
+
+/// Dual chunk attention: four windows without training.
+#[test]
+fn chunks_read_further_without_training() {
+    for (seed, outcome) in rehearsed::<chunkllama_llama2_100k::ChunkllamaLlama2_100k>() {
+        let own = row(&outcome, "base", 1).in_window_nll;
+        let [base, recipe] = ["base", "recipe"].map(|state| row(&outcome, state, 4));
+        assert!(recipe.last_quarter_nll <= own && base.last_quarter_nll >= own + 1.0, "seed {seed}: {recipe:?}");
+        assert!(recipe.passkey >= 0.75 && base.passkey <= BASE_RECALL, "seed {seed}: {recipe:?}");
     }
 }
