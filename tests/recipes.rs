@@ -34,6 +34,9 @@ mod longrecipe_llama3_128k;
 #[path = "../examples/longrecipe_llama3_80k.rs"]
 #[allow(dead_code)]
 mod longrecipe_llama3_80k;
+#[path = "../examples/longrecipe_mistral_128k.rs"]
+#[allow(dead_code)]
+mod longrecipe_mistral_128k;
 #[path = "../examples/pi_llama_32k.rs"]
 #[allow(dead_code)]
 mod pi_llama_32k;
@@ -83,6 +86,7 @@ fn published() -> Vec<Published> {
         longgen_llama2_128k::LonggenLlama2_128k,
         longrecipe_llama3_80k::LongrecipeLlama3_80k,
         longrecipe_llama3_128k::LongrecipeLlama3_128k,
+        longrecipe_mistral_128k::LongrecipeMistral128k,
         qlora_llama3_80k::QloraLlama3_80k,
         prolong_llama3_512k::ProlongLlama3_512k,
         easycontext_llama2_1m::EasycontextLlama2_1m,

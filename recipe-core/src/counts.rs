@@ -91,6 +91,7 @@ mod tests {
         assert_eq!(base("llama2_70b"), 68_976_648_192);
         assert_eq!(base("llama3_8b"), 8_030_261_248);
         assert_eq!(base("llama31_8b"), 8_030_261_248);
+        assert_eq!(base("mistral_7b"), 7_241_732_096);
         assert_eq!(base("llama3_70b"), 70_553_706_496);
         assert_eq!(base("smollm2_135m"), 134_515_008);
     }

@@ -4,7 +4,7 @@ use crate::model::Llama;
 use crate::plan::Scaling;
 
 /// Every name that [`named`] knows.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "llama_7b",
     "llama2_7b",
     "llama2_13b",
@@ -12,6 +12,7 @@ pub const NAMES: [&str; 9] = [
     "llama3_8b",
     "llama3_70b",
     "llama31_8b",
+    "mistral_7b",
     "smollm2_135m",
     "tiny",
 ];
@@ -26,6 +27,7 @@ pub fn named(name: &str) -> Option<Llama> {
         "llama3_8b" => llama3_8b(),
         "llama3_70b" => llama3_70b(),
         "llama31_8b" => llama31_8b(),
+        "mistral_7b" => mistral_7b(),
         "smollm2_135m" => smollm2_135m(),
         "tiny" => tiny(),
         _ => return None,
@@ -98,6 +100,11 @@ pub fn smollm2_135m() -> Llama {
         norm_eps: 1e-5,
         tied: true,
     }
+}
+
+/// Mistral 7B v0.2, which attends in full: 32K.
+pub fn mistral_7b() -> Llama {
+    Llama { kv_heads: 8, ffn: 14_336, context: 32_768, rope_theta: 1e6, ..llama2_7b() }
 }
 
 /// The embedded base that rehearsals run on: 1.3 M parameters, 256 tokens.

@@ -135,7 +135,7 @@ impl HfConfig {
 
     /// Everything that would make this crate compute another model than the one in the file.
     fn refuse_other_models(&self) -> Result<(), ConfigError> {
-        self.must_be("model_type", &json!("llama"), true)?;
+        self.known_family()?;
         self.must_be("hidden_act", &json!("silu"), false)?;
         self.must_be("attention_bias", &json!(false), false)?;
         self.must_be("mlp_bias", &json!(false), false)?;
@@ -145,6 +145,18 @@ impl HfConfig {
             }
         }
         Ok(())
+    }
+
+    /// Mistral computes what Llama does once it has no sliding window.
+    fn known_family(&self) -> Result<(), ConfigError> {
+        let family = self.keys.get("model_type").ok_or(ConfigError::Missing { key: "model_type" })?;
+        if family != "mistral" {
+            return self.must_be("model_type", &json!("llama"), true);
+        }
+        if !self.keys.contains_key("num_key_value_heads") {
+            return Err(ConfigError::Missing { key: "num_key_value_heads" });
+        }
+        self.must_be("sliding_window", &Value::Null, false)
     }
 
     fn must_be(&self, key: &'static str, only: &Value, required: bool) -> Result<(), ConfigError> {

@@ -152,6 +152,16 @@ fn other_models_are_refused_by_name() {
 }
 
 #[test]
+fn mistral_without_a_sliding_window_is_a_llama() {
+    let mistral = HfConfig::of(&presets::mistral_7b()).to_json().replace("\"llama\"", "\"mistral\"");
+    assert_eq!(HfConfig::parse(&mistral).unwrap().llama().unwrap(), presets::mistral_7b());
+    let mut sliding = HfConfig::parse(&mistral).unwrap();
+    sliding.set("sliding_window", json!(4096));
+    let error = sliding.llama().unwrap_err().to_string();
+    assert!(error.contains("`sliding_window`: only null is supported, got 4096"), "{error}");
+}
+
+#[test]
 fn what_is_no_configuration_says_so() {
     let error = |text: &str| HfConfig::parse(text).unwrap_err().to_string();
     assert!(error("{").contains("line 1 column"), "{}", error("{"));
