@@ -40,8 +40,8 @@ pub struct Candidate {
     pub loss: f64,
 }
 
-/// Distance of neighbouring factors.
-const STEP: f64 = 0.01;
+/// Factors that are tried between 1 and 2.
+const STEPS: f64 = 100.0;
 /// The largest factor, in target ÷ native.
 const MARGIN: f64 = 1.25;
 
@@ -165,9 +165,11 @@ impl Draw {
             .collect()
     }
 
+    /// A hundredth from `least` to `most`.
     fn between(&mut self, least: f64, most: f64) -> f64 {
-        let steps = ((most - least) / STEP) as usize;
-        (least + STEP * self.rng.below(steps + 1) as f64).min(self.most)
+        let [from, to] = [least, most].map(|factor| factor * STEPS);
+        let drawn = from.ceil() + self.rng.below((to - from).max(0.0) as usize + 1) as f64;
+        (drawn / STEPS).clamp(least, most.min(self.most).max(least))
     }
 
     fn unit(&mut self) -> f64 {
