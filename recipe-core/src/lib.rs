@@ -13,6 +13,7 @@
 //!     rope: Some(Rope::Interpolate { scale: 32.0 }),
 //!     attention: None,
 //!     positions: None,
+//!     select: None,
 //!     adapt: None,
 //!     data: vec![],
 //!     train: vec![],
@@ -62,12 +63,12 @@ pub use parameters::{Init, Parameter};
 pub use pattern::Pattern;
 pub use plan::{
     AdaptPlan, Device, Documents, EvalPlan, List, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule,
-    SourceKind, SourcePlan, StageKind, StagePlan, Text,
+    SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan, Text,
 };
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{
     Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Place, Positions,
-    Recipe, Rope, Source, Sparse, Stage, Strided, Target, Window, parse_gates,
+    Recipe, Rope, Select, Source, Sparse, Stage, Strided, Target, TokenType, Window, parse_gates,
 };
 pub use rehearsal::RehearsalRule;
 pub use words::nearest;

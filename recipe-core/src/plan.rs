@@ -12,7 +12,7 @@ use crate::fault::Note;
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::readable::readable_tokens;
-use crate::recipe::{Form, Needle, Target};
+use crate::recipe::{Form, Needle, Target, TokenType};
 
 /// Text that may live in a constant.
 pub type Text = Cow<'static, str>;
@@ -244,6 +244,8 @@ pub struct StagePlan {
     pub rope: RopePlan,
     /// Where its text comes from; shares sum to 1.
     pub data: List<SourcePlan>,
+    /// Which sentences of it are read.
+    pub select: SelectPlan,
     /// Whether documents of one sequence see each other.
     pub documents: Documents,
     /// Which position ids a sequence carries.
@@ -272,6 +274,22 @@ pub struct StagePlan {
     pub recompute: bool,
     /// What happens to the weights afterwards.
     pub merge: MergePlan,
+}
+
+/// Which sentences of files are read, settled. Conversations and generated text are read whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SelectPlan {
+    /// All.
+    All,
+    /// Those with a token of these types, and a share of the others.
+    Impactful {
+        /// The types, in the order of [`TokenType::ALL`].
+        types: List<TokenType>,
+        /// Share of the other sentences that stays, in [0, 1).
+        keep: f64,
+        /// `Code`: a number is a token with a digit; `Paper`: numerals are numbers too.
+        form: Form,
+    },
 }
 
 /// Which position ids a training sequence carries, settled.

@@ -21,6 +21,8 @@ pub struct Recipe {
     pub attention: Option<Attention>,
     /// `positions:`.
     pub positions: Option<Positions>,
+    /// `select:`.
+    pub select: Option<Select>,
     /// `adapt:`.
     pub adapt: Option<Adapt>,
     /// `data: […]`.
@@ -298,6 +300,53 @@ pub enum Positions {
     },
     /// `random`: a sorted sample of all positions of the target.
     Random,
+}
+
+/// `select:`: which sentences of the text are trained on. Replays read all of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Select {
+    /// `all`.
+    All,
+    /// `impactful(types, keep, form)`: those with a token whose prediction gains from a longer window (arXiv 2409.00509).
+    Impactful {
+        /// A sentence with one of these stays; numbers, pronouns, auxiliaries.
+        types: Option<Vec<TokenType>>,
+        /// Share of the other sentences that stays; none, in the released program half.
+        keep: Option<f64>,
+        /// The paper's law, or the released program's, which looks for digits alone; the paper's.
+        form: Option<Form>,
+    },
+}
+
+/// A kind of token that context changes, named as in Universal Dependencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum TokenType {
+    /// Numbers.
+    Num,
+    /// Pronouns.
+    Pron,
+    /// Auxiliary verbs.
+    Aux,
+    /// Coordinating conjunctions.
+    Cconj,
+    /// Adpositions.
+    Adp,
+}
+
+impl TokenType {
+    /// All of them, in the order of their frequency among the tokens that gain most (arXiv 2409.00509).
+    pub const ALL: [Self; 5] = [Self::Num, Self::Pron, Self::Aux, Self::Cconj, Self::Adp];
+
+    /// The word that a recipe writes it with.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Num => "num",
+            Self::Pron => "pron",
+            Self::Aux => "aux",
+            Self::Cconj => "cconj",
+            Self::Adp => "adp",
+        }
+    }
 }
 
 /// Whose law is followed where a paper and its released program disagree.

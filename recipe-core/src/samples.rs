@@ -18,6 +18,7 @@ pub(crate) fn llama2_128k() -> Recipe {
             sparse: Sparse::Window(Window { window: 4096, sink: Some(4), block: None }),
         }),
         positions: None,
+        select: None,
         adapt: Some(Adapt::Lora {
             rank: 32,
             alpha: Some(16.0),
@@ -58,6 +59,7 @@ pub(crate) fn bare() -> Recipe {
         rope: None,
         attention: None,
         positions: None,
+        select: None,
         adapt: None,
         data: vec![],
         train: vec![],

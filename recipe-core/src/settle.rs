@@ -9,12 +9,12 @@ use crate::layers::{full_count, layer_map};
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::plan::{
-    AdaptPlan, Device, Documents, EvalPlan, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourcePlan,
-    StageKind, StagePlan,
+    AdaptPlan, Device, Documents, EvalPlan, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SelectPlan,
+    SourcePlan, StageKind, StagePlan,
 };
 use crate::recipe::{
-    Adapt, Attention, Eval, Form, Merge, MergeForm, Place, Positions, Recipe, Rope, Source, Sparse, Stage, Strided,
-    Target, Window,
+    Adapt, Attention, Eval, Form, Merge, MergeForm, Place, Positions, Recipe, Rope, Select, Source, Sparse, Stage,
+    Strided, Target, TokenType, Window,
 };
 use crate::rope::{ntk_theta, yarn_attention_factor};
 
@@ -62,6 +62,11 @@ const KEEP: f64 = 0.3;
 const CHUNKS: usize = 2;
 const SIGMA: f64 = 3.0;
 pub(crate) const SCALE_MAX: usize = 20;
+/// The types that stand out in its analysis, and what its program keeps of sentences without a digit.
+const TYPES: [TokenType; 3] = [TokenType::Num, TokenType::Pron, TokenType::Aux];
+const KEEP_OTHERS: f64 = 0.0;
+const CODE_TYPES: [TokenType; 1] = [TokenType::Num];
+const CODE_KEEP_OTHERS: f64 = 0.5;
 /// Position Interpolation's effective window (arXiv 2306.15595 §3.3).
 const DISTANCES: usize = 32;
 const TRIALS: usize = 10;
@@ -277,6 +282,22 @@ fn positions(written: Option<Positions>, native: usize, target: usize) -> (Posit
     }
 }
 
+/// A replay brings short-range abilities back, so it reads whole text.
+fn select(written: Option<&Select>, kind: StageKind) -> SelectPlan {
+    let Some(Select::Impactful { types, keep, form }) = written.filter(|_| kind != StageKind::Replay) else {
+        return SelectPlan::All;
+    };
+    let form = form.unwrap_or(Form::Paper);
+    let (usual, others) = match form {
+        Form::Paper => (&TYPES[..], KEEP_OTHERS),
+        Form::Code => (&CODE_TYPES[..], CODE_KEEP_OTHERS),
+    };
+    let mut types = types.clone().unwrap_or_else(|| usual.to_vec());
+    types.sort_unstable();
+    types.dedup();
+    SelectPlan::Impactful { types: types.into(), keep: keep.unwrap_or(others), form }
+}
+
 /// The end of the positions.
 fn reach(positions: PositionsPlan, length: usize, target: usize) -> usize {
     match positions {
@@ -302,6 +323,7 @@ fn stage(stage: &Stage, index: usize, recipe: &Recipe, model: &Llama) -> StagePl
         length,
         rope: stage_rope(stage, recipe, model),
         data: data(if stage.data.is_empty() { &recipe.data } else { &stage.data }).into(),
+        select: select(recipe.select.as_ref(), kind),
         documents: stage.documents.unwrap_or(DOCUMENTS),
         positions,
         reach: reach(positions, length, target),

@@ -2,8 +2,8 @@
 
 use recipe_core::{
     Adapt, Attention, Context, Device, Documents, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle,
-    Pattern, Place, Positions, Recipe, Rope, Schedule, Source, SourceKind, Sparse, Stage, StageKind, Strided, Target,
-    Window, presets,
+    Pattern, Place, Positions, Recipe, Rope, Schedule, Select, Source, SourceKind, Sparse, Stage, StageKind, Strided,
+    Target, TokenType, Window, presets,
 };
 
 /// SplitMix64 (public domain, S. Vigna).
@@ -107,6 +107,17 @@ fn positions(r: &mut Random) -> Positions {
     }
 }
 
+fn select(r: &mut Random) -> Select {
+    if r.below(2) == 0 {
+        return Select::All;
+    }
+    Select::Impactful {
+        types: r.maybe(|r| (0..r.below(4)).map(|_| r.pick(&TokenType::ALL)).collect()),
+        keep: r.maybe(Random::number),
+        form: r.maybe(|r| r.pick(&[Form::Paper, Form::Code])),
+    }
+}
+
 fn adapt(r: &mut Random) -> Adapt {
     if r.below(3) == 0 {
         return Adapt::Full;
@@ -202,6 +213,7 @@ fn recipe(r: &mut Random) -> Recipe {
         rope: r.maybe(rope),
         attention: r.maybe(attention),
         positions: r.maybe(positions),
+        select: Some(select(r)).filter(|_| r.below(4) == 0),
         adapt: r.maybe(adapt),
         data: (0..r.below(3))
             .map(|_| Source {

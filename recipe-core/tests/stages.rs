@@ -1,8 +1,8 @@
 //! What the words of `train: […]` settle to.
 
 use recipe_core::{
-    Adapt, AdaptPlan, Context, Documents, Merge, MergeForm, MergePlan, Plan, Positions, PositionsPlan, Recipe, Rope,
-    Scaling, Schedule, Source, SourceKind, Stage, StageKind, presets,
+    Adapt, AdaptPlan, Context, Documents, Form, Merge, MergeForm, MergePlan, Plan, Positions, PositionsPlan, Recipe,
+    Rope, Scaling, Schedule, Select, SelectPlan, Source, SourceKind, Stage, StageKind, TokenType, presets,
 };
 
 fn recipe(rope: Rope, train: Vec<Stage>) -> Recipe {
@@ -13,6 +13,7 @@ fn recipe(rope: Rope, train: Vec<Stage>) -> Recipe {
         rope: Some(rope),
         attention: None,
         positions: None,
+        select: None,
         adapt: None,
         data: vec![source("long/*.txt")],
         train,
@@ -50,6 +51,26 @@ fn a_replay_is_short_and_gentle() {
     assert_eq!(replay.data[0].kind, SourceKind::Text { glob: "short/*.txt".into() });
     assert_eq!((extend.seed, replay.seed), (0, 1));
     assert!(plan.notes.iter().all(|note| note.rule != "positions_without_gaps"));
+}
+
+#[test]
+fn a_selection_is_for_extending_and_its_form_decides_the_defaults() {
+    let replay = Stage { kind: StageKind::Replay, data: vec![source("short/*.txt")], ..steps() };
+    let settled = |select| {
+        let recipe = recipe(Rope::Interpolate { scale: 8.0 }, vec![steps(), replay.clone()]);
+        let plan = Recipe { select, ..recipe }.plan().unwrap();
+        assert_eq!(plan.stages[1].select, SelectPlan::All);
+        plan.stages[0].select.clone()
+    };
+    let form = |form, types: &[TokenType], keep| SelectPlan::Impactful { types: types.to_vec().into(), keep, form };
+    let impactful = |types, keep, form| Some(Select::Impactful { types, keep, form });
+    assert_eq!(settled(None), SelectPlan::All);
+    let usual = [TokenType::Num, TokenType::Pron, TokenType::Aux];
+    assert_eq!(settled(impactful(None, None, None)), form(Form::Paper, &usual, 0.0));
+    assert_eq!(settled(impactful(None, None, Some(Form::Code))), form(Form::Code, &[TokenType::Num], 0.5));
+    let types = Some(vec![TokenType::Adp, TokenType::Num, TokenType::Adp]);
+    let sorted = form(Form::Paper, &[TokenType::Num, TokenType::Adp], 0.25);
+    assert_eq!(settled(impactful(types, Some(0.25), None)), sorted);
 }
 
 #[test]

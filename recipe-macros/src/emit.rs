@@ -33,6 +33,7 @@ pub(crate) fn stub(header: &Header, problems: TokenStream) -> TokenStream {
         rope: None,
         attention: None,
         positions: None,
+        select: None,
         adapt: None,
         data: Vec::new(),
         train: Vec::new(),

@@ -4,8 +4,20 @@
 use crate::kind::Kind::{self, *};
 
 /// A recipe's keys, in the order in which they are best written.
-pub(crate) const KEYS: &[&str] =
-    &["model", "context", "rope", "attention", "positions", "adapt", "data", "train", "eval", "allow", "device"];
+pub(crate) const KEYS: &[&str] = &[
+    "model",
+    "context",
+    "rope",
+    "attention",
+    "positions",
+    "select",
+    "adapt",
+    "data",
+    "train",
+    "eval",
+    "allow",
+    "device",
+];
 
 /// A word that may stand under a key.
 pub(crate) struct Word {
@@ -105,6 +117,14 @@ pub(crate) const POSITIONS: &[Word] = &[
     word("e2", &[may("scale_max", Count)], 1),
     word("random", &[], 0),
 ];
+
+pub(crate) const SELECT: &[Word] = &[
+    word("all", &[], 0),
+    word("impactful", &[may("types", SomeOf(TYPES)), may("keep", Share), may("form", OneOf(FORMS))], 0),
+];
+
+/// Kinds of tokens, named as in Universal Dependencies.
+pub(crate) const TYPES: &[&str] = &["num", "pron", "aux", "cconj", "adp"];
 
 /// Whose law is followed where paper and released program disagree.
 pub(crate) const FORMS: &[&str] = &["paper", "code"];
@@ -224,13 +244,13 @@ mod tests {
 
     use super::*;
 
-    const ALL: [&[Word]; 9] = [MODEL, ROPE, ATTENTION, POSITIONS, ADAPT, DATA, TRAIN, EVAL, DEVICE];
+    const ALL: [&[Word]; 10] = [MODEL, ROPE, ATTENTION, POSITIONS, SELECT, ADAPT, DATA, TRAIN, EVAL, DEVICE];
 
     #[test]
     fn the_documentation_knows_every_word() {
         let text = include_str!("language.md");
         let mut words: Vec<&str> =
-            [KEYS, PLACES, FORMS, TARGETS, WHOLE, SCHEDULES, RECOMPUTES, DOCUMENTS, MERGES, NEEDLES].concat();
+            [KEYS, PLACES, FORMS, TYPES, TARGETS, WHOLE, SCHEDULES, RECOMPUTES, DOCUMENTS, MERGES, NEEDLES].concat();
         words.extend(presets::NAMES);
         words.extend(ALL.iter().copied().flatten().map(|word| word.name));
         words.extend(ALL.iter().copied().flatten().flat_map(|word| word.args).map(|arg| arg.name));

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use recipe_core::{SourceKind, SourcePlan};
+use recipe_core::{SelectPlan, SourceKind, SourcePlan};
 
 use super::batch::Batch;
 use super::chronicle::{self, Density, Seed};
@@ -15,6 +15,7 @@ use super::digest::{Digest, hex};
 use super::encoder::Encoder;
 use super::error::Error;
 use super::packed::Packed;
+use super::select::Selected;
 use super::source::Format;
 use super::store::{Reading, Store};
 use super::turns::Turns;
@@ -55,16 +56,21 @@ pub struct Summary {
     pub tokens: Option<u64>,
     /// Tokens of the longest document.
     pub longest: Option<u64>,
+    /// Share of the files' tokens that is selected; nothing where all of them are.
+    pub selected: Option<f64>,
 }
 
 impl Corpus {
     /// Opens every source; text that the cache in `cache` does not hold is tokenised first and reported meanwhile.
     ///
+    /// `select` says which sentences of `text` and `jsonl` sources are read; everything else is read whole.
+    ///
     /// # Errors
-    /// A glob without a match, a file that is unreadable, not UTF-8 or not JSONL, a source without text, a cache folder
-    /// that cannot be written.
+    /// A glob without a match, a file that is unreadable, not UTF-8 or not JSONL, a source without text or without a
+    /// selected sentence, a cache folder that cannot be written.
     pub fn open(
         plan: &[SourcePlan],
+        select: &SelectPlan,
         encoder: Arc<Encoder>,
         cache: &Path,
         report: &mut dyn FnMut(Reading<'_>),
@@ -72,7 +78,7 @@ impl Corpus {
         if plan.is_empty() {
             return Err(Error::NoSource);
         }
-        let open = |source: &SourcePlan| Source::open(source, &encoder, cache, report);
+        let open = |source: &SourcePlan| Source::open(source, select, &encoder, cache, report);
         let sources = plan.iter().map(open).collect::<Result<_, _>>()?;
         let turns = Turns::new(plan.iter().map(|source| source.share).collect());
         Ok(Self { encoder, sources, turns })
@@ -120,6 +126,9 @@ impl Corpus {
             digest.update(&source.share.to_le_bytes());
             if let Text::Files(packed) = &source.text {
                 packed.store.keys().for_each(|key| digest.update(&key));
+                if let Some(share) = packed.store.share() {
+                    digest.update(&share.to_le_bytes());
+                }
             }
         }
         hex(&digest.finish())
@@ -160,6 +169,7 @@ fn passkey(encoder: &Encoder, seed: Seed, length: usize) -> Result<Vec<u32>, Err
 impl Source {
     fn open(
         plan: &SourcePlan,
+        select: &SelectPlan,
         encoder: &Encoder,
         cache: &Path,
         report: &mut dyn FnMut(Reading<'_>),
@@ -181,11 +191,15 @@ impl Source {
         if store.tokens == 0 {
             return Err(Error::Empty { origin });
         }
-        // A chat template writes its own begin and end tokens.
-        let around = match format {
-            Format::Chat { .. } => [None, None],
-            _ => [encoder.bos(), encoder.eos()],
+        // A chat template writes its own begin and end tokens, and a conversation is read whole.
+        let (around, select) = match format {
+            Format::Chat { .. } => ([None, None], &SelectPlan::All),
+            _ => ([encoder.bos(), encoder.eos()], select),
         };
+        let store = Selected::new(store, select, encoder)?;
+        if store.tokens == 0 {
+            return Err(Error::NothingSelected { origin });
+        }
         let packed = Packed::new(store, around, [plan.upsample, plan.times]);
         Ok(Self { origin: upsampled(origin, plan), share: plan.share, text: Text::Files(packed) })
     }
@@ -198,9 +212,10 @@ impl Source {
         Summary {
             origin: self.origin.clone(),
             share: self.share,
-            documents: files.map(|packed| packed.store.documents()),
+            documents: files.map(|packed| packed.store.documents().count()),
             tokens: files.map(|packed| packed.tokens),
             longest: files.map(|packed| packed.longest),
+            selected: files.and_then(|packed| packed.store.share()),
         }
     }
 }
@@ -217,6 +232,9 @@ impl Summary {
     fn notes(&self, length: usize, epochs: f64) -> Vec<String> {
         let (Some(tokens), Some(longest)) = (self.tokens, self.longest) else { return Vec::new() };
         let (origin, mut notes) = (&self.origin, Vec::new());
+        if let Some(share) = self.selected {
+            notes.push(format!("select keeps {:.1}% of the tokens of {origin}", 100.0 * share));
+        }
         if tokens < length as u64 {
             notes.push(format!(
                 "{origin} holds {tokens} tokens, fewer than one sequence of {length}; each sequence repeats it"

@@ -1,7 +1,7 @@
 //! A tokenizer with its special tokens, and its tokens for the words of the chronicles.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tokenizers::Tokenizer;
 
@@ -9,6 +9,7 @@ use super::chat::ChatTemplate;
 use super::chronicle::{self, Sentence};
 use super::digest::Digest;
 use super::error::Error;
+use super::select::vocabulary::Vocabulary;
 
 /// Text to tokens, shared by every source of text.
 pub struct Encoder {
@@ -23,6 +24,8 @@ pub struct Encoder {
     cuts_behind_words: bool,
     /// By token, whether it ends a sentence; made when first asked for.
     ends: OnceLock<Vec<bool>>,
+    /// Types and sentences by token; made when first asked for.
+    vocabulary: OnceLock<Arc<Vocabulary>>,
     /// How conversations are written, if the tokenizer says.
     template: Option<ChatTemplate>,
 }
@@ -43,6 +46,7 @@ impl Encoder {
             spaced: true,
             cuts_behind_words: true,
             ends: OnceLock::new(),
+            vocabulary: OnceLock::new(),
             template: None,
         };
         encoder.words = encoder.single_words()?;
@@ -98,6 +102,11 @@ impl Encoder {
     /// Whether a token's text is nothing but white space.
     pub fn is_blank(&self, token: u32) -> bool {
         self.tokenizer.decode(&[token], false).is_ok_and(|text| text.trim().is_empty())
+    }
+
+    /// What each token says about types of words and sentences.
+    pub(crate) fn vocabulary(&self) -> Arc<Vocabulary> {
+        Arc::clone(self.vocabulary.get_or_init(|| Arc::new(Vocabulary::new(self))))
     }
 
     /// The tokenizer itself.

@@ -81,6 +81,14 @@ pub enum Error {
         /// The source as written.
         origin: String,
     },
+    /// A selection that leaves no sentence of a source.
+    #[error(
+        "data source {origin}: `select` keeps none of its sentences; name other types, keep a share of the other sentences with `keep = 50%`, or write `select: all`"
+    )]
+    NothingSelected {
+        /// The source as written.
+        origin: String,
+    },
     /// A corpus without a source.
     #[error("there is no data to train on; name some with `data: [text(\"corpus/*.txt\")]` or `--data`")]
     NoSource,

@@ -14,6 +14,7 @@ mod error;
 mod packed;
 pub mod positions;
 mod rng;
+pub(crate) mod select;
 mod source;
 mod store;
 mod turns;

@@ -7,14 +7,14 @@ use super::batch::{Batch, IGNORE};
 use super::chat::UNCOUNTED;
 use super::error::Error;
 use super::rng::Rng;
-use super::store::Store;
+use super::select::Selected;
 
 /// Epochs whose order is kept: a sequence may need two.
 const ORDERS: usize = 2;
 
-/// The documents of a store laid end to end.
+/// The documents of a store laid end to end, as far as they are selected.
 pub(super) struct Packed {
-    pub(super) store: Store,
+    pub(super) store: Selected,
     bos: Option<u32>,
     eos: Option<u32>,
     /// What an epoch holds, in the order of the files.
@@ -35,12 +35,12 @@ struct Order {
 impl Packed {
     /// Documents of at least `long` tokens come `times` times in an epoch, so that a source's long documents are seen more
     /// often while its share stays (Fu et al., arXiv 2402.10171).
-    pub(super) fn new(store: Store, [bos, eos]: [Option<u32>; 2], [long, times]: [usize; 2]) -> Self {
+    pub(super) fn new(store: Selected, [bos, eos]: [Option<u32>; 2], [long, times]: [usize; 2]) -> Self {
         let extra = u64::from(bos.is_some()) + u64::from(eos.is_some());
         let length = |document| store.length(document) + extra;
         let often = |document: usize| if length(document) >= long as u64 { times } else { 1 };
         let documents: Vec<usize> =
-            (0..store.documents()).flat_map(|document| std::iter::repeat_n(document, often(document))).collect();
+            store.documents().flat_map(|document| std::iter::repeat_n(document, often(document))).collect();
         let tokens = documents.iter().map(|&document| length(document)).sum();
         let longest = documents.iter().map(|&document| length(document)).max().unwrap_or(0);
         Self { store, bos, eos, documents, tokens, longest, orders: Mutex::default() }

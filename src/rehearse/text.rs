@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use recipe_core::{Plan, SourceKind, SourcePlan, StagePlan};
+use recipe_core::{Plan, SelectPlan, SourceKind, SourcePlan, StagePlan};
 
 use crate::data::chronicle::Density;
 use crate::data::{Batch, Corpus, Encoder, Error};
@@ -23,7 +23,9 @@ impl Text {
     /// Chronicles, or the file at `own`, and exams.
     pub(super) fn new(encoder: &Arc<Encoder>, plan: &Plan, own: Option<&Path>, cache: &Path) -> Result<Self, Error> {
         let whole = |kind| [SourcePlan { kind, share: 1.0, upsample: 0, times: 1 }];
-        let open = |sources: &[SourcePlan]| Corpus::open(sources, Arc::clone(encoder), cache, &mut |_| {});
+        // All stages of a rehearsal select alike; what is generated is read whole.
+        let select = plan.stages.last().map_or(&SelectPlan::All, |stage| &stage.select);
+        let open = |sources: &[SourcePlan]| Corpus::open(sources, select, Arc::clone(encoder), cache, &mut |_| {});
         let prose = |density| match own {
             Some(path) => open(&whole(SourceKind::Text { glob: path.display().to_string().into() })),
             None => Ok(Corpus::chronicle(Arc::clone(encoder), density)),

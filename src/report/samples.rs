@@ -32,6 +32,7 @@ pub(super) fn recipe() -> Recipe {
             sparse: Sparse::Window(Window { window: 4096, sink: Some(4), block: None }),
         }),
         positions: None,
+        select: None,
         adapt: Some(Adapt::Lora {
             rank: 32,
             alpha: Some(16.0),
@@ -67,6 +68,7 @@ pub(super) fn bare() -> Plan {
         rope: None,
         attention: None,
         positions: None,
+        select: None,
         adapt: None,
         data: vec![],
         train: vec![],

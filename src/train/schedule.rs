@@ -25,6 +25,7 @@ mod tests {
     fn stage(schedule: Schedule) -> StagePlan {
         StagePlan {
             positions: recipe_core::PositionsPlan::Contiguous,
+            select: recipe_core::SelectPlan::All,
             reach: 8,
             steps: 10,
             length: 8,

@@ -39,6 +39,7 @@ pub(crate) fn recipe(model: Llama) -> Recipe {
         rope: None,
         attention: None,
         positions: None,
+        select: None,
         adapt: None,
         data: vec![],
         train: vec![],

@@ -14,6 +14,7 @@ mod merge;
 mod model;
 mod positions;
 mod rope;
+mod select;
 mod size;
 mod stage_rope;
 mod train;
@@ -84,6 +85,7 @@ pub(crate) fn rules() -> impl Iterator<Item = &'static Rule> {
         attention::RULES,
         groups::RULES,
         positions::RULES,
+        select::RULES,
         adapt::RULES,
         data::RULES,
         train::RULES,

@@ -7,7 +7,7 @@ use super::{Level, NATIVE_CONTEXT, rules};
 use crate::plan::{Device, Scaling, SourceKind, StageKind};
 use crate::recipe::{
     Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Positions, Recipe,
-    Rope, Source, Sparse, Stage, Strided, Target, Window,
+    Rope, Select, Source, Sparse, Stage, Strided, Target, TokenType, Window,
 };
 use crate::samples::{bare, llama2_128k};
 
@@ -58,6 +58,10 @@ fn yarn(beta_fast: f64, attention_factor: f64) -> Option<Rope> {
 fn skip(recipe: &mut Recipe, positions: Positions) {
     recipe.positions = Some(positions);
     recipe.train[0].length = None;
+}
+
+fn impactful() -> Option<Select> {
+    Some(Select::Impactful { types: None, keep: None, form: None })
 }
 
 fn merged(recipe: &mut Recipe, merge: Merge) {
@@ -237,6 +241,27 @@ const FAULTS: &[Row] = &[
     }),
     ("e2_below_target", "positions.scale_max", "scale_max 20 does not take 4K to 128K", "scale_max = 32", |r| {
         skip(r, Positions::E2 { scale_max: None });
+    }),
+    ("select_keep_range", "select.keep", "keep 100% is out of", "keep = 50%", |r| {
+        r.select = Some(Select::Impactful { types: None, keep: Some(1.0), form: None });
+    }),
+    ("no_types", "select.types", "no types", "[num, pron, aux]", |r| {
+        r.select = Some(Select::Impactful { types: Some(vec![]), keep: None, form: None });
+    }),
+    ("select_code_types", "select.types", "not for `aux`", "form = paper", |r| {
+        let types = Some(vec![TokenType::Num, TokenType::Aux]);
+        r.select = Some(Select::Impactful { types, keep: None, form: Some(Form::Code) });
+    }),
+    ("select_without_training", "select", "nothing is trained", "extend", |r| {
+        (r.train, r.select) = (vec![], impactful());
+    }),
+    ("select_without_training", "select", "replays read all", "extend", |r| {
+        (r.train[0].kind, r.select) = (StageKind::Replay, impactful());
+    }),
+    ("select_without_files", "select", "are read whole", "text(…)", |r| {
+        r.select = impactful();
+        r.data.remove(0);
+        r.data[0].share = None;
     }),
     ("rank_too_wide", "adapt.rank", "rank 2048 is wider than k_proj, which is 1024 × 4096", "rank = 1024", |r| {
         r.model.kv_heads = 8;
@@ -425,6 +450,10 @@ const NOTES: &[(&str, &str, Break)] = &[
     ("adapter_needs_merge", "the embedding and the norms learn in full", |_| ()),
     ("adapter_without_training", "nothing trains them", |r| r.train.clear()),
     ("positions_without_gaps", "stage 1 is as long as the target, 128K", |r| r.positions = Some(Positions::Random)),
+    ("select_leaves_chat", "stage 1 reads conversations", |r| {
+        r.select = impactful();
+        r.data[1].kind = SourceKind::Chat { glob: "a.jsonl".into(), field: "messages".into() };
+    }),
     ("replay_same_data", "reads the text of the extension again", |r| {
         r.train.push(Stage { kind: StageKind::Replay, steps: Some(10), ..Stage::default() });
     }),

@@ -3,7 +3,7 @@
 use proc_macro2::Ident;
 use recipe_core::{
     Adapt, Attention, Context as Native, Device, Eval, Field, Form, LongRopeFactors, Needle, Place, Positions, Rope,
-    Source, SourceKind, Sparse, Strided, Target, Window,
+    Select, Source, SourceKind, Sparse, Strided, Target, TokenType, Window,
 };
 
 use super::missing;
@@ -198,6 +198,27 @@ pub(super) fn positions(context: &mut Context, value: &Value) -> Positions {
         "random" => Positions::Random,
         _ => Positions::Contiguous,
     }
+}
+
+pub(super) fn select(context: &mut Context, value: &Value) -> Select {
+    let Some((word, written)) = context.word("select", words::SELECT, &[], value) else {
+        let impactful = Select::Impactful { types: None, keep: None, form: None };
+        return if context.world == World::Low { Select::All } else { impactful };
+    };
+    let bound = context.bind(word, written, &Field::new("select"));
+    if word.name == "all" {
+        return Select::All;
+    }
+    let types = bound.maybe::<Vec<&'static str>>("types");
+    Select::Impactful {
+        types: types.map(|names| names.into_iter().filter_map(token_type).collect()),
+        keep: bound.maybe("keep"),
+        form: bound.maybe("form").map(form),
+    }
+}
+
+fn token_type(word: &str) -> Option<TokenType> {
+    TokenType::ALL.into_iter().find(|kind| kind.word() == word)
 }
 
 fn form(word: &'static str) -> Form {

@@ -42,6 +42,7 @@ pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
         rope: get("rope").map(|value| keys::rope(&mut context, value)),
         attention: get("attention").map(|value| keys::attention(&mut context, value)),
         positions: get("positions").map(|value| keys::positions(&mut context, value)),
+        select: get("select").map(|value| keys::select(&mut context, value)),
         adapt: get("adapt").map(|value| keys::adapt(&mut context, value)),
         data: keys::list(&mut context, "data", get("data"), keys::source),
         train: train::train(&mut context, get("train")),

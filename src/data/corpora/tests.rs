@@ -20,6 +20,7 @@ fn plan(common: &str, own: &str) -> Plan {
         rope: Some(Rope::None),
         attention: None,
         positions: None,
+        select: None,
         adapt: None,
         data: vec![source(common)],
         train: vec![stage.clone(), Stage { data: vec![source(own)], ..stage.clone() }, stage],

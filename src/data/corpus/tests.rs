@@ -40,7 +40,7 @@ impl Folder {
     }
 
     fn open(&self, plan: &[SourcePlan], encoder: Arc<Encoder>) -> Result<Corpus, Error> {
-        Corpus::open(plan, encoder, &self.dir.path().join("cache"), &mut |_| {})
+        Corpus::open(plan, &SelectPlan::All, encoder, &self.dir.path().join("cache"), &mut |_| {})
     }
 }
 
@@ -183,7 +183,7 @@ fn the_cache_follows_content_field_and_tokenizer() {
     let made = |plan: SourcePlan| {
         let paths = RefCell::new(Vec::new());
         let mut report = |reading: Reading<'_>| paths.borrow_mut().push(reading.path.file_name().unwrap().to_owned());
-        Corpus::open(&[plan], encoder(None, None), &cache, &mut report).unwrap();
+        Corpus::open(&[plan], &SelectPlan::All, encoder(None, None), &cache, &mut report).unwrap();
         paths.into_inner()
     };
     assert_eq!(made(folder.text(1.0)), ["00.txt", "01.txt"]);
@@ -199,7 +199,7 @@ fn the_cache_follows_content_field_and_tokenizer() {
     other["model"]["ignore_merges"] = false.into();
     let other = Tokenizer::from_str(&other.to_string()).unwrap();
     let other = Arc::new(Encoder::new(other, None, None).unwrap());
-    let corpus = Corpus::open(&[jsonl("text")], other, &cache, &mut |_| {}).unwrap();
+    let corpus = Corpus::open(&[jsonl("text")], &SelectPlan::All, other, &cache, &mut |_| {}).unwrap();
     assert_eq!(corpus.summaries()[0].tokens, Some(3), "letters, since this tokenizer knows no word");
 }
 

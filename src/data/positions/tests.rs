@@ -21,6 +21,7 @@ fn stage(positions: PositionsPlan, length: usize, reach: usize) -> StagePlan {
         kind: recipe_core::StageKind::Extend,
         rope: recipe_core::RopePlan { theta: 1e4, scaling: recipe_core::Scaling::Default, head_dim: 8 },
         data: vec![].into(),
+        select: recipe_core::SelectPlan::All,
         documents: recipe_core::Documents::Mask,
         merge: recipe_core::MergePlan::None,
         positions,

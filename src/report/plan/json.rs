@@ -1,8 +1,8 @@
 //! A plan for programs: what `plan --json` prints.
 
 use recipe_core::{
-    AdaptPlan, Device, Documents, EvalPlan, Llama, MergePlan, Pattern, Plan, RopePlan, SourceKind, SourcePlan,
-    StageFlops, StagePlan, Target, Work,
+    AdaptPlan, Device, Documents, EvalPlan, Llama, MergePlan, Pattern, Plan, RopePlan, SelectPlan, SourceKind,
+    SourcePlan, StageFlops, StagePlan, Target, Work,
 };
 use serde_json::{Map, Value, json};
 
@@ -133,6 +133,7 @@ fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {
         "reach": stage.reach,
         "rope": stage_rope(&stage.rope),
         "data": stage.data.iter().map(source).collect::<Vec<_>>(),
+        "select": select(&stage.select),
         "documents": if stage.documents == Documents::Joined { "joined" } else { "mask" },
         "batch": stage.batch,
         "tokens": stage_tokens(stage),
@@ -148,6 +149,14 @@ fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {
         "flops_per_step": by_term(&work.terms),
         "flops_total": work.total,
     })
+}
+
+/// Null where everything is read.
+fn select(select: &SelectPlan) -> Value {
+    match select {
+        SelectPlan::All => Value::Null,
+        SelectPlan::Impactful { types, keep, form } => json!({ "types": types, "keep": keep, "form": form }),
+    }
 }
 
 fn stage_rope(rope: &RopePlan) -> Value {

@@ -1,6 +1,6 @@
 //! What is particular to a stage, a line each; nothing for what every stage does.
 
-use recipe_core::{Documents, Form, MergePlan, Plan, PositionsPlan, StageKind, StagePlan};
+use recipe_core::{Documents, Form, MergePlan, Plan, PositionsPlan, SelectPlan, StageKind, StagePlan, TokenType};
 
 use super::page::wrapped;
 use super::{number, rope_words};
@@ -18,6 +18,9 @@ fn lines(number: usize, stage: &StagePlan, plan: &Plan) -> Vec<String> {
     }
     if let Some(positions) = position_words(stage.positions) {
         words.push(format!("positions {positions}, up to {}", number::tokens(stage.reach)));
+    }
+    if let Some(select) = select_words(&stage.select) {
+        words.push(format!("select {select}"));
     }
     if stage.rope != plan.rope {
         words.push(format!("rope {}", rope_words(&stage.rope)));
@@ -40,6 +43,16 @@ pub(crate) fn merge_words(merge: &MergePlan) -> String {
         MergePlan::Spherical { base } => (base, "along an arc"),
     };
     format!("merged with {} of the original weights, {form}; AdamW starts anew", number::percent(*base))
+}
+
+/// The selection as a recipe writes it, but for what it drops; nothing where everything is read.
+fn select_words(select: &SelectPlan) -> Option<String> {
+    let SelectPlan::Impactful { types, keep, form } = select else { return None };
+    let with = match form {
+        Form::Paper => types.iter().map(TokenType::word).collect::<Vec<_>>().join(", "),
+        Form::Code => "a digit".to_owned(),
+    };
+    Some(format!("impactful: sentences with {with}; {} of the others", number::percent(*keep)))
 }
 
 /// The scheme as a recipe writes it; nothing for contiguous positions.
