@@ -50,7 +50,7 @@ fn model() -> String {
 #[test]
 fn help_has_examples() {
     let help = ok(&["--help"]);
-    for word in ["plan", "check", "rehearse", "train", "eval", "generate", "logits", "export", "Examples:"] {
+    for word in ["plan", "check", "rehearse", "train", "eval", "analyse", "generate", "logits", "export", "Examples:"] {
         assert!(help.contains(word), "{word}");
     }
 }

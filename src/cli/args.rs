@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// What the recipe's `eval` lists: loss, recall of keys, needles and topics, multiple choice
     Eval(EvalArgs),
+    /// Which types of tokens the extended model predicts better than its base: what `select` can keep
+    Analyse(AnalyseArgs),
     /// Continues a text
     Generate(GenerateArgs),
     /// Writes logits, and with --grad the loss and all gradients, as safetensors
@@ -179,6 +181,34 @@ pub(crate) enum Measure {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AnalyseArgs {
+    /// The model before the extension: Hugging Face directory or .gguf file
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) base: PathBuf,
+    /// The extended model: Hugging Face directory or .gguf file
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) model: PathBuf,
+    /// Text that both read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: PathBuf,
+    /// Tokens that are read at once (4096, 4K) [default: the recipe's target]
+    #[arg(long, value_name = "N", value_parser = length)]
+    pub(crate) context: Option<usize>,
+    /// Non-overlapping pieces of the text to read
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) documents: u64,
+    /// Share of the tokens that counts as impactful (20%, 0.2)
+    #[arg(long, value_name = "SHARE", default_value = "20%", value_parser = share)]
+    pub(crate) top: f64,
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The same JSON object in a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
     /// Hugging Face directory or .gguf file
     #[arg(long, value_name = "DIR|FILE")]
@@ -313,6 +343,16 @@ fn length(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A share above 0: `20%`, `0.2`.
+fn share(text: &str) -> Result<f64, String> {
+    let (digits, unit) = text.strip_suffix('%').map_or((text, 1.0), |digits| (digits, 100.0));
+    match digits.parse::<f64>() {
+        Ok(share) if share > 0.0 && share <= unit => Ok(share / unit),
+        Ok(_) => Err(format!("`{text}` is out of (0%, 100%]")),
+        Err(_) => Err(format!("`{text}` is not a share; write 20% or 0.2")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -322,6 +362,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn shares_are_written_as_in_recipes() {
+        assert_eq!((share("20%"), share("0.2"), share("100%")), (Ok(0.2), Ok(0.2), Ok(1.0)));
+        for wrong in ["0", "0%", "101%", "1.1", "-5%", "NaN", "a", ""] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One command line for every recipe.
 
+mod analyse;
 mod args;
 mod check;
 mod eval;
@@ -37,6 +38,7 @@ fn run<R: Recipe>(cli: Cli) -> Result<()> {
         Some(Command::Rehearse(args)) => rehearse::run::<R>(&args),
         Some(Command::Train(args)) => train::run(&plan, &args),
         Some(Command::Eval(args)) => eval::run(&plan, &args),
+        Some(Command::Analyse(args)) => analyse::run(&plan, &args),
         Some(Command::Generate(args)) => generate::run(&plan, &args),
         Some(Command::Logits(args)) => logits::run(&plan, &args),
         Some(Command::Export(args)) => export::run(&plan, &args),

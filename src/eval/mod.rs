@@ -1,9 +1,10 @@
-//! Evaluations: loss by position, exams on generated text, multiple choice. Everything is scored teacher-forced, in one pass
-//! per text.
+//! Evaluations: loss by position, exams on generated text, multiple choice, and types of tokens that a longer window helps.
+//! Everything is scored teacher-forced, in one pass per text.
 
 mod choice;
 mod error;
 mod exam;
+mod impact;
 mod k_max;
 mod needle;
 mod passkey;
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub use choice::{Choice, ChoiceQuestion, choice, read_choices};
 pub use error::Error;
 pub use exam::{ExamProtocol, Marks};
+pub use impact::{Impact, TypeImpact, impact, log_probabilities};
 pub use k_max::{Distance, KMax, KMaxTest, k_max};
 pub use needle::{NeedleScore, TopicsScore, needle, needle_documents, topic};
 pub(crate) use passkey::tally;

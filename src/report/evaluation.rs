@@ -1,9 +1,9 @@
 //! Evaluation results as tables and plots.
 
-use super::number::{fixed, percent, tokens};
+use super::number::{fixed, percent, percent_tenths, tokens};
 use super::plot::{Axis, HeatGrid, LinePlot, Mark, Series};
 use super::table::{Align, Table};
-use crate::eval::{PasskeyScore, Perplexity, Protocol};
+use crate::eval::{Impact, PasskeyScore, Perplexity, Protocol};
 
 /// Loss by position, a point at the middle of each bucket; a bucket without tokens is a gap.
 pub(super) fn curve(found: &Perplexity) -> Series {
@@ -45,6 +45,38 @@ pub fn perplexity_table(found: &[Perplexity]) -> Table {
         ]);
     }
     table
+}
+
+/// A row per type of token: how frequent it is among all tokens and among those that change most.
+pub fn impact_table(found: &Impact) -> Table {
+    let top = format!("of the {} that change most", percent(found.top));
+    let names = ["tokens", "of all", &top, "ratio", "mean change"].map(|name| (name.to_owned(), Align::Right));
+    let mut table = Table::new([("type".to_owned(), Align::Left)].into_iter().chain(names));
+    let some = |value: Option<f64>, digits| fixed(value.unwrap_or(f64::NAN), digits);
+    for row in &found.types {
+        table.row([
+            row.name.to_owned(),
+            row.tokens.to_string(),
+            percent_tenths(row.share),
+            percent_tenths(row.top_share),
+            some(row.ratio(), 2),
+            some(row.mean_change, 3),
+        ]);
+    }
+    table.rule();
+    let whole = ["all".to_owned(), found.tokens.to_string(), percent(1.0), percent(1.0), fixed(1.0, 2)];
+    table.row(whole.into_iter().chain([fixed(found.mean_change, 3)]));
+    table
+}
+
+/// What a recipe can select by, and how it was measured.
+pub fn impact_words(found: &Impact) -> String {
+    let words: Vec<&str> = found.select.iter().map(recipe_core::TokenType::word).collect();
+    let select = match words.is_empty() {
+        true => "no type stands out: nothing to select by\n".to_owned(),
+        false => format!("select: impactful(types = [{}])\n", words.join(", ")),
+    };
+    select + &super::plan::wrapped(&format!("{}\n", found.protocol))
 }
 
 /// A row per depth, a column per length, and the mean of each length.

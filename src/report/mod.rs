@@ -16,7 +16,7 @@ mod table;
 mod training;
 
 pub use error::Error;
-pub use evaluation::{passkey_grid, passkey_table, perplexity_table, position_plot};
+pub use evaluation::{impact_table, impact_words, passkey_grid, passkey_table, perplexity_table, position_plot};
 pub use exams::{choice_table, evaluation_text, k_max_table, needle_table, short_table, topics_table};
 pub use plan::{Rate, plan_json, plan_list, plan_text, plan_text_at};
 pub(crate) use plan::{merge_words, rope_words};

@@ -1,8 +1,8 @@
 //! A plan for programs: what `plan --json` prints.
 
 use recipe_core::{
-    AdaptPlan, Device, Documents, EvalPlan, Llama, MergePlan, Pattern, Plan, RopePlan, SelectPlan, SourceKind,
-    SourcePlan, StageFlops, StagePlan, Target, Work,
+    AdaptPlan, Device, Documents, EvalPlan, Form, Llama, MergePlan, Pattern, Plan, RopePlan, SelectPlan, SourceKind,
+    SourcePlan, StageFlops, StagePlan, Target, TokenType, Work,
 };
 use serde_json::{Map, Value, json};
 
@@ -155,7 +155,10 @@ fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {
 fn select(select: &SelectPlan) -> Value {
     match select {
         SelectPlan::All => Value::Null,
-        SelectPlan::Impactful { types, keep, form } => json!({ "types": types, "keep": keep, "form": form }),
+        SelectPlan::Impactful { types, keep, form } => {
+            let types: Vec<&str> = types.iter().map(TokenType::word).collect();
+            json!({ "types": types, "keep": keep, "form": if *form == Form::Code { "code" } else { "paper" } })
+        }
     }
 }
 

@@ -7,6 +7,7 @@ recipe! {
         model: llama { layers = 4, hidden = 256, heads = 4, kv_heads = 2, head_dim = 64, ffn = 512, vocab = 1_000, context = 2K, rope_theta = 1e4, norm_eps = 1e-5, tied = true },
         context: 2K -> 16K,
         rope: llama3(8, 1, 4),
+        select: impactful(types = [num, pron, aux, cconj, adp], keep = 1/4, form = paper),
         attention: hybrid(full = 25%, window = 512, sink = 4, place = interleaved, block = 32),
         adapt: lora(rank = 8, alpha = 16, targets = [q, k, v, o, gate, up, down], train = [embed, norm], rslora = true),
         data: [text("a/*.txt") * 1/2, jsonl("b/*.jsonl", field = "body") * 0.3, passkey * 20%],

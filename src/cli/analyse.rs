@@ -1,0 +1,69 @@
+//! `analyse`.
+
+use std::fs;
+use std::path::Path;
+
+use kernels::device::Cpu;
+use recipe_core::{Pattern, Plan, RopePlan};
+
+use super::args::AnalyseArgs;
+use super::load;
+use crate::data::Encoder;
+use crate::engine::{Engine, Mode};
+use crate::eval::{self, Impact};
+use crate::report::{self, Progress};
+use crate::{Error, Result};
+
+pub(super) fn run(plan: &Plan, args: &AnalyseArgs) -> Result<()> {
+    let text =
+        fs::read_to_string(&args.text).map_err(|error| Error::usage(format!("{}: {error}", args.text.display())))?;
+    let context = args.context.unwrap_or(plan.target);
+    // One model at a time is in memory.
+    let (encoder, base) = scored(&as_released(plan), &args.base, &text, context, args)?;
+    let (other, extended) = scored(&plan.merged(), &args.model, &text, context, args)?;
+    let tokens = encoder.encode(&text)?;
+    if tokens != other.encode(&text)? {
+        let (base, model) = (args.base.display(), args.model.display());
+        let report =
+            format!("{base} and {model} split the text into different tokens; the analysis needs one tokenizer");
+        return Err(Error::usage(report));
+    }
+    let found = eval::impact(&encoder, &tokens, context, args.top, [&base, &extended]);
+    if let Some(path) = &args.out {
+        let json = serde_json::to_vec_pretty(&found).map_err(|error| Error::usage(error.to_string()))?;
+        crate::hub::save_bytes(path, &json)?;
+    }
+    if args.json { super::print_json(&found) } else { print(&found) }
+}
+
+/// The base before the recipe: its own rope, every layer full.
+fn as_released(plan: &Plan) -> Plan {
+    let layers = vec![Pattern::Full; plan.layers.len()].into();
+    Plan { rope: RopePlan::native(&plan.model), layers, ..plan.merged() }
+}
+
+fn scored(
+    plan: &Plan,
+    path: &Path,
+    text: &str,
+    context: usize,
+    args: &AnalyseArgs,
+) -> Result<(std::sync::Arc<Encoder>, Vec<f32>)> {
+    let checkpoint = load::checkpoint(plan, path)?;
+    let encoder = load::encoder(&checkpoint)?;
+    let tokens = encoder.encode(text)?;
+    let cpu = Cpu::with_limit(plan.device.memory());
+    let mut engine = Engine::new(cpu, plan, &checkpoint.weights, 0, Mode::Infer)?;
+    drop(checkpoint);
+    let pieces = (tokens.len() / context.max(1)).min(args.documents as usize);
+    let progress = Progress::new(&format!("score {}", path.display()), "pieces", pieces as u64);
+    let found = eval::log_probabilities(&mut engine, &tokens, context, pieces, &mut |_| progress.advance(1))?;
+    progress.finish("");
+    Ok((encoder, found))
+}
+
+fn print(found: &Impact) -> Result<()> {
+    println!("{}", report::impact_table(found).to_text());
+    println!("{}", report::impact_words(found));
+    Ok(())
+}
