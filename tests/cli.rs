@@ -284,6 +284,30 @@ fn questions_are_answered_and_bad_lines_are_named() {
 }
 
 #[test]
+fn an_analysis_counts_types_and_tells_its_protocol() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, prose) = (text(&with_tokenizer(dir.path())), text(&dir.path().join("a.txt")));
+    fs::write(&prose, "In 1843 they had 12 mills and they were old. ".repeat(40)).unwrap();
+    let out = text(&dir.path().join("found.json"));
+    let common = ["analyse", "--base", &model, "--model", &model, "--text", &prose];
+    let with = |more: &[&'static str]| [&common[..], more].concat();
+    let json = ["--context", "45", "--documents", "3", "--json", "--out", &out];
+    let found: Value = serde_json::from_str(&ok(&[&common[..], &json].concat())).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&fs::read_to_string(&out).unwrap()).unwrap(), found);
+    assert_eq!((&found["tokens"], &found["top"]), (&json!(132), &json!(0.2)));
+    // A token is a letter here, and the first one of each piece is not predicted.
+    let counts = found["types"].as_array().unwrap().iter().map(|row| row["tokens"].as_u64().unwrap());
+    let words = [3 * "184312".len(), 3 * "theythey".len(), 3 * "hadwere".len(), 3 * "and".len(), 3 * "n".len()];
+    let expected = words.into_iter().chain([132 - words.iter().sum::<usize>()]).map(|count| count as u64);
+    assert!(counts.eq(expected), "{found}");
+    assert!(found["protocol"].as_str().unwrap().contains("ln p"));
+    let table = ok(&with(&["--context", "45"]));
+    assert!(table.contains("of the 20% that change most") && table.contains("pron"), "{table}");
+    assert!(fails(&with(&["--context", "8K"])).contains("one piece needs 8192"));
+    assert!(fails(&with(&["--top", "0%"])).contains("out of (0%, 100%]"));
+}
+
+#[test]
 fn two_processes_never_train_in_one_folder() {
     let dir = tempfile::tempdir().unwrap();
     let (data, model, out) = (corpus(dir.path()), text(&with_tokenizer(dir.path())), dir.path().join("run"));

@@ -19,6 +19,7 @@ fn plan(base: &Base) -> Plan {
         rope: None,
         attention: None,
         positions: None,
+        select: None,
         adapt: None,
         data: vec![],
         train: vec![],

@@ -131,6 +131,7 @@ mod tests {
             rope: None,
             attention: None,
             positions: None,
+            select: None,
             adapt: None,
             data: vec![],
             train: vec![],

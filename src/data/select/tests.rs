@@ -1,6 +1,6 @@
 use std::str::FromStr;
 
-use recipe_core::TokenType;
+use recipe_core::TokenType::{self, Adp, Aux, Cconj, Num, Pron};
 use tokenizers::Tokenizer;
 
 use super::*;
@@ -26,20 +26,26 @@ fn letters() -> Arc<Encoder> {
 
 /// SentencePiece's way: a word carries the space before it, and a decoder takes the first one of a text off.
 fn pieces() -> Arc<Encoder> {
-    let words =
-        ["▁a", "▁he", "ro", "▁hero", "▁and", "▁the", "▁old", "▁mill", ".", "▁river", "▁saw", "▁it", "▁", "r", "<unk>"];
+    let words = ["▁a", "▁he", "ro", "▁and", "▁the", "▁old", "▁mill", ".", "▁saw", "▁it", "▁h", "<unk>"];
+    let all = words.into_iter().chain(["▁", "h", "e", "r", "o"]).enumerate();
     let vocab: serde_json::Map<String, serde_json::Value> =
-        words.iter().enumerate().map(|(id, word)| ((*word).to_owned(), id.into())).collect();
+        all.map(|(id, word)| (word.to_owned(), id.into())).collect();
     let tokenizer = serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true},
+            {"type": "Punctuation", "behavior": "Isolated"}
+        ]},
         "post_processor": null,
         "decoder": {"type": "Sequence", "decoders": [
             {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
             {"type": "Fuse"},
             {"type": "Strip", "content": " ", "start": 1, "stop": 0}
         ]},
-        "model": {"type": "BPE", "vocab": vocab, "merges": [], "unk_token": "<unk>", "ignore_merges": true},
+        "model": {
+            "type": "BPE", "vocab": vocab, "merges": [["▁", "h"], ["▁h", "e"], ["r", "o"]], "unk_token": "<unk>",
+            "ignore_merges": true
+        },
     });
     encoder(&tokenizer.to_string())
 }
@@ -86,8 +92,6 @@ fn whole(selected: &Selected, document: usize) -> Vec<u32> {
     tokens
 }
 
-use TokenType::{Adp, Aux, Cconj, Num, Pron};
-
 #[test]
 fn sentences_with_a_wanted_word_stay() {
     let text = " the old mill . there were 47 men ! the hero and the river ?! who saw the mill .\n\n the end";
@@ -106,9 +110,9 @@ fn sentences_with_a_wanted_word_stay() {
 
 #[test]
 fn a_decoder_that_drops_spaces_hides_no_border() {
-    let files = Files::new(pieces(), &["the hero saw the mill. he saw the river. it and the mill."]);
+    let files = Files::new(pieces(), &["the hero saw the mill. he saw the hero. it and the mill."]);
     let left = |types: &[TokenType]| files.left(&impactful(types, 0.0, Form::Paper));
-    assert_eq!(left(&[Pron]), "he saw the river. it and the mill.");
+    assert_eq!(left(&[Pron]), "he saw the hero. it and the mill.");
     assert_eq!(left(&[Cconj]), "it and the mill.");
 }
 
@@ -168,9 +172,9 @@ fn any_part_is_a_part_of_the_whole() {
 
 #[test]
 fn documents_of_which_nothing_stays_are_not_read() {
-    let files = Files::new(letters(), &["No mill.", "In 1843. A mill.", "", "9"]);
+    let files = Files::new(letters(), &["No mill.", "In 1843. A mill.", "9"]);
     let selected = files.select(&impactful(&[Num], 0.0, Form::Paper));
-    assert_eq!(selected.documents().collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(selected.documents().collect::<Vec<_>>(), [1, 2]);
     assert_eq!((selected.length(0), selected.length(1), selected.tokens), (0, 8, 9));
-    assert_eq!(files.select(&SelectPlan::All).documents().count(), 4);
+    assert_eq!(files.select(&SelectPlan::All).documents().count(), 3);
 }

@@ -1,7 +1,7 @@
 //! The selection of the paper and that of the released program.
 
 use context_recipe::plan::{Form, SelectPlan, TokenType};
-use context_recipe::{Recipe, recipe};
+use context_recipe::recipe;
 
 recipe! {
     pub Paper {
