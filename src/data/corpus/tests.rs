@@ -320,6 +320,26 @@ fn conversations_that_cannot_be_read_are_told_with_their_line() {
 }
 
 #[test]
+fn a_selection_leaves_conversations_and_generated_text_whole_and_never_nothing() {
+    let folder = Folder::new(0);
+    fs::write(folder.dir.path().join("a.txt"), " the old mill .").unwrap();
+    let says = serde_json::json!({ "messages": [{ "role": "assistant", "content": " the old mill ." }] });
+    fs::write(folder.dir.path().join("chat.jsonl"), says.to_string()).unwrap();
+    let tokenizer = Tokenizer::from_str(&chronicle::tokenizer_json()).unwrap();
+    let template = "{{ messages[0]['content'] if messages }}";
+    let encoder = Arc::new(Encoder::new(tokenizer, None, None).unwrap().with_template(template).unwrap());
+    let types = vec![recipe_core::TokenType::Num].into();
+    let select = SelectPlan::Impactful { types, keep: 0.0, form: recipe_core::Form::Paper };
+    let cache = folder.dir.path().join("cache");
+    let open = |source| Corpus::open(&[source], &select, encoder.clone(), &cache, &mut |_| {});
+    let summary = |source| open(source).unwrap().summaries().remove(0);
+    assert_eq!((summary(chat(&folder)).tokens, summary(chat(&folder)).selected), (Some(4), None));
+    assert_eq!(summary(passkey(1.0)).selected, None);
+    let refused = open(folder.text(1.0)).err().unwrap();
+    assert!(matches!(refused, Error::NothingSelected { .. }), "{refused}");
+}
+
+#[test]
 fn sources_without_text_are_refused() {
     let folder = Folder::new(0);
     fs::write(folder.dir.path().join("a.txt"), "").unwrap();

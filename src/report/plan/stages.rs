@@ -45,7 +45,7 @@ pub(crate) fn merge_words(merge: &MergePlan) -> String {
     format!("merged with {} of the original weights, {form}; AdamW starts anew", number::percent(*base))
 }
 
-/// The selection as a recipe writes it, but for what it drops; nothing where everything is read.
+/// Which sentences stay; nothing where everything is read.
 fn select_words(select: &SelectPlan) -> Option<String> {
     let SelectPlan::Impactful { types, keep, form } = select else { return None };
     let with = match form {

@@ -1,6 +1,6 @@
 use recipe_core::{
-    Device, Documents, MergePlan, Pattern, Recipe, RopePlan, Scaling, SourceKind, SourcePlan, StageKind, StagePlan,
-    presets,
+    Device, Documents, Form, MergePlan, Pattern, Recipe, RopePlan, Scaling, SelectPlan, SourceKind, SourcePlan,
+    StageKind, StagePlan, TokenType, presets,
 };
 
 use super::*;
@@ -258,4 +258,17 @@ fn json_follows_the_length_where_the_law_does() {
     };
     let lowest = |length| plan_json(&dynamic, length)["rope"]["inv_freq"][63].as_f64().unwrap();
     assert!(lowest(8192) < lowest(4096));
+}
+
+#[test]
+fn a_selection_is_told_in_text_and_json() {
+    let select = |form, keep| SelectPlan::Impactful { types: vec![TokenType::Num, TokenType::Pron].into(), keep, form };
+    let with =
+        |select| Plan { stages: vec![StagePlan { select, ..llama2_128k().stages[0].clone() }].into(), ..llama2_128k() };
+    let (paper, code) = (with(select(Form::Paper, 0.0)), with(select(Form::Code, 0.5)));
+    assert!(plan_text(&paper).contains("stage 1: select impactful: sentences with num, pron; 0% of the others"));
+    assert!(plan_text(&code).contains("stage 1: select impactful: sentences with a digit; 50% of the others"));
+    let json = |plan: &Plan| plan_json(plan, 4096)["stages"][0]["select"].clone();
+    assert_eq!(json(&paper), serde_json::json!({ "types": ["num", "pron"], "keep": 0.0, "form": "paper" }));
+    assert!(json(&llama2_128k()).is_null() && !plan_text(&llama2_128k()).contains("select"));
 }
