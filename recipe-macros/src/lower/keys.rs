@@ -1,16 +1,14 @@
-//! One function a key: its words to the recipe's types.
+//! One function for each key that has no file of its own: its words to the recipe's types.
 
 use proc_macro2::Ident;
 use recipe_core::{
-    Adapt, Attention, Context as Native, Device, Eval, Field, Form, LongRopeFactors, Needle, Place, Positions, Rope,
-    Select, Source, SourceKind, Sparse, Strided, Target, TokenType, Window,
+    Adapt, Context as Native, Device, Eval, Field, Form, Needle, Positions, Select, Source, SourceKind, Target,
+    TokenType,
 };
 
 use super::missing;
-use super::model::names_a_file;
-use crate::ast::{self, Node, Value};
-use crate::bind::{Bound, Context, place as place_of};
-use crate::config;
+use crate::ast::{Node, Value};
+use crate::bind::{Bound, Context};
 use crate::kind::{Datum, Kind, World, guessed_length};
 use crate::words;
 
@@ -45,144 +43,6 @@ fn length(context: &mut Context, value: Option<&Value>, path: &'static str) -> u
         _ => {}
     }
     usize::try_from(guessed_length(context.world)).unwrap_or(usize::MAX)
-}
-
-pub(super) fn rope(context: &mut Context, value: &Value) -> Rope {
-    let Some((word, written)) = context.word("rope", words::ROPE, &[], value) else {
-        return if context.world == World::Low { Rope::None } else { Rope::Interpolate { scale: 1e6 } };
-    };
-    let bound = context.bind(word, written, &Field::new("rope"));
-    let scale = bound.need("scale");
-    match word.name {
-        "interpolate" => Rope::Interpolate { scale },
-        "theta" => Rope::Theta { theta: bound.need("theta") },
-        "ntk" => Rope::Ntk { scale },
-        "dynamic_ntk" => Rope::DynamicNtk { scale },
-        "yarn" => Rope::Yarn {
-            scale,
-            beta_fast: bound.maybe("beta_fast"),
-            beta_slow: bound.maybe("beta_slow"),
-            attention_factor: bound.maybe("attention_factor"),
-            truncate: bound.maybe("truncate"),
-        },
-        "longrope" => longrope(context, value, &bound),
-        "llama3" => Rope::Llama3 { scale, low: bound.maybe("low"), high: bound.maybe("high") },
-        _ => Rope::None,
-    }
-}
-
-/// Both lists are written, or a file names them.
-fn longrope(context: &mut Context, value: &Value, bound: &Bound) -> Rope {
-    let lists: [Option<Vec<f64>>; 2] = ["short", "long"].map(|name| bound.maybe(name));
-    let attention_factor = bound.maybe("attention_factor");
-    if let (true, Some(path)) = (names_a_file(value), bound.maybe::<String>("path")) {
-        if lists.iter().any(Option::is_some) {
-            context.problem(
-                &value.tokens,
-                "a file holds both lists, and a list stands beside it",
-                "write one of the two",
-            );
-        }
-        return match config::factors(&path) {
-            Ok((factors, file)) => {
-                context.files.push(file);
-                Rope::LongRope(LongRopeFactors {
-                    attention_factor: attention_factor.or(factors.attention_factor),
-                    ..factors
-                })
-            }
-            Err(wrong) => {
-                let place = context.spans.place(&Field::new("rope.path"));
-                context.problem(&place, wrong.message, wrong.help);
-                Rope::None
-            }
-        };
-    }
-    let [Some(short), Some(long)] = lists else {
-        let help = "write longrope(\"factors.json\"), or longrope(short = […], long = […])";
-        context.problem(&value.tokens, "`longrope` lacks its factors", help);
-        return Rope::None;
-    };
-    Rope::LongRope(LongRopeFactors { short, long, attention_factor })
-}
-
-pub(super) fn attention(context: &mut Context, value: &Value) -> Attention {
-    let Some((word, written)) = context.word("attention", words::ATTENTION, &[], value) else {
-        let sparse = Sparse::Window(Window { window: 64, sink: None, block: None });
-        return if context.world == World::Low { Attention::Full } else { Attention::Sparse(sparse) };
-    };
-    let bound = context.bind(word, written, &Field::new("attention"));
-    match word.name {
-        "window" | "strided" => Attention::Sparse(sparse(&bound, word.name == "strided")),
-        "hybrid" => hybrid(context, written, &bound),
-        "shifted_groups" => Attention::ShiftedGroups { group: bound.maybe("group") },
-        "duo" if names_a_file(value) => duo(context, &bound),
-        "dual_chunk" => Attention::DualChunk {
-            chunk: bound.maybe("chunk"),
-            local: bound.maybe("local"),
-            form: bound.maybe("form").map(form),
-        },
-        "self_extend" => Attention::SelfExtend { group: bound.need("group"), window: bound.need("window") },
-        _ => Attention::Full,
-    }
-}
-
-fn duo(context: &mut Context, bound: &Bound) -> Attention {
-    let path: String = bound.need("gates");
-    match config::gates(&path) {
-        Ok((gates, file)) => {
-            context.files.push(file);
-            let (sink, recent) = (bound.maybe("sink"), bound.maybe("recent"));
-            Attention::Duo { gates, sparsity: bound.maybe("sparsity"), sink, recent }
-        }
-        Err(wrong) => {
-            let place = context.spans.place(&Field::new("attention.gates"));
-            context.problem(&place, wrong.message, wrong.help);
-            Attention::Full
-        }
-    }
-}
-
-fn sparse(bound: &Bound, strided: bool) -> Sparse {
-    let block = bound.maybe("block");
-    if strided {
-        return Sparse::Strided(Strided { stride: bound.need("stride"), local: bound.maybe("local"), block });
-    }
-    Sparse::Window(Window { window: bound.need("window"), sink: bound.maybe("sink"), block })
-}
-
-/// Its other layers are a window or strided; exactly one of the two is written.
-fn hybrid(context: &mut Context, written: &ast::Word, bound: &Bound) -> Attention {
-    let given = |name: &str| written.args.iter().find(|arg| arg.name.as_ref().is_some_and(|given| given == name));
-    let strided = match (given("window"), given("stride")) {
-        (Some(_), Some(stride)) => {
-            let message = "`window` and `stride` are two kinds of sparse layers";
-            context.problem(&stride.value.tokens, message, "write one of the two");
-            true
-        }
-        (_, stride) => stride.is_some(),
-    };
-    let named = written.args.iter().all(|arg| arg.name.is_some());
-    if given("window").is_none() && !strided && named {
-        let message = "`hybrid` lacks what its other layers see";
-        context.problem(&place_of(&written.name), message, "write window = 4096, or stride = 64");
-        return Attention::Full;
-    }
-    match bound.maybe("full") {
-        Some(full) => {
-            Attention::Hybrid { full, place: bound.maybe("place").map(place), sparse: sparse(bound, strided) }
-        }
-        None => Attention::Sparse(sparse(bound, strided)),
-    }
-}
-
-fn place(word: &'static str) -> Place {
-    match word {
-        "top" => Place::Top,
-        "bottom" => Place::Bottom,
-        "interleaved" => Place::Interleaved,
-        _ => Place::Middle,
-    }
 }
 
 pub(super) fn positions(context: &mut Context, value: &Value) -> Positions {
@@ -221,7 +81,7 @@ fn token_type(word: &str) -> Option<TokenType> {
     TokenType::ALL.into_iter().find(|kind| kind.word() == word)
 }
 
-fn form(word: &'static str) -> Form {
+pub(super) fn form(word: &'static str) -> Form {
     if word == "code" { Form::Code } else { Form::Paper }
 }
 

@@ -3,8 +3,10 @@
 //! Nothing is filled in here but what Hugging Face fills in (`llama { … }`, `field = "text"`): a word that was left out
 //! stays `None`. What is wrong is reported, and a guess stands in for it, so that everything else can still be checked.
 
+mod attention;
 mod keys;
 mod model;
+mod rope;
 mod train;
 
 use std::collections::BTreeMap;
@@ -39,8 +41,8 @@ pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
     let recipe = Recipe {
         name: name.to_string(),
         context: keys::context(&mut context, get("context"), name),
-        rope: get("rope").map(|value| keys::rope(&mut context, value)),
-        attention: get("attention").map(|value| keys::attention(&mut context, value)),
+        rope: get("rope").map(|value| rope::rope(&mut context, value)),
+        attention: get("attention").map(|value| attention::attention(&mut context, value)),
         positions: get("positions").map(|value| keys::positions(&mut context, value)),
         select: get("select").map(|value| keys::select(&mut context, value)),
         adapt: get("adapt").map(|value| keys::adapt(&mut context, value)),
