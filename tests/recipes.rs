@@ -11,52 +11,52 @@ use context_recipe::plan::{Pattern, Plan, PositionsPlan, RehearsalRule};
 use context_recipe::report::plan_list;
 
 #[path = "../examples/chunkllama_llama2_100k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod chunkllama_llama2_100k;
 #[path = "../examples/e2_llm_llama2_32k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod e2_llm_llama2_32k;
 #[path = "../examples/easycontext_llama2_1m.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod easycontext_llama2_1m;
 #[path = "../examples/llama2_128k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod llama2_128k;
 #[path = "../examples/longgen_llama2_128k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod longgen_llama2_128k;
 #[path = "../examples/longlora_llama2_32k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod longlora_llama2_32k;
 #[path = "../examples/longrecipe_llama3_128k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod longrecipe_llama3_128k;
 #[path = "../examples/longrecipe_llama3_80k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod longrecipe_llama3_80k;
 #[path = "../examples/longrecipe_mistral_128k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod longrecipe_mistral_128k;
 #[path = "../examples/pi_llama_32k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod pi_llama_32k;
 #[path = "../examples/pose_llama_128k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod pose_llama_128k;
 #[path = "../examples/prolong_llama3_512k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod prolong_llama3_512k;
 #[path = "../examples/qlora_llama3_80k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod qlora_llama3_80k;
 #[path = "../examples/self_extend_llama2_16k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod self_extend_llama2_16k;
 #[path = "../examples/smollm2_32k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod smollm2_32k;
 #[path = "../examples/yarn_llama2_128k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod yarn_llama2_128k;
 
 /// An example, its plan, and its plan at toy size.

@@ -9,13 +9,13 @@ use context_recipe::rehearse::{self, Options, Outcome};
 use context_recipe::report::RehearsalRow;
 
 #[path = "../examples/chunkllama_llama2_100k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod chunkllama_llama2_100k;
 #[path = "../examples/llama2_128k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod llama2_128k;
 #[path = "../examples/longrecipe_llama3_80k.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "an example brings its main")]
 mod longrecipe_llama3_80k;
 
 /// Perplexity of the last quarter after the recipe, over the base's own window.

@@ -147,6 +147,7 @@ fn stage_rope(stage: &Stage, recipe: &Recipe, model: &Llama) -> RopePlan {
 /// The layer map and the kernel block.
 fn attention(recipe: &Recipe, model: &Llama) -> (Vec<Pattern>, usize) {
     let layers = model.layers.min(MOST_LAYERS);
+    let alike = |pattern| (vec![pattern; layers], BLOCK);
     match recipe.attention.as_ref().unwrap_or(&Attention::Full) {
         &Attention::Sparse(sparse) => (vec![pattern(sparse); layers], block(sparse)),
         &Attention::Hybrid { full, place, sparse } => {
@@ -162,7 +163,13 @@ fn attention(recipe: &Recipe, model: &Llama) -> (Vec<Pattern>, usize) {
             };
             ((0..layers).map(|layer| duo(retrieval.get(layer).copied().unwrap_or(0))).collect(), BLOCK)
         }
-        whole => (vec![uniform(whole.clone(), recipe.context.target, model.context); layers], BLOCK),
+        Attention::Full => alike(Pattern::Full),
+        &Attention::ShiftedGroups { group } => alike(shifted_groups(group, recipe.context.target)),
+        &Attention::DualChunk { chunk, local, form } => {
+            let chunk = chunk.unwrap_or(model.context / 4 * 3);
+            alike(dual_chunk(chunk, local, form.unwrap_or(Form::Paper), model.context))
+        }
+        &Attention::SelfExtend { group, window } => alike(Pattern::SelfExtend { group, window }),
     }
 }
 
@@ -180,19 +187,10 @@ fn block(sparse: Sparse) -> usize {
     block.unwrap_or(BLOCK)
 }
 
-/// The pattern of words that mean all layers alike.
-fn uniform(attention: Attention, target: usize, native: usize) -> Pattern {
-    match attention {
-        Attention::Full | Attention::Sparse(_) | Attention::Hybrid { .. } | Attention::Duo { .. } => Pattern::Full,
-        Attention::ShiftedGroups { group } => {
-            let size = (group.unwrap_or(GROUP).clamp(0.0, 1.0) * target as f64).round();
-            Pattern::ShiftedGroups { size: size as usize }
-        }
-        Attention::DualChunk { chunk, local, form } => {
-            dual_chunk(chunk.unwrap_or(native / 4 * 3), local, form.unwrap_or(Form::Paper), native)
-        }
-        Attention::SelfExtend { group, window } => Pattern::SelfExtend { group, window },
-    }
+/// S²-Attn's groups, a share of the target.
+fn shifted_groups(group: Option<f64>, target: usize) -> Pattern {
+    let size = (group.unwrap_or(GROUP).clamp(0.0, 1.0) * target as f64).round();
+    Pattern::ShiftedGroups { size: size as usize }
 }
 
 /// Which heads of each layer retrieve, a bit each: of all heads of all layers those with the largest gates, the first ones

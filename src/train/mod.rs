@@ -107,7 +107,8 @@ pub fn step<D: Device>(
     })
 }
 
-/// AdamW's moments go on from stage to stage up to a merge, so its bias correction counts the steps since. Clipping as in `torch.nn.utils.clip_grad_norm_`: gradients are scaled by clip ÷ (norm + 1e-6) when that is below 1.
+/// AdamW's moments go on from stage to stage up to a merge, so its bias correction counts the steps since. Clipping as in
+/// `torch.nn.utils.clip_grad_norm_`: gradients are scaled by clip ÷ (norm + 1e-6) when that is below 1.
 fn hyper(stage: &StagePlan, step: usize, lr: f64, grad_norm: f64) -> Hyper {
     Hyper {
         lr,
