@@ -48,7 +48,7 @@ fn plan(dir: &Path, keep: f64) -> Plan {
         positions: Some(Positions::LongRecipe { keep: Some(0.25) }),
         select: Some(Select::Impactful { types: Some(vec![TokenType::Num]), keep: Some(keep), form: None }),
         adapt: Some(Adapt::Full),
-        data: vec![Source { kind: SourceKind::Text { glob }, share: None, upsample: None, times: None }],
+        data: vec![Source::new(SourceKind::Text { glob })],
         train: vec![Stage { steps: Some(5), batch: Some(2), lr: Some(1e-2), warmup: Some(1), ..Stage::default() }],
         ..recipe(tiny_llama())
     };

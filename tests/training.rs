@@ -101,7 +101,7 @@ fn six_steps_are_three_and_three() {
 /// A ladder of bases, a stage of joined documents with text of its own, a merge in the middle and one at the end.
 fn ladder(adapt: Adapt, form: MergeForm) -> Plan {
     let merge = |base| Some(Merge { base: Some(base), form: Some(form) });
-    let data = vec![Source { kind: SourceKind::Passkey, share: None, upsample: None, times: None }];
+    let data = vec![Source::new(SourceKind::Passkey)];
     training_plan(
         adapt,
         vec![

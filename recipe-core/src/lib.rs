@@ -62,13 +62,13 @@ pub use model::Llama;
 pub use parameters::{Init, Parameter};
 pub use pattern::Pattern;
 pub use plan::{
-    AdaptPlan, Device, Documents, EvalPlan, List, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule,
+    AdaptPlan, Device, Documents, EvalPlan, List, MergePlan, Papers, Plan, PositionsPlan, RopePlan, Scaling, Schedule,
     SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan, Text,
 };
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Place, Positions,
-    Recipe, Rope, Select, Source, Sparse, Stage, Strided, Target, TokenType, Window, parse_gates,
+    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Loss, Merge, MergeForm, Needle, Place,
+    Positions, Recipe, Rope, Select, Source, Sparse, Stage, Strided, Target, TokenType, Window, parse_gates,
 };
 pub use rehearsal::RehearsalRule;
 pub use words::nearest;

@@ -12,7 +12,7 @@ use crate::fault::Note;
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::readable::readable_tokens;
-use crate::recipe::{Form, Needle, Target, TokenType};
+use crate::recipe::{Form, Loss, Needle, Target, TokenType};
 
 /// Text that may live in a constant.
 pub type Text = Cow<'static, str>;
@@ -154,6 +154,26 @@ pub struct SourcePlan {
     pub upsample: usize,
     /// How often a long document comes in an epoch; the others come once.
     pub times: usize,
+    /// Short text among longer sequences: pieces of at most this many tokens (the model's own window), each a document of
+    /// its own at contiguous positions, read whole. 0 where the stage says how text is read.
+    pub replay: usize,
+    /// What generated documents are like.
+    pub papers: Papers,
+}
+
+/// What generated documents are like.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Papers {
+    /// Share of the documents that ask at their end; the others ask all along.
+    pub exams: f64,
+    /// Questions at the end.
+    pub asked: usize,
+    /// Where answers are said, as shares of the document: from here …
+    pub shallowest: f64,
+    /// … to here, uniformly.
+    pub deepest: f64,
+    /// Which tokens are learned.
+    pub loss: Loss,
 }
 
 /// What a source reads. Globs are relative to the working directory and resolved at run time.
@@ -180,6 +200,8 @@ pub enum SourceKind {
     },
     /// `passkey`: generated documents that hide keys and ask for them.
     Passkey,
+    /// `qa`: generated documents that ask what they said, half of the time by way of two facts.
+    Qa,
 }
 
 /// How the learning rate goes on after the warm-up.
@@ -384,6 +406,25 @@ pub enum Device {
         /// Bytes on the card.
         memory: u64,
     },
+}
+
+impl SourcePlan {
+    /// A source that is read in the usual way.
+    pub fn new(kind: SourceKind, share: f64) -> Self {
+        Self { kind, share, upsample: 0, times: 1, replay: 0, papers: Papers::USUAL }
+    }
+}
+
+impl Papers {
+    /// Of all shapes: half of the documents ask all along, half at their end.
+    pub const USUAL: Self = Self { exams: 0.5, asked: 5, shallowest: 0.0, deepest: 1.0, loss: Loss::All };
+}
+
+impl SourceKind {
+    /// Whether its documents are generated, as long as they are asked for.
+    pub fn is_generated(&self) -> bool {
+        matches!(self, Self::Passkey | Self::Qa)
+    }
 }
 
 impl RopePlan {

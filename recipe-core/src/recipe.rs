@@ -412,6 +412,30 @@ pub struct Source {
     pub upsample: Option<usize>,
     /// How often a long document comes in an epoch; 5.
     pub times: Option<usize>,
+    /// `replay(…)`: short text of the model's own window among longer sequences.
+    pub replay: bool,
+    /// `keys` of `passkey`, `questions` of `qa`: what a generated document asks at its end; 5.
+    pub asked: Option<usize>,
+    /// Between which shares of a generated document its answers are said; anywhere.
+    pub depth: Option<(f64, f64)>,
+    /// Which tokens of a generated document are learned; all.
+    pub loss: Option<Loss>,
+}
+
+impl Source {
+    /// A source about which nothing else is written.
+    pub fn new(kind: SourceKind) -> Self {
+        Self { kind, share: None, upsample: None, times: None, replay: false, asked: None, depth: None, loss: None }
+    }
+}
+
+/// Which tokens of a generated document are learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Loss {
+    /// `all`.
+    All,
+    /// `answers`.
+    Answers,
 }
 
 /// One stage of `train: […]`: `extend(…)`, `replay(…)` or `anneal(…)`, with the `merge(…)` that may follow it.

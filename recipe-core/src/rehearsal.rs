@@ -10,7 +10,8 @@ use crate::layers::layer_map;
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::plan::{
-    AdaptPlan, Device, EvalPlan, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, StageKind, StagePlan,
+    AdaptPlan, Device, EvalPlan, List, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourcePlan,
+    StageKind, StagePlan,
 };
 use crate::presets;
 use crate::recipe::Place;
@@ -124,7 +125,7 @@ impl Plan {
             layers: toy.layers().into(),
             block: rule.block,
             adapt: toy.adapt(),
-            data: self.data.clone(),
+            data: toy.data(&self.data),
             stages: toy.stages().into(),
             eval: toy.eval().into(),
             device: Device::Cpu { memory: u64::MAX },
@@ -307,6 +308,7 @@ impl Toy<'_> {
             },
             length: self.length(last, reach),
             positions: self.positions(last, reach),
+            data: self.data(&last.data),
             reach,
             batch: (self.rule.tokens / self.length(last, reach)).max(1),
             lr: self.lr() * self.rule.lr_decay.powi(index as i32),
@@ -318,6 +320,12 @@ impl Toy<'_> {
             ..last.clone()
         };
         reaches.into_iter().enumerate().map(stage).collect()
+    }
+
+    /// Short text is as short as the toy's window.
+    fn data(&self, sources: &[SourcePlan]) -> List<SourcePlan> {
+        let piece = |source: &SourcePlan| if source.replay > 0 { self.model.context } else { 0 };
+        sources.iter().map(|source| SourcePlan { replay: piece(source), ..source.clone() }).collect()
     }
 
     /// The recipe's stage whose positions go farthest, the last of equals.

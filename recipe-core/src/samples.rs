@@ -30,12 +30,10 @@ pub(crate) fn llama2_128k() -> Recipe {
         }),
         data: vec![
             Source {
-                kind: SourceKind::Jsonl { glob: "corpus/*.jsonl".into(), field: "text".into() },
                 share: Some(0.9),
-                upsample: None,
-                times: None,
+                ..Source::new(SourceKind::Jsonl { glob: "corpus/*.jsonl".into(), field: "text".into() })
             },
-            Source { kind: SourceKind::Passkey, share: Some(0.1), upsample: None, times: None },
+            Source { share: Some(0.1), ..Source::new(SourceKind::Passkey) },
         ],
         train: vec![Stage {
             steps: Some(1000),

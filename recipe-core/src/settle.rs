@@ -9,8 +9,8 @@ use crate::layers::{full_count, layer_map};
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::plan::{
-    AdaptPlan, Device, Documents, EvalPlan, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SelectPlan,
-    SourcePlan, StageKind, StagePlan,
+    AdaptPlan, Device, Documents, EvalPlan, MergePlan, Papers, Plan, PositionsPlan, RopePlan, Scaling, Schedule,
+    SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan,
 };
 use crate::recipe::{
     Adapt, Attention, Eval, Form, Merge, MergeForm, Place, Positions, Recipe, Rope, Select, Source, Sparse, Stage,
@@ -90,7 +90,7 @@ pub(crate) fn settle(recipe: &Recipe) -> Plan {
         layers: layers.into(),
         block,
         adapt: adapt(recipe.adapt.as_ref()),
-        data: data(&recipe.data).into(),
+        data: data(&recipe.data, model.context).into(),
         stages: recipe.train.iter().enumerate().map(|(index, written)| stage(written, index, recipe, &model)).collect(),
         eval: recipe.eval.iter().map(Eval::plan).collect(),
         device: recipe.device.unwrap_or(DEVICE),
@@ -245,7 +245,7 @@ fn adapt(adapt: Option<&Adapt>) -> AdaptPlan {
 }
 
 /// Sources without a share divide what the others leave; shares are then scaled to sum to 1 exactly.
-fn data(sources: &[Source]) -> Vec<SourcePlan> {
+fn data(sources: &[Source], native: usize) -> Vec<SourcePlan> {
     let written: f64 = sources.iter().filter_map(|source| source.share).sum();
     let silent = sources.iter().filter(|source| source.share.is_none()).count();
     let rest = (1.0 - written) / silent.max(1) as f64;
@@ -255,8 +255,24 @@ fn data(sources: &[Source]) -> Vec<SourcePlan> {
         share: source.share.unwrap_or(rest) / total,
         upsample: source.upsample.unwrap_or(0),
         times: source.times.unwrap_or(if source.upsample.is_some() { TIMES } else { 1 }),
+        replay: if source.replay { native } else { 0 },
+        papers: papers(source),
     };
     sources.iter().map(settled).collect()
+}
+
+/// Who says how many questions there are, or where answers stand, wants exams; questions and answers are nothing else.
+fn papers(source: &Source) -> Papers {
+    let usual = Papers::USUAL;
+    let exams_alone = source.kind == SourceKind::Qa || source.asked.is_some() || source.depth.is_some();
+    let (shallowest, deepest) = source.depth.unwrap_or((usual.shallowest, usual.deepest));
+    Papers {
+        exams: if exams_alone { 1.0 } else { usual.exams },
+        asked: source.asked.unwrap_or(usual.asked),
+        shallowest,
+        deepest,
+        loss: source.loss.unwrap_or(usual.loss),
+    }
 }
 
 /// The scheme and the tokens of a sequence that it takes to reach `target`: LongRecipe a share of it, the others the model's
@@ -320,7 +336,7 @@ fn stage(stage: &Stage, index: usize, recipe: &Recipe, model: &Llama) -> StagePl
         steps,
         length,
         rope: stage_rope(stage, recipe, model),
-        data: data(if stage.data.is_empty() { &recipe.data } else { &stage.data }).into(),
+        data: data(if stage.data.is_empty() { &recipe.data } else { &stage.data }, model.context).into(),
         select: select(recipe.select.as_ref(), kind),
         documents: stage.documents.unwrap_or(DOCUMENTS),
         positions,

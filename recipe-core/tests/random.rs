@@ -158,11 +158,7 @@ fn stage(r: &mut Random) -> Stage {
         kind: r.pick(&[StageKind::Extend, StageKind::Replay, StageKind::Anneal]),
         theta: Some(r.number()).filter(|_| r.below(16) == 0),
         scale: Some(r.number()).filter(|_| r.below(16) == 0),
-        data: if r.below(4) == 0 {
-            vec![Source { kind: SourceKind::Passkey, share: None, upsample: None, times: None }]
-        } else {
-            vec![]
-        },
+        data: if r.below(4) == 0 { vec![Source::new(SourceKind::Passkey)] } else { vec![] },
         documents: r.maybe(|r| r.pick(&[Documents::Mask, Documents::Joined])),
         merge: Some(Merge { base: Some(r.pick(&[0.5, 0.0, f64::NAN])), form: r.maybe(|r| r.pick(&FORMS)) })
             .filter(|_| r.below(16) == 0),
@@ -204,6 +200,7 @@ fn recipe(r: &mut Random) -> Recipe {
         _ => model.context.saturating_mul(r.pick(&[1, 2, 8, 32])),
     };
     let mut kinds = vec![SourceKind::Passkey; 8];
+    kinds.push(SourceKind::Qa);
     kinds.push(SourceKind::Text { glob: "".into() });
     kinds.push(SourceKind::Text { glob: "a/*.txt".into() });
     Recipe {
@@ -217,10 +214,13 @@ fn recipe(r: &mut Random) -> Recipe {
         adapt: r.maybe(adapt),
         data: (0..r.below(3))
             .map(|_| Source {
-                kind: r.pick(&kinds),
                 share: Some(r.number()).filter(|_| r.below(4) == 0),
                 upsample: Some(r.size()).filter(|_| r.below(32) == 0),
                 times: Some(r.size()).filter(|_| r.below(64) == 0),
+                replay: r.below(32) == 0,
+                asked: Some(r.size()).filter(|_| r.below(32) == 0),
+                depth: Some((r.number(), r.number())).filter(|_| r.below(32) == 0),
+                ..Source::new(r.pick(&kinds))
             })
             .collect(),
         train: (0..r.below(3)).map(|_| stage(r)).collect(),

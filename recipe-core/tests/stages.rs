@@ -24,7 +24,7 @@ fn recipe(rope: Rope, train: Vec<Stage>) -> Recipe {
 }
 
 fn source(glob: &'static str) -> Source {
-    Source { kind: SourceKind::Text { glob: glob.into() }, share: None, upsample: None, times: None }
+    Source::new(SourceKind::Text { glob: glob.into() })
 }
 
 fn plan(rope: Rope, train: Vec<Stage>) -> Plan {

@@ -34,8 +34,12 @@ pub(crate) enum Kind {
     SomeOf(&'static [&'static str]),
     /// `(0.9, 0.95)`.
     Pair,
+    /// `(5%, 95%)`.
+    Between,
     /// `[1, 1.2, 4]`.
     Numbers,
+    /// `text("a/*.txt")`; `lower` reads it like an element of the key `data`.
+    Source,
     /// `[text("a/*.txt"), passkey * 10%]`; `lower` reads it like the key `data`.
     Sources,
 }
@@ -72,13 +76,16 @@ impl Kind {
         let one = |result: Result<Datum, Problem>| result.map_err(|problem| vec![problem]);
         match (self, &value.node) {
             (_, Node::Broken) => Err(Vec::new()),
-            (Self::Sources, _) => Ok(Datum::Given),
+            (Self::Sources | Self::Source, _) => Ok(Datum::Given),
             (Self::SomeOf(words), Node::List(list)) => some_of(words, list).map(Datum::Words),
             (Self::SomeOf(words), Node::Word(_)) => one(one_of(words, value).map(|word| Datum::Words(vec![word]))),
             (Self::Pair, Node::List(list)) if list.len() == 2 => {
-                numbers(list).map(|pair| Datum::Pair(pair[0], pair[1]))
+                numbers(Self::Number, list).map(|pair| Datum::Pair(pair[0], pair[1]))
             }
-            (Self::Numbers, Node::List(list)) => numbers(list).map(Datum::Numbers),
+            (Self::Between, Node::List(list)) if list.len() == 2 => {
+                numbers(Self::Share, list).map(|pair| Datum::Pair(pair[0], pair[1]))
+            }
+            (Self::Numbers, Node::List(list)) => numbers(Self::Number, list).map(Datum::Numbers),
             (Self::Lengths, _) => one(Self::Length.scalar(value)),
             _ => one(self.scalar(value)),
         }
@@ -117,7 +124,7 @@ impl Kind {
     }
 
     fn is_numeric(self) -> bool {
-        !matches!(self, Self::Text | Self::Flag | Self::OneOf(_) | Self::SomeOf(_) | Self::Sources)
+        !matches!(self, Self::Text | Self::Flag | Self::OneOf(_) | Self::SomeOf(_) | Self::Sources | Self::Source)
     }
 
     fn name(self) -> &'static str {
@@ -133,6 +140,8 @@ impl Kind {
             Self::OneOf(_) => "a word",
             Self::SomeOf(_) => "a list of words",
             Self::Pair => "a pair of numbers",
+            Self::Between => "a pair of shares",
+            Self::Source => "a source",
             Self::Numbers => "a list of numbers",
             Self::Sources => "a list of sources",
         }
@@ -152,6 +161,8 @@ impl Kind {
             Self::OneOf(words) => format!("one of {}", quoted(words)),
             Self::SomeOf(words) => format!("a list of {}", quoted(words)),
             Self::Pair => "two numbers such as `(0.9, 0.95)`".to_owned(),
+            Self::Between => "two shares such as `(5%, 95%)`".to_owned(),
+            Self::Source => "a source such as `text(\"corpus/*.txt\")`".to_owned(),
             Self::Numbers => "numbers such as `[1, 1.2, 4]`".to_owned(),
             Self::Sources => "sources such as `[text(\"corpus/*.txt\")]`".to_owned(),
         }
@@ -172,10 +183,10 @@ impl Kind {
                 Datum::Word(if high { words.last() } else { words.first() }.copied().unwrap_or_default())
             }
             Self::SomeOf(words) => Datum::Words(if high { words.to_vec() } else { words[..1].to_vec() }),
-            Self::Pair if high => Datum::Pair(0.9, 0.99),
-            Self::Pair => Datum::Pair(0.0, 0.0),
+            Self::Pair | Self::Between if high => Datum::Pair(0.9, 0.99),
+            Self::Pair | Self::Between => Datum::Pair(0.0, 0.0),
             Self::Numbers => Datum::Numbers(vec![1.0; usize::from(high)]),
-            Self::Sources => Datum::Given,
+            Self::Sources | Self::Source => Datum::Given,
         }
     }
 }
@@ -233,10 +244,10 @@ fn share(node: &Node, kind: Kind) -> Result<f64, Wrong> {
 }
 
 /// Every number of a list, or what is wrong with each that is none.
-fn numbers(list: &[Value]) -> Result<Vec<f64>, Vec<Problem>> {
+fn numbers(kind: Kind, list: &[Value]) -> Result<Vec<f64>, Vec<Problem>> {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for value in list {
-        match Kind::Number.read(value) {
+        match kind.read(value) {
             Ok(Datum::Number(number)) => found.push(number),
             Ok(_) => {}
             Err(wrong) => problems.extend(wrong),

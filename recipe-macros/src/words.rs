@@ -148,8 +148,13 @@ pub(crate) const DATA: &[Word] = &[
     word("text", &[need("glob", Text), may("upsample", Length), may("times", Count)], 1),
     word("jsonl", LINES, 1),
     word("chat", LINES, 1),
-    word("passkey", &[], 0),
+    word("passkey", &[may("keys", Count), may("depth", Between), may("loss", OneOf(LOSSES))], 0),
+    word("qa", &[may("questions", Count), may("depth", Between), may("loss", OneOf(LOSSES))], 0),
+    word("replay", &[need("source", Source)], 1),
 ];
+
+/// Which tokens of a generated document are learned.
+pub(crate) const LOSSES: &[&str] = &["all", "answers"];
 
 /// A line of a JSONL file is a document.
 const LINES: &[Arg] = &[need("glob", Text), may("field", Text), may("upsample", Length), may("times", Count)];
@@ -250,7 +255,8 @@ mod tests {
     fn the_documentation_knows_every_word() {
         let text = include_str!("language.md");
         let mut words: Vec<&str> =
-            [KEYS, PLACES, FORMS, TYPES, TARGETS, WHOLE, SCHEDULES, RECOMPUTES, DOCUMENTS, MERGES, NEEDLES].concat();
+            [KEYS, PLACES, FORMS, TYPES, TARGETS, WHOLE, SCHEDULES, RECOMPUTES, DOCUMENTS, MERGES, NEEDLES, LOSSES]
+                .concat();
         words.extend(presets::NAMES);
         words.extend(ALL.iter().copied().flatten().map(|word| word.name));
         words.extend(ALL.iter().copied().flatten().flat_map(|word| word.args).map(|arg| arg.name));

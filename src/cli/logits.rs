@@ -58,7 +58,7 @@ fn read(args: &LogitsArgs) -> Result<Batch> {
     let documents = input.documents.unwrap_or_else(|| vec![0; count]);
     let targets = input.targets.unwrap_or_else(|| next_tokens(&input.tokens, &documents));
     let positions = input.positions.unwrap_or_else(|| (0..count as u32).collect());
-    Ok(Batch { tokens: input.tokens, positions, documents, targets, stretch: None })
+    Ok(Batch { tokens: input.tokens, positions, documents, targets, ..Batch::default() })
 }
 
 fn next_tokens(tokens: &[u32], documents: &[u32]) -> Vec<i32> {

@@ -113,8 +113,7 @@ fn with_data(plan: &Plan, globs: &[String]) -> Result<Plan> {
         return Ok(plan.clone());
     }
     let share = 1.0 / globs.len() as f64;
-    let data: Vec<SourcePlan> =
-        globs.iter().map(|glob| SourcePlan { kind: kind(glob), share, upsample: 0, times: 1 }).collect();
+    let data: Vec<SourcePlan> = globs.iter().map(|glob| SourcePlan::new(kind(glob), share)).collect();
     let stage = |stage: &StagePlan| match stage.data == plan.data {
         true => StagePlan { data: data.clone().into(), ..stage.clone() },
         false => stage.clone(),

@@ -19,6 +19,8 @@ pub struct Batch {
     pub targets: Vec<i32>,
     /// E2-LLM's scale (arXiv 2401.06951): divides the model's own rotary frequencies, in place of the recipe's law.
     pub stretch: Option<u32>,
+    /// Short text among longer sequences: a stage leaves its documents and positions as they are.
+    pub replay: bool,
 }
 
 impl Batch {

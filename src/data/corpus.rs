@@ -7,21 +7,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use recipe_core::{SelectPlan, SourceKind, SourcePlan};
+use recipe_core::{Loss, Papers, SelectPlan, SourceKind, SourcePlan};
 
 use super::batch::Batch;
-use super::chronicle::{self, Density, Seed};
+use super::chronicle::{Density, Seed};
 use super::digest::{Digest, hex};
 use super::encoder::Encoder;
 use super::error::Error;
+use super::generated::Generated;
 use super::packed::Packed;
 use super::select::Selected;
 use super::source::Format;
 use super::store::{Reading, Store};
 use super::turns::Turns;
-
-/// Keys that a training exam hides.
-const KEYS: usize = 5;
 
 /// What training reads.
 pub struct Corpus {
@@ -39,8 +37,7 @@ struct Source {
 
 enum Text {
     Files(Packed),
-    Passkey,
-    Chronicle(Density),
+    Generated(Generated),
 }
 
 /// What one source holds.
@@ -54,7 +51,7 @@ pub struct Summary {
     pub documents: Option<usize>,
     /// Tokens in an epoch, begin and end tokens included.
     pub tokens: Option<u64>,
-    /// Tokens of the longest document.
+    /// Tokens of the longest document; nothing for short text that is replayed.
     pub longest: Option<u64>,
     /// Share of the files' tokens that is selected; nothing where all of them are.
     pub selected: Option<f64>,
@@ -86,7 +83,8 @@ impl Corpus {
 
     /// Nothing but generated documents.
     pub fn chronicle(encoder: Arc<Encoder>, density: Density) -> Self {
-        let source = Source { origin: "chronicle".to_owned(), share: 1.0, text: Text::Chronicle(density) };
+        let source =
+            Source { origin: "chronicle".to_owned(), share: 1.0, text: Text::Generated(Generated::Chronicle(density)) };
         Self { encoder, sources: vec![source], turns: Turns::new(vec![1.0]) }
     }
 
@@ -99,13 +97,10 @@ impl Corpus {
             return Err(Error::Batch { what: "a sequence of 0 tokens was asked for".to_owned() });
         }
         let (number, ordinal) = self.turns.turn(index);
-        let generated = Seed::train(seed, ordinal);
-        let tokens = match &self.sources[number].text {
-            Text::Files(packed) => return packed.sequence([seed, number as u64], ordinal, length),
-            Text::Passkey => passkey(&self.encoder, generated, length)?,
-            Text::Chronicle(density) => chronicle::document(&self.encoder, generated, length, *density)?.tokens,
-        };
-        Batch::sequence(tokens, &[0])
+        match &self.sources[number].text {
+            Text::Files(packed) => packed.sequence([seed, number as u64], ordinal, length),
+            Text::Generated(generated) => generated.sequence(&self.encoder, Seed::train(seed, ordinal), length),
+        }
     }
 
     /// The tokenizer that made the tokens.
@@ -139,7 +134,7 @@ impl Corpus {
         let counts = self.turns.counts(index);
         let epochs = self.sources.iter().zip(counts).map(|(source, count)| match &source.text {
             Text::Files(packed) => count as f64 * length as f64 / packed.tokens as f64,
-            Text::Passkey | Text::Chronicle(_) => 0.0,
+            Text::Generated(_) => 0.0,
         });
         epochs.collect()
     }
@@ -150,20 +145,6 @@ impl Corpus {
         let sources = self.summaries().into_iter().zip(epochs);
         sources.flat_map(|(source, epochs)| source.notes(length, epochs)).collect()
     }
-}
-
-/// A document that asks for keys all along, or an exam at its end, by turns.
-fn passkey(encoder: &Encoder, seed: Seed, length: usize) -> Result<Vec<u32>, Error> {
-    let mut rng = seed.stream(2);
-    if rng.chance(50) {
-        let depths: [f64; KEYS] = std::array::from_fn(|_| rng.below(1001) as f64 / 1000.0);
-        match chronicle::exam(encoder, seed, length, &depths) {
-            Ok(exam) => return Ok(exam.tokens),
-            Err(Error::ExamTooShort { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(chronicle::document(encoder, seed, length, Density::Standard)?.tokens)
 }
 
 impl Source {
@@ -183,38 +164,46 @@ impl Source {
             SourceKind::Chat { glob, field } => {
                 (jsonl("chat", glob, field), glob, Format::Chat { field: field.to_string() })
             }
-            SourceKind::Passkey => {
-                return Ok(Self { origin: "passkey".to_owned(), share: plan.share, text: Text::Passkey });
-            }
+            SourceKind::Passkey => return Ok(Self::generated(["passkey", "keys"], plan, Generated::Passkey)),
+            SourceKind::Qa => return Ok(Self::generated(["qa", "questions"], plan, Generated::Qa)),
         };
         let store = Store::open(glob, &format, encoder, cache, report)?;
         if store.tokens == 0 {
             return Err(Error::Empty { origin });
         }
-        // A chat template writes its own begin and end tokens, and a conversation is read whole.
-        let (around, select) = match format {
-            Format::Chat { .. } => ([None, None], &SelectPlan::All),
-            _ => ([encoder.bos(), encoder.eos()], select),
-        };
+        // A chat template writes its own begin and end tokens; conversations and replays are read whole.
+        let chat = matches!(format, Format::Chat { .. });
+        let around = if chat { [None, None] } else { [encoder.bos(), encoder.eos()] };
+        let select = if chat || plan.replay > 0 { &SelectPlan::All } else { select };
         let store = Selected::new(store, select, encoder)?;
         if store.tokens == 0 {
             return Err(Error::NothingSelected { origin });
         }
-        let packed = Packed::new(store, around, [plan.upsample, plan.times]);
-        Ok(Self { origin: upsampled(origin, plan), share: plan.share, text: Text::Files(packed) })
+        let packed = Packed::new(store, around, [plan.upsample, plan.times], plan.replay);
+        Ok(Self { origin: replayed(upsampled(origin, plan), plan), share: plan.share, text: Text::Files(packed) })
+    }
+
+    fn generated([word, asked]: [&str; 2], plan: &SourcePlan, make: fn(Papers) -> Generated) -> Self {
+        let Papers { asked: count, shallowest, deepest, loss, .. } = plan.papers;
+        let loss = if loss == Loss::Answers { "answers" } else { "all" };
+        let origin = match plan.papers {
+            Papers::USUAL => word.to_owned(),
+            _ => format!("{word}({asked} = {count}, depth = ({shallowest}, {deepest}), loss = {loss})"),
+        };
+        Self { origin, share: plan.share, text: Text::Generated(make(plan.papers)) }
     }
 
     fn summary(&self) -> Summary {
         let files = match &self.text {
             Text::Files(packed) => Some(packed),
-            Text::Passkey | Text::Chronicle(_) => None,
+            Text::Generated(_) => None,
         };
         Summary {
             origin: self.origin.clone(),
             share: self.share,
             documents: files.map(|packed| packed.store.documents().count()),
             tokens: files.map(|packed| packed.tokens),
-            longest: files.map(|packed| packed.longest),
+            longest: files.filter(|packed| !packed.replays()).map(|packed| packed.longest),
             selected: files.and_then(|packed| packed.store.share()),
         }
     }
@@ -228,9 +217,13 @@ fn upsampled(origin: String, plan: &SourcePlan) -> String {
     }
 }
 
+fn replayed(origin: String, plan: &SourcePlan) -> String {
+    if plan.replay > 0 { format!("replay({origin})") } else { origin }
+}
+
 impl Summary {
     fn notes(&self, length: usize, epochs: f64) -> Vec<String> {
-        let (Some(tokens), Some(longest)) = (self.tokens, self.longest) else { return Vec::new() };
+        let Some(tokens) = self.tokens else { return Vec::new() };
         let (origin, mut notes) = (&self.origin, Vec::new());
         if let Some(share) = self.selected {
             notes.push(format!("select keeps {:.1}% of the tokens of {origin}", 100.0 * share));
@@ -242,7 +235,7 @@ impl Summary {
         } else if epochs > 1.0 {
             notes.push(format!("{origin} holds {tokens} tokens and will be read {epochs:.1} times"));
         }
-        if longest < length as u64 {
+        if let Some(longest) = self.longest.filter(|&longest| longest < length as u64) {
             notes.push(format!(
                 "the longest document of {origin} has {longest} tokens; in sequences of {length} nothing of it is seen at a longer distance"
             ));

@@ -11,6 +11,7 @@ mod corpus;
 pub(crate) mod digest;
 mod encoder;
 mod error;
+mod generated;
 mod packed;
 pub mod positions;
 mod rng;

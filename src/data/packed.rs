@@ -23,6 +23,9 @@ pub(super) struct Packed {
     pub(super) tokens: u64,
     /// Tokens of the longest document.
     pub(super) longest: u64,
+    /// Tokens of the longest piece that is a document of its own; of a replay the model's own window.
+    piece: u64,
+    replay: bool,
     orders: Mutex<Vec<([u64; 3], Arc<Order>)>>,
 }
 
@@ -34,16 +37,23 @@ struct Order {
 
 impl Packed {
     /// Documents of at least `long` tokens come `times` times in an epoch, so that a source's long documents are seen more
-    /// often while its share stays (Fu et al., arXiv 2402.10171).
-    pub(super) fn new(store: Selected, [bos, eos]: [Option<u32>; 2], [long, times]: [usize; 2]) -> Self {
+    /// often while its share stays (Fu et al., arXiv 2402.10171). A `replay` above 0 makes every piece of so many tokens a
+    /// document.
+    pub(super) fn new(store: Selected, [bos, eos]: [Option<u32>; 2], [long, times]: [usize; 2], replay: usize) -> Self {
         let extra = u64::from(bos.is_some()) + u64::from(eos.is_some());
         let length = |document| store.length(document) + extra;
         let often = |document: usize| if length(document) >= long as u64 { times } else { 1 };
         let documents: Vec<usize> =
             store.documents().flat_map(|document| std::iter::repeat_n(document, often(document))).collect();
         let tokens = documents.iter().map(|&document| length(document)).sum();
+        let piece = if replay > 0 { replay as u64 } else { u64::MAX };
         let longest = documents.iter().map(|&document| length(document)).max().unwrap_or(0);
-        Self { store, bos, eos, documents, tokens, longest, orders: Mutex::default() }
+        Self { store, bos, eos, documents, tokens, longest, piece, replay: replay > 0, orders: Mutex::default() }
+    }
+
+    /// Whether its pieces are short text among longer sequences.
+    pub(super) fn replays(&self) -> bool {
+        self.replay
     }
 
     /// Sequence `ordinal` of a seed and source, `length` tokens.
@@ -58,7 +68,7 @@ impl Packed {
             self.pack(&order, offset, length, &mut tokens, &mut starts)?;
             place += (tokens.len() - before) as u128;
         }
-        batch(tokens, &starts)
+        Ok(Batch { replay: self.replay, ..batch(tokens, &starts)? })
     }
 
     /// Appends the epoch from `offset` on until it ends or the sequence is full.
@@ -77,10 +87,13 @@ impl Packed {
                 break;
             }
             let begin = turn.checked_sub(1).map_or(0, |before| order.ends[before]);
-            let count = (length - tokens.len()).min((order.ends[turn] - offset) as usize);
-            starts.push(tokens.len());
-            self.read(order.documents[turn], offset - begin, count, tokens)?;
-            offset += count as u64;
+            while offset < order.ends[turn] && tokens.len() < length {
+                let whole = (order.ends[turn] - offset).min(self.piece - (offset - begin) % self.piece);
+                let count = (length - tokens.len()).min(usize::try_from(whole).unwrap_or(usize::MAX));
+                starts.push(tokens.len());
+                self.read(order.documents[turn], offset - begin, count, tokens)?;
+                offset += count as u64;
+            }
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(super) struct Text {
 impl Text {
     /// Chronicles, or the file at `own`, and exams.
     pub(super) fn new(encoder: &Arc<Encoder>, plan: &Plan, own: Option<&Path>, cache: &Path) -> Result<Self, Error> {
-        let whole = |kind| [SourcePlan { kind, share: 1.0, upsample: 0, times: 1 }];
+        let whole = |kind| [SourcePlan::new(kind, 1.0)];
         // All stages of a rehearsal select alike; what is generated is read whole.
         let select = plan.stages.last().map_or(&SelectPlan::All, |stage| &stage.select);
         let open = |sources: &[SourcePlan]| Corpus::open(sources, select, Arc::clone(encoder), cache, &mut |_| {});
@@ -31,7 +31,9 @@ impl Text {
             None => Ok(Corpus::chronicle(Arc::clone(encoder), density)),
         };
         let (near, far) = (prose(Density::Dense)?, prose(Density::Distant)?);
-        let exams = open(&whole(SourceKind::Passkey))?;
+        let stages = plan.stages.last().map_or(&plan.data, |stage| &stage.data);
+        let generated: Vec<SourcePlan> = stages.iter().filter(|it| it.kind.is_generated()).cloned().collect();
+        let exams = if generated.is_empty() { open(&whole(SourceKind::Passkey))? } else { open(&generated)? };
         Ok(Self { near, far, native: plan.model.context, exams })
     }
 }
@@ -49,8 +51,8 @@ impl Sequences for Text {
 impl Text {
     /// Exams are spread evenly: after any number of sequences their count is the nearest to the share that `data` says.
     pub(super) fn piece(&self, data: &[SourcePlan], seed: u64, index: u64, length: usize) -> Result<Batch, Error> {
-        let passkey = data.iter().filter(|source| source.kind == SourceKind::Passkey);
-        let share: f64 = passkey.map(|source| source.share).sum();
+        let generated = data.iter().filter(|source| source.kind.is_generated());
+        let share: f64 = generated.map(|source| source.share).sum();
         let exams = |sequences: u64| (sequences as f64 * share).round() as u64;
         let (before, after) = (exams(index), exams(index + 1));
         match after > before {

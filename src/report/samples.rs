@@ -43,8 +43,8 @@ pub(super) fn recipe() -> Recipe {
             rslora: false,
         }),
         data: vec![
-            Source { kind: jsonl, share: Some(0.9), upsample: None, times: None },
-            Source { kind: SourceKind::Passkey, share: Some(0.1), upsample: None, times: None },
+            Source { share: Some(0.9), ..Source::new(jsonl) },
+            Source { share: Some(0.1), ..Source::new(SourceKind::Passkey) },
         ],
         train: vec![Stage {
             steps: Some(1000),

@@ -45,8 +45,8 @@ pub trait Sequences {
 pub fn sequence(sequences: &impl Sequences, stage: &StagePlan, index: u64) -> Result<Batch, crate::data::Error> {
     let batch = sequences.sequence(stage, index)?;
     let mut batch = match stage.documents {
-        Documents::Mask => batch,
-        Documents::Joined => batch.joined(),
+        Documents::Joined if !batch.replay => batch.joined(),
+        Documents::Joined | Documents::Mask => batch,
     };
     positions::apply(&mut batch, stage, index, &|token| sequences.ends_sentence(token));
     Ok(batch)

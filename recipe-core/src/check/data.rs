@@ -10,10 +10,15 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "share_sum", level: Level::Law, find: share_sum },
     Rule { name: "empty_source", level: Level::Law, find: empty_source },
     Rule { name: "upsample_range", level: Level::Law, find: upsample_range },
+    Rule { name: "exam_range", level: Level::Law, find: exam_range },
+    Rule { name: "replay_generated", level: Level::Law, find: replay_generated },
 ];
 
 /// Shares sum to one within this: 33.3% three times is one.
 const SUM_TOLERANCE: f64 = 1e-3;
+
+/// More than this, and too few people are left for the text around the answers.
+const MOST_ASKED: usize = 20;
 
 /// Every list of sources and its field: the recipe's, and those that stages have of their own.
 fn lists<'a>(case: &Case<'a>) -> Vec<(Field, &'a [Source])> {
@@ -63,7 +68,7 @@ fn empty_source(case: &Case) -> Vec<Finding> {
         SourceKind::Jsonl { glob, field } | SourceKind::Chat { glob, field } => {
             glob.trim().is_empty() || field.trim().is_empty()
         }
-        SourceKind::Passkey => false,
+        SourceKind::Passkey | SourceKind::Qa => false,
     };
     let finding = |(field, _)| {
         Finding::new(
@@ -76,11 +81,11 @@ fn empty_source(case: &Case) -> Vec<Finding> {
     sources.filter(|(_, source)| empty(&source.kind)).map(finding).collect()
 }
 
-/// Long documents come at least as often as the others, and something says which are long; exams are as long as asked for.
+/// Long documents come at least as often as the others, and something says which are long; generated ones are as long as asked for.
 fn upsample_range(case: &Case) -> Vec<Finding> {
     let wrong = |source: &Source| match (source.upsample, source.times) {
-        (Some(_), _) | (_, Some(_)) if source.kind == SourceKind::Passkey => {
-            Some(("upsample", "passkey documents are as long as the sequence".to_owned(), "leave it out"))
+        (Some(_), _) | (_, Some(_)) if source.kind.is_generated() => {
+            Some(("upsample", "generated documents are as long as the sequence".to_owned(), "leave it out"))
         }
         (Some(_), Some(times @ (0 | 1_001..))) => {
             Some(("times", format!("long documents {times} times in an epoch is out of 1 to 1000"), "write times = 5"))
@@ -98,6 +103,37 @@ fn upsample_range(case: &Case) -> Vec<Finding> {
         Some(Finding::new(field.key(key), message, help))
     };
     sources.filter_map(finding).collect()
+}
+
+/// A document asks something, at most as much as it has people for, and says it inside itself.
+fn exam_range(case: &Case) -> Vec<Finding> {
+    let wrong = |source: &Source| match (source.asked, source.depth) {
+        (Some(asked), _) if !(1..=MOST_ASKED).contains(&asked) => {
+            let key = if source.kind == SourceKind::Qa { "questions" } else { "keys" };
+            Some((key, format!("a document asks {asked} questions; 1 to {MOST_ASKED} are possible"), "write 5 or 10"))
+        }
+        (_, Some((from, to))) if !(0.0 <= from && from <= to && to <= 1.0) => Some((
+            "depth",
+            format!("answers cannot be said between {} and {} of a document", percent(from), percent(to)),
+            "write two shares in order, such as (5%, 95%)",
+        )),
+        _ => None,
+    };
+    let sources = lists(case).into_iter().flat_map(|(list, sources)| numbered(list, sources));
+    let finding = |(field, source): (Field, &Source)| {
+        let (key, message, help) = wrong(source)?;
+        Some(Finding::new(field.key(key), message, help))
+    };
+    sources.filter_map(finding).collect()
+}
+
+/// Generated documents are as long as the sequence; there is no short text in them to replay.
+fn replay_generated(case: &Case) -> Vec<Finding> {
+    let sources = lists(case).into_iter().flat_map(|(list, sources)| numbered(list, sources));
+    let wrong = sources.filter(|(_, source)| source.replay && source.kind.is_generated());
+    let message = "generated documents are as long as the sequence, there is no short text to replay";
+    let help = "replay files, such as replay(text(\"short/*.txt\"))";
+    wrong.map(|(field, _)| Finding::new(field, message.into(), help)).collect()
 }
 
 /// The sources of a list, each with its field.

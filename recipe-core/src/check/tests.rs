@@ -380,8 +380,13 @@ const FAULTS: &[Row] = &[
         r.train[0].theta = Some(5e6);
     }),
     ("share_sum", "train[0].data", "shares sum to 50%", "100%", |r| {
-        r.train[0].data = vec![Source { kind: SourceKind::Passkey, share: Some(0.5), upsample: None, times: None }];
+        r.train[0].data = vec![Source { share: Some(0.5), ..Source::new(SourceKind::Passkey) }];
     }),
+    ("exam_range", "data[1].keys", "asks 21 questions; 1 to 20", "write 5 or 10", |r| r.data[1].asked = Some(21)),
+    ("exam_range", "data[1].depth", "between 95% and 5% of a document", "(5%, 95%)", |r| {
+        r.data[1].depth = Some((0.95, 0.05));
+    }),
+    ("replay_generated", "data[1]", "no short text to replay", "replay(text(", |r| r.data[1].replay = true),
     ("merge_base_range", "train[0].merge.base", "100% of the original weights", "base = 50%", |r| {
         merged(r, Merge { base: Some(1.0), form: None });
     }),
@@ -621,8 +626,7 @@ fn a_reader_that_does_not_fit_is_told_what_would() {
 #[test]
 fn shares_left_out_divide_the_rest_and_nearly_is_enough() {
     let mut recipe = llama2_128k();
-    recipe.data =
-        vec![Source { kind: SourceKind::Passkey, share: Some(1.0 / 3.0 - 0.0003), upsample: None, times: None }; 3];
+    recipe.data = vec![Source { share: Some(1.0 / 3.0 - 0.0003), ..Source::new(SourceKind::Passkey) }; 3];
     let plan = recipe.plan().unwrap();
     assert!((plan.data.iter().map(|source| source.share).sum::<f64>() - 1.0).abs() < 1e-12);
     recipe.data[0].share = Some(0.5);

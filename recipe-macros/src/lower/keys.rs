@@ -1,10 +1,7 @@
 //! One function for each key that has no file of its own: its words to the recipe's types.
 
 use proc_macro2::Ident;
-use recipe_core::{
-    Adapt, Context as Native, Device, Eval, Field, Form, Needle, Positions, Select, Source, SourceKind, Target,
-    TokenType,
-};
+use recipe_core::{Adapt, Context as Native, Device, Eval, Field, Form, Needle, Positions, Select, Target, TokenType};
 
 use super::missing;
 use crate::ast::{Node, Value};
@@ -168,54 +165,6 @@ pub(super) fn elements<'a>(context: &mut Context, (key, sign): (&str, &str), val
             std::slice::from_ref(value)
         }
     }
-}
-
-/// `jsonl("corpus/*.jsonl") * 90%`.
-pub(super) fn source(context: &mut Context, value: &Value, field: &Field) -> Option<Source> {
-    let (source, share) = match &value.node {
-        Node::Share(source, share) => (&**source, Some(&**share)),
-        _ => (value, None),
-    };
-    if let (Some(written), Node::Percent(_) | Node::Number(_) | Node::Ratio(..)) = (share, &source.node) {
-        let help = format!("write `{} * {}`", written.node.text(), source.node.text());
-        context.problem(&value.tokens, "a share stands behind its source", help);
-        return broken_source(context);
-    }
-    let Some((word, written)) = context.word("data", words::DATA, &[], source) else {
-        return broken_source(context);
-    };
-    let share = share.map(|share| share_of(context, share, field));
-    let bound = context.bind(word, written, field);
-    let glob = bound.need::<String>("glob").into();
-    let named = |usual: &'static str| bound.maybe::<String>("field").map_or(usual.into(), Into::into);
-    let kind = match word.name {
-        "text" => SourceKind::Text { glob },
-        "jsonl" => SourceKind::Jsonl { glob, field: named("text") },
-        "chat" => SourceKind::Chat { glob, field: named("messages") },
-        _ => SourceKind::Passkey,
-    };
-    let (upsample, times) = (bound.maybe("upsample"), bound.maybe("times"));
-    Some(Source { kind, share, upsample, times })
-}
-
-/// Kept, without a share, in one of two worlds: no sum of shares is then the same in both.
-fn broken_source(context: &Context) -> Option<Source> {
-    (context.world == World::High).then_some(Source {
-        kind: SourceKind::Passkey,
-        share: None,
-        upsample: None,
-        times: None,
-    })
-}
-
-fn share_of(context: &mut Context, value: &Value, field: &Field) -> f64 {
-    context.spans.note(&field.key("share"), &value.tokens);
-    match Kind::Share.read(value) {
-        Ok(Datum::Number(share)) => return share,
-        Ok(_) => {}
-        Err(problems) => problems.into_iter().for_each(|problem| context.problems.push(problem)),
-    }
-    if context.world == World::Low { 0.01 } else { 0.02 }
 }
 
 pub(super) fn eval(context: &mut Context, value: &Value, field: &Field) -> Option<Eval> {

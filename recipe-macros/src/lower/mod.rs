@@ -4,6 +4,7 @@
 //! stays `None`. What is wrong is reported, and a guess stands in for it, so that everything else can still be checked.
 
 mod attention;
+mod data;
 mod keys;
 mod model;
 mod rope;
@@ -46,7 +47,7 @@ pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
         positions: get("positions").map(|value| keys::positions(&mut context, value)),
         select: get("select").map(|value| keys::select(&mut context, value)),
         adapt: get("adapt").map(|value| keys::adapt(&mut context, value)),
-        data: keys::list(&mut context, "data", get("data"), keys::source),
+        data: keys::list(&mut context, "data", get("data"), data::source),
         train: train::train(&mut context, get("train")),
         eval: keys::list(&mut context, "eval", get("eval"), keys::eval),
         allow: keys::list(&mut context, "allow", get("allow"), keys::rule),

@@ -2,7 +2,8 @@
 
 use recipe_core::{Documents, Field, Merge, MergeForm, Schedule, Stage, StageKind};
 
-use super::keys::{elements, list_in, source};
+use super::data::source;
+use super::keys::{elements, list_in};
 use crate::ast::Value;
 use crate::bind::{Bound, Context};
 use crate::words;

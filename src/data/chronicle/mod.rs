@@ -21,7 +21,7 @@ use super::error::Error;
 use super::rng::Rng;
 
 pub use exam::{Exam, MOST_KEYS, Question, exam};
-pub use papers::{at_distance, needles, topic_count, topics};
+pub use papers::{at_distance, needles, questions, topic_count, topics};
 pub use tokenizer::{BOS, EOS, VOCAB, tokenizer_config_json, tokenizer_json};
 
 pub(super) use lexicon::words;

@@ -3,7 +3,7 @@
 use recipe_core::Needle;
 
 use super::exam::{Draft, Exam, Place, checked};
-use super::world::{Fact, Kind};
+use super::world::{Fact, Kind, Value};
 use super::{Density, Seed};
 use crate::data::{Encoder, Error};
 
@@ -70,6 +70,37 @@ pub fn needles(
 fn needle(draft: &mut Draft<'_>, kind: Needle, index: usize) -> Fact {
     let fact = draft.key(index);
     if kind == Needle::MultiValue { Fact { person: draft.first(), ..fact } } else { fact }
+}
+
+/// What a question can ask for by way of a friend.
+const ASKED: [Kind; 4] = [Kind::Key, Kind::Home, Kind::Trade, Kind::Thing];
+
+/// A document of exactly `length` tokens with a question for each pair of depths at its end, in random order. Half of them
+/// ask for a fact that is said at the first depth ("What is the home of Mira?"); the others by way of another one, said at
+/// the second ("What is the home of the friend of Mira?").
+///
+/// # Errors
+/// Depths outside 0 to 1, more pairs than [`MOST_KEYS`](super::MOST_KEYS), or a length too short for facts and questions.
+pub fn questions(encoder: &Encoder, seed: Seed, length: usize, depths: &[[f64; 2]]) -> Result<Exam, Error> {
+    for which in [0, 1] {
+        checked(&depths.iter().map(|pair| pair[which]).collect::<Vec<_>>())?;
+    }
+    let mut draft = Draft::new(encoder, seed.stream(6), Density::Standard, length, 2 * depths.len());
+    for (index, [depth, of_friend]) in depths.iter().enumerate() {
+        let kind = draft.writer.rng.pick(&ASKED);
+        let (person, fact) = (draft.first() + 2 * index + 1, draft.fact(kind, 2 * index));
+        let friendship = Fact { kind: Kind::Friend, person, value: Value::Person(fact.person), ..fact };
+        let by_friend = draft.writer.rng.chance(50);
+        let world = &draft.writer.world;
+        let question = if by_friend { world.question_by_friend(&fact, person) } else { world.question(&fact) };
+        let (statement, friends) = (world.statement(&fact), world.statement(&friendship));
+        let hidden = draft.hide(Place::Depth(*depth), fact, statement)?;
+        if by_friend {
+            draft.hide(Place::Depth(*of_friend), friendship, friends)?;
+        }
+        draft.ask(hidden, question)?;
+    }
+    draft.shuffled().write()
 }
 
 /// Topics of a document of `length` tokens.

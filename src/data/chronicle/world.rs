@@ -15,6 +15,19 @@ pub(super) enum Kind {
     Friend,
 }
 
+impl Kind {
+    /// What a sentence calls it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Home => "home",
+            Self::Trade => "trade",
+            Self::Thing => "treasure",
+            Self::Friend => "friend",
+        }
+    }
+}
+
 /// Keys come up twice as often as each of the others.
 pub(super) const KINDS: &[Kind] = &[Kind::Key, Kind::Home, Kind::Trade, Kind::Key, Kind::Thing, Kind::Friend];
 
@@ -119,6 +132,12 @@ impl World {
         self.said(Sentence::default().say("what is the"), fact, "?")
     }
 
+    /// "what is the home of the friend of mira ashford .", in prose "What is the home of the friend of Mira? Ashford."
+    pub(super) fn question_by_friend(&self, fact: &Fact, of: usize) -> Sentence {
+        let start = Sentence::default().say("what is the").word(fact.kind.word()).say("of the friend of");
+        self.name(start, of).prose_only("?").answer(|it| self.value(it, fact.value)).word(".")
+    }
+
     /// "a key of mira 47 .", in prose "A key of Mira is 4719.": one of several.
     pub(super) fn one_of_several(&self, fact: &Fact) -> Sentence {
         self.said(Sentence::default().word("a"), fact, "is")
@@ -142,14 +161,7 @@ impl World {
     }
 
     fn said(&self, start: Sentence, fact: &Fact, link: &'static str) -> Sentence {
-        let about = match fact.kind {
-            Kind::Key => "key",
-            Kind::Home => "home",
-            Kind::Trade => "trade",
-            Kind::Thing => "treasure",
-            Kind::Friend => "friend",
-        };
-        let asked = self.name(start.word(about).word("of"), fact.person).prose_only(link);
+        let asked = self.name(start.word(fact.kind.word()).word("of"), fact.person).prose_only(link);
         asked.answer(|it| self.value(it, fact.value)).word(".")
     }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::data::chronicle;
 
 fn source(glob: &str) -> Source {
-    Source { kind: SourceKind::Text { glob: glob.to_owned().into() }, share: None, upsample: None, times: None }
+    Source::new(SourceKind::Text { glob: glob.to_owned().into() })
 }
 
 /// Three stages, the second with text of its own.

@@ -6,7 +6,7 @@ use recipe_core::{SourceKind, SourcePlan};
 use tokenizers::Tokenizer;
 
 use super::*;
-use crate::data::{IGNORE, Rng};
+use crate::data::{IGNORE, Rng, chronicle};
 
 const BOS: u32 = 0;
 const EOS: u32 = 1;
@@ -36,7 +36,7 @@ impl Folder {
     }
 
     fn text(&self, share: f64) -> SourcePlan {
-        SourcePlan { kind: SourceKind::Text { glob: self.glob("*.txt").into() }, share, upsample: 0, times: 1 }
+        SourcePlan::new(SourceKind::Text { glob: self.glob("*.txt").into() }, share)
     }
 
     fn open(&self, plan: &[SourcePlan], encoder: Arc<Encoder>) -> Result<Corpus, Error> {
@@ -45,7 +45,7 @@ impl Folder {
 }
 
 fn passkey(share: f64) -> SourcePlan {
-    SourcePlan { kind: SourceKind::Passkey, share, upsample: 0, times: 1 }
+    SourcePlan::new(SourceKind::Passkey, share)
 }
 
 /// The first `count` sequences as one row of tokens.
@@ -161,8 +161,8 @@ fn passkey_text_is_documents_and_exams() {
         let batch = corpus.sequence(0, index, 512).unwrap();
         batch.check(chronicle::VOCAB).unwrap();
         assert_eq!((batch.len(), batch.counted()), (512, 511));
-        let text = corpus.encoder.tokenizer().decode(&batch.tokens[512 - 12 * KEYS..], true).unwrap();
-        exams += usize::from(text.matches("what is the key of").count() == KEYS);
+        let text = corpus.encoder.tokenizer().decode(&batch.tokens[512 - 12 * Papers::USUAL.asked..], true).unwrap();
+        exams += usize::from(text.matches("what is the key of").count() == Papers::USUAL.asked);
     }
     assert!((10..30).contains(&exams), "{exams}");
     assert_eq!(corpus.sequence(0, 0, 3).unwrap().len(), 3, "too short for an exam");
@@ -173,11 +173,8 @@ fn passkey_text_is_documents_and_exams() {
 fn the_cache_follows_content_field_and_tokenizer() {
     let folder = Folder::new(2);
     fs::write(folder.dir.path().join("a.jsonl"), "{\"text\": \" 10\", \"body\": \" 11 11\"}\n").unwrap();
-    let jsonl = |field: &'static str| SourcePlan {
-        kind: SourceKind::Jsonl { glob: folder.glob("a.jsonl").into(), field: field.into() },
-        share: 1.0,
-        upsample: 0,
-        times: 1,
+    let jsonl = |field: &'static str| {
+        SourcePlan::new(SourceKind::Jsonl { glob: folder.glob("a.jsonl").into(), field: field.into() }, 1.0)
     };
     let cache = folder.dir.path().join("cache");
     let made = |plan: SourcePlan| {
@@ -257,7 +254,7 @@ fn long_documents_come_more_often_and_change_no_share() {
 
 fn chat(folder: &Folder) -> SourcePlan {
     let glob = folder.glob("chat.jsonl").into();
-    SourcePlan { kind: SourceKind::Chat { glob, field: "messages".into() }, share: 1.0, upsample: 0, times: 1 }
+    SourcePlan::new(SourceKind::Chat { glob, field: "messages".into() }, 1.0)
 }
 
 #[test]
@@ -348,4 +345,25 @@ fn sources_without_text_are_refused() {
     assert!(says(&[]).contains("there is no data to train on"));
     let corpus = folder.open(&[passkey(1.0)], encoder(None, None)).unwrap();
     assert!(corpus.sequence(0, 0, 0).is_err());
+}
+
+#[test]
+fn a_replay_is_short_documents_at_their_own_positions() {
+    let folder = Folder::new(40);
+    let replay = SourcePlan { replay: 16, ..folder.text(1.0) };
+    let corpus = folder.open(&[replay], encoder(Some(BOS), Some(EOS))).unwrap();
+    let whole = folder.open(&[folder.text(1.0)], encoder(Some(BOS), Some(EOS))).unwrap();
+    for index in 0..10 {
+        let (batch, uncut) = (corpus.sequence(0, index, 64).unwrap(), whole.sequence(0, index, 64).unwrap());
+        assert_eq!(batch.tokens, uncut.tokens, "a replay reads the same text");
+        assert!(batch.replay && !uncut.replay);
+        assert!(batch.positions.iter().all(|&position| position < 16));
+        assert!(batch.positions.iter().zip(&batch.tokens).all(|(&position, &token)| token != BOS || position == 0));
+        assert!(batch.documents.last() >= uncut.documents.last());
+    }
+    let longest = (0..10).flat_map(|index| whole.sequence(0, index, 64).unwrap().positions).max();
+    assert!(longest > Some(16), "there is something to cut");
+    let summary = corpus.summaries().remove(0);
+    assert!(summary.origin.starts_with("replay(text("), "{}", summary.origin);
+    assert_eq!(summary.longest, None);
 }

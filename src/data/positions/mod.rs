@@ -14,7 +14,8 @@ use super::{Batch, Rng};
 /// E2-LLM's first tokens, which no offset moves (arXiv 2401.06951).
 const ANCHORED: usize = 4;
 
-/// Gives sequence `index` of `stage` the stage's positions; `ends` says whether a token ends a sentence.
+/// Gives sequence `index` of `stage` the stage's positions; `ends` says whether a token ends a sentence. A replay keeps its
+/// own, under the scale of its step.
 ///
 /// Afterwards no position reaches [`StagePlan::reach`].
 pub fn apply(batch: &mut Batch, stage: &StagePlan, index: u64, ends: &dyn Fn(u32) -> bool) {
@@ -23,7 +24,7 @@ pub fn apply(batch: &mut Batch, stage: &StagePlan, index: u64, ends: &dyn Fn(u32
     }
     let mut rng = Rng::new(&[POSITIONS, stage.seed, index]);
     let (total, starts) = (batch.len(), batch.starts());
-    let mut from = 0;
+    let mut from = if batch.replay { total } else { 0 };
     while from < total {
         let to = (from..total).find(|&row| starts[row] != from).unwrap_or(total);
         let reach = (stage.reach as u128 * (to - from) as u128 / total as u128) as usize;
@@ -75,9 +76,9 @@ fn stretch(batch: &mut Batch, stage: &StagePlan, index: u64, [scale_max, native]
     let scale = 1 + Rng::new(&[POSITIONS, stage.seed, step, 0]).below(scale_max);
     let room = (scale * native).saturating_sub(batch.len());
     let offset = Rng::new(&[POSITIONS, stage.seed, index, 1]).below(room + 1) as u32;
-    let starts = batch.starts();
+    let (starts, replay) = (batch.starts(), batch.replay);
     for (row, position) in batch.positions.iter_mut().enumerate() {
-        if row - starts[row] >= ANCHORED {
+        if row - starts[row] >= ANCHORED && !replay {
             *position += offset;
         }
     }

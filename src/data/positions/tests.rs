@@ -150,6 +150,17 @@ fn e2_moves_all_but_the_first_tokens_and_stays_inside_the_stretched_window() {
 }
 
 #[test]
+fn a_replay_keeps_its_own_positions() {
+    for plan in [POSE, PositionsPlan::LongRecipe, PositionsPlan::E2 { scale_max: 20, native: 512 }] {
+        let mut batch = Batch { replay: true, ..Batch::sequence(vec![0; 300], &[0, 100]).unwrap() };
+        let before = batch.positions.clone();
+        apply(&mut batch, &stage(plan, 300, 3000), 1, &|_| false);
+        assert_eq!(batch.positions, before);
+        assert_eq!(batch.stretch.is_some(), matches!(plan, PositionsPlan::E2 { .. }), "a step has one scale");
+    }
+}
+
+#[test]
 fn a_step_has_one_scale() {
     let plan = PositionsPlan::E2 { scale_max: 20, native: 512 };
     let stage = StagePlan { batch: 4, ..stage(plan, 64, 64) };

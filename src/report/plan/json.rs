@@ -1,8 +1,8 @@
 //! A plan for programs: what `plan --json` prints.
 
 use recipe_core::{
-    AdaptPlan, Device, Documents, EvalPlan, Form, Llama, MergePlan, Pattern, Plan, RopePlan, SelectPlan, SourceKind,
-    SourcePlan, StageFlops, StagePlan, Target, TokenType, Work,
+    AdaptPlan, Device, Documents, EvalPlan, Form, Llama, Loss, MergePlan, Papers, Pattern, Plan, RopePlan, SelectPlan,
+    SourceKind, SourcePlan, StageFlops, StagePlan, Target, TokenType, Work,
 };
 use serde_json::{Map, Value, json};
 
@@ -116,12 +116,22 @@ fn source(source: &SourcePlan) -> Value {
         SourceKind::Text { glob } => json!({ "kind": "text", "glob": glob, "share": share }),
         SourceKind::Jsonl { glob, field } => json!({ "kind": "jsonl", "glob": glob, "field": field, "share": share }),
         SourceKind::Chat { glob, field } => json!({ "kind": "chat", "glob": glob, "field": field, "share": share }),
-        SourceKind::Passkey => json!({ "kind": "passkey", "share": share }),
+        SourceKind::Passkey => json!({ "kind": "passkey", "share": share, "papers": papers(&source.papers) }),
+        SourceKind::Qa => json!({ "kind": "qa", "share": share, "papers": papers(&source.papers) }),
     };
+    if source.replay > 0 {
+        value["replay"] = source.replay.into();
+    }
     if source.times > 1 {
         (value["upsample"], value["times"]) = (source.upsample.into(), source.times.into());
     }
     value
+}
+
+fn papers(papers: &Papers) -> Value {
+    let Papers { exams, asked, shallowest, deepest, loss } = papers;
+    let loss = if *loss == Loss::Answers { "answers" } else { "all" };
+    json!({ "exams": exams, "asked": asked, "depth": [shallowest, deepest], "loss": loss })
 }
 
 fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {

@@ -8,7 +8,7 @@ mod stages;
 mod summary;
 mod work;
 
-use recipe_core::{Device, EvalPlan, Plan, Schedule, SourceKind, SourcePlan, StagePlan};
+use recipe_core::{Device, EvalPlan, Loss, Papers, Plan, Schedule, SourceKind, SourcePlan, StagePlan};
 
 use super::number;
 use super::table::{Align, Table};
@@ -142,13 +142,29 @@ fn source_row(source: &SourcePlan) -> [String; 3] {
         SourceKind::Chat { glob, field } => {
             ("chat", format!("{glob}, field {field:?} of each line is a conversation; the assistant's turns count"))
         }
-        SourceKind::Passkey => ("passkey", "generated: hidden keys, asked for at the end".to_owned()),
+        SourceKind::Passkey => ("passkey", format!("generated: hidden keys, {}", papers(&source.papers))),
+        SourceKind::Qa => ("qa", format!("generated: facts, {}", papers(&source.papers))),
+    };
+    let what = match source.replay {
+        0 => what,
+        window => format!("{what}; replayed in pieces of {} tokens", number::tokens(window)),
     };
     let often = match source.times {
         0 | 1 => String::new(),
         times => format!("; from {} tokens on {times} times", number::tokens(source.upsample)),
     };
     [number::percent(source.share), kind.to_owned(), what + &often]
+}
+
+/// "5 asked for at the end, said at 5% to 95%; answers alone are learned".
+fn papers(papers: &Papers) -> String {
+    let all_along = if papers.exams < 1.0 { "asked for all along, or " } else { "" };
+    let depths = match (papers.shallowest, papers.deepest) {
+        (0.0, 1.0) => String::new(),
+        (from, to) => format!(", said at {} to {}", number::percent(from), number::percent(to)),
+    };
+    let loss = if papers.loss == Loss::Answers { "; answers alone are learned" } else { "" };
+    format!("{all_along}{} at the end{depths}{loss}", papers.asked)
 }
 
 /// The terms of the largest step with bars on the scale of the device.

@@ -174,7 +174,7 @@ fn what_is_particular_to_a_stage_has_a_line() {
     assert!(!plain.contains("stage 1:") && !plain.contains("reads"), "{plain}");
     let one = llama2_128k().stages[0].clone();
     let rope = RopePlan { theta: 5e6, ..one.rope.clone() };
-    let data = vec![SourcePlan { kind: SourceKind::Passkey, share: 1.0, upsample: 0, times: 1 }].into();
+    let data = vec![SourcePlan::new(SourceKind::Passkey, 1.0)].into();
     let ladder = StagePlan { rope, documents: Documents::Joined, ..one.clone() };
     let replay = StagePlan { kind: StageKind::Replay, data, merge: MergePlan::Linear { base: 0.25 }, ..one };
     let text = plan_text(&Plan { stages: vec![ladder, replay].into(), ..llama2_128k() });

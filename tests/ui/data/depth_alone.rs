@@ -1,0 +1,14 @@
+//! A depth is a pair of shares.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        data: [text("a/*.txt"), passkey(depth = 50%) * 10%],
+    }
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! The share stands behind the whole.
+
+use context_recipe::recipe;
+
+recipe! {
+    pub Case {
+        model: llama2_7b,
+        context: 4K -> 32K,
+        rope: interpolate(8),
+        data: [text("a/*.txt"), replay(text("b/*.txt") * 10%)],
+    }
+}
+
+fn main() {}
