@@ -91,7 +91,7 @@ pub(crate) fn batch(file: &TensorFile, tag: &str) -> Batch {
     };
     let documents = if tag == "documents" { read("documents") } else { vec![0; count] };
     let targets = integers(file, "target_ids").into_iter().map(|id| id as i32).collect();
-    Batch { tokens, positions, documents, targets, stretch: None }
+    Batch { tokens, positions, documents, targets, ..Batch::default() }
 }
 
 /// max |a − b| ÷ max |b|.
