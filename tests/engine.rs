@@ -10,7 +10,7 @@ use context_recipe::Cpu;
 use context_recipe::data::Batch;
 use context_recipe::engine::{Engine, Mode};
 use context_recipe::hub::Weights;
-use context_recipe::plan::{Adapt, Pattern, Plan, Stage, Target};
+use context_recipe::plan::{Adapt, AdaptPlan, Pattern, Plan, Stage, Target};
 
 const FULL: Pattern = Pattern::Full;
 const WINDOW: Pattern = Pattern::Window { window: 8, sink: 2 };
@@ -96,7 +96,16 @@ fn positions_never_cut_a_document_and_borders_always_do() {
 }
 
 fn lora(targets: Vec<Target>, embed: bool, norm: bool, quantized: bool) -> Adapt {
-    Adapt::Lora { rank: 4, alpha: Some(8.0), targets: Some(targets), embed, norm, quantized, rslora: false }
+    Adapt::Lora {
+        rank: 4,
+        alpha: Some(8.0),
+        targets: Some(targets),
+        embed,
+        norm,
+        quantized,
+        rslora: false,
+        dropout: None,
+    }
 }
 
 fn stage() -> Stage {
@@ -123,11 +132,51 @@ fn adapters_learn_and_nothing_frozen_does() {
     assert_eq!(names.iter().filter(|name| name.contains(".lora_")).count(), 3 * 2 * 2);
 }
 
+/// The nll's sum at `weights` while training, with the dropout of one pass.
+fn training_loss_at(plan: &Plan, weights: &Weights, batch: &Batch) -> f64 {
+    let mut engine = Engine::new(Cpu::new(), plan, weights, 3, Mode::Train).unwrap();
+    engine.set_noise(11);
+    engine.learn(batch, 1.0, true).unwrap().nll.iter().map(|&nll| f64::from(nll)).sum()
+}
+
 #[test]
 fn adapter_gradients_are_the_slope_of_the_loss() {
+    gradients_are_slopes(lora(Target::ALL.to_vec(), false, false, false), loss_at);
+}
+
+#[test]
+fn adapter_gradients_see_what_dropout_left_them() {
+    let mut adapt = lora(Target::ALL.to_vec(), false, false, false);
+    if let Adapt::Lora { dropout, .. } = &mut adapt {
+        *dropout = Some(0.3);
+    }
+    gradients_are_slopes(adapt, training_loss_at);
+}
+
+#[test]
+fn dropout_is_for_training() {
+    let file = reference();
+    let (batch, base) = (batch(&file, "full"), weights(&file));
+    let plan = training_plan(lora(vec![Target::Q], false, false, false), vec![stage()]);
+    let mut dropping = plan.clone();
+    if let AdaptPlan::Lora { dropout, .. } = &mut dropping.adapt {
+        *dropout = 0.5;
+    }
+    assert_eq!(loss_at(&plan, &base, &batch), loss_at(&dropping, &base, &batch));
+    let mut trained = base.clone();
+    for (name, mut tensor) in Engine::new(Cpu::new(), &plan, &base, 3, Mode::Infer).unwrap().values() {
+        tensor.data.iter_mut().filter(|_| name.contains(".lora_")).for_each(|x| *x += 0.1);
+        trained.insert(name, tensor);
+    }
+    assert_eq!(loss_at(&plan, &trained, &batch), loss_at(&dropping, &trained, &batch));
+    assert_ne!(training_loss_at(&plan, &trained, &batch), training_loss_at(&dropping, &trained, &batch));
+    assert_eq!(training_loss_at(&dropping, &trained, &batch), training_loss_at(&dropping, &trained, &batch));
+}
+
+fn gradients_are_slopes(adapt: Adapt, loss_at: fn(&Plan, &Weights, &Batch) -> f64) {
     let file = reference();
     let (batch, mut weights) = (batch(&file, "hybrid"), weights(&file));
-    let plan = training_plan(lora(Target::ALL.to_vec(), false, false, false), vec![stage()]);
+    let plan = training_plan(adapt, vec![stage()]);
     let plan = Plan { layers: vec![WINDOW, FULL, WINDOW].into(), ..plan };
     // B starts at zero, where A has no slope: begin elsewhere.
     let engine = Engine::new(Cpu::new(), &plan, &weights, 3, Mode::Infer).unwrap();
@@ -139,6 +188,7 @@ fn adapter_gradients_are_the_slope_of_the_loss() {
     }
     let mut engine = Engine::new(Cpu::new(), &plan, &weights, 3, Mode::Train).unwrap();
     engine.clear_gradients();
+    engine.set_noise(11);
     engine.learn(&batch, 1.0, true).unwrap();
     for (name, gradient) in engine.gradients().iter() {
         // Along the gradient itself the slope is its length.

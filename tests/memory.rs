@@ -42,7 +42,16 @@ fn stage(length: usize, batch: usize, recompute: bool) -> Stage {
 
 fn lora(quantized: bool) -> Adapt {
     let targets = Some(vec![Target::Q, Target::V, Target::Down]);
-    Adapt::Lora { rank: 8, alpha: None, targets, embed: quantized, norm: quantized, quantized, rslora: false }
+    Adapt::Lora {
+        rank: 8,
+        alpha: None,
+        targets,
+        embed: quantized,
+        norm: quantized,
+        quantized,
+        rslora: false,
+        dropout: None,
+    }
 }
 
 /// Wider than `tiny`, with grouped heads and an own head.
@@ -69,6 +78,15 @@ fn everything_learns() {
 #[test]
 fn adapters_learn() {
     holds(other(), lora(false), stage(256, 3, true));
+}
+
+#[test]
+fn inputs_that_are_left_out() {
+    let mut adapt = lora(false);
+    if let Adapt::Lora { dropout, .. } = &mut adapt {
+        *dropout = Some(0.1);
+    }
+    holds(other(), adapt, stage(256, 3, true));
 }
 
 #[test]

@@ -113,7 +113,16 @@ fn ladder(adapt: Adapt, form: MergeForm) -> Plan {
 }
 
 fn adapters() -> Adapt {
-    Adapt::Lora { rank: 4, alpha: None, targets: None, embed: true, norm: true, quantized: true, rslora: false }
+    Adapt::Lora {
+        rank: 4,
+        alpha: None,
+        targets: None,
+        embed: true,
+        norm: true,
+        quantized: true,
+        rslora: false,
+        dropout: None,
+    }
 }
 
 #[test]

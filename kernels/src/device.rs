@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::linear::Write;
-use crate::{adamw, attention};
+use crate::{adamw, attention, dropout};
 
 mod cpu;
 
@@ -213,6 +213,8 @@ pub trait Device: Sized {
     );
     /// Joins two attentions of the same queries over different keys into the first, by their log-sum-exp.
     fn merge(&self, job: &Attention<'_>, into: Partial<'_, Self>, other: (&Self::Buffer, &Self::Buffer));
+    /// y (+)= mask · x over the first `len` numbers.
+    fn dropout(&self, mask: dropout::Mask, len: usize, x: &Self::Buffer, y: &mut Self::Buffer, write: Write);
     /// out = silu(gate) · up.
     fn swiglu(&self, len: usize, gate: &Self::Buffer, up: &Self::Buffer, out: &mut Self::Buffer);
     /// Overwrites gate and up with their gradients.

@@ -13,6 +13,7 @@ pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
 pub mod device;
+pub mod dropout;
 pub mod embedding;
 pub mod linear;
 pub mod nf4;

@@ -99,7 +99,16 @@ mod tests {
     #[test]
     fn closed_forms_equal_the_list() {
         let lora = |embed, norm| {
-            Some(Adapt::Lora { rank: 8, alpha: None, targets: None, embed, norm, quantized: true, rslora: false })
+            Some(Adapt::Lora {
+                rank: 8,
+                alpha: None,
+                targets: None,
+                embed,
+                norm,
+                quantized: true,
+                rslora: false,
+                dropout: None,
+            })
         };
         for (model, adapt) in [
             (presets::tiny(), None),
@@ -115,6 +124,7 @@ mod tests {
                     norm: true,
                     quantized: false,
                     rslora: false,
+                    dropout: None,
                 }),
             ),
         ] {

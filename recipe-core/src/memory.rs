@@ -188,7 +188,7 @@ impl Plan {
         let (query, kv) = (self.model.query_width(), self.model.kv_width());
         let backward = sum(&[times(2, hidden), ffn, self.heads_width(), self.adapt.widest_rank()]);
         let remap = if self.remaps() { sum(&[query, times(2, kv)]) } else { 0 };
-        self.layer_buffers(tokens, sum(&[saved, backward, remap]))
+        self.layer_buffers(tokens, sum(&[saved, backward, remap, self.adapt.widest_thinned(&self.model)]))
     }
 
     /// The residual stream and its last norm, the MLP's product, an adapter's middle, and `more` values per token.
@@ -365,6 +365,7 @@ mod tests {
                 norm: false,
                 quantized,
                 rslora: false,
+                dropout: None,
             })
         };
         recipe.adapt = with(false);

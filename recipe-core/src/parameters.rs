@@ -100,8 +100,8 @@ impl AdaptPlan {
     pub fn dense(self) -> Self {
         match self {
             Self::Full => Self::Full,
-            Self::Lora { rank, alpha, rslora, scale, targets, embed, norm, .. } => {
-                Self::Lora { rank, alpha, rslora, scale, targets, embed, norm, quantized: false }
+            Self::Lora { rank, alpha, rslora, scale, targets, embed, norm, dropout, .. } => {
+                Self::Lora { rank, alpha, rslora, scale, targets, embed, norm, dropout, quantized: false }
             }
         }
     }
@@ -129,6 +129,24 @@ impl AdaptPlan {
         match self {
             Self::Full => 0,
             Self::Lora { rank, .. } => *rank,
+        }
+    }
+
+    /// Width of a buffer for any adapter's input with some of it left out; 0 where nothing is.
+    pub fn widest_thinned(&self, model: &Llama) -> usize {
+        match self {
+            Self::Lora { targets, dropout, .. } if *dropout > 0.0 => {
+                targets.iter().map(|target| target.shape(model)[1]).max().unwrap_or(0)
+            }
+            Self::Full | Self::Lora { .. } => 0,
+        }
+    }
+
+    /// Share of an adapter's inputs that a training step leaves out.
+    pub fn dropout(&self) -> f64 {
+        match self {
+            Self::Full => 0.0,
+            Self::Lora { dropout, .. } => *dropout,
         }
     }
 
@@ -239,7 +257,16 @@ mod tests {
     }
 
     fn lora(targets: Vec<Target>, embed: bool, norm: bool) -> Option<Adapt> {
-        Some(Adapt::Lora { rank: 8, alpha: None, targets: Some(targets), embed, norm, quantized: false, rslora: false })
+        Some(Adapt::Lora {
+            rank: 8,
+            alpha: None,
+            targets: Some(targets),
+            embed,
+            norm,
+            quantized: false,
+            rslora: false,
+            dropout: None,
+        })
     }
 
     #[test]

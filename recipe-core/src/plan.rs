@@ -140,6 +140,8 @@ pub enum AdaptPlan {
         norm: bool,
         /// Frozen projections are stored in NF4.
         quantized: bool,
+        /// `lora_dropout`: share of an adapter's inputs that a training step leaves out, in [0, 1).
+        dropout: f64,
     },
 }
 

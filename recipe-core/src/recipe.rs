@@ -379,6 +379,8 @@ pub enum Adapt {
         quantized: bool,
         /// `rslora = true`: the product is scaled by alpha ÷ √rank instead (arXiv 2312.03732).
         rslora: bool,
+        /// Share of an adapter's inputs that a training step leaves out; none.
+        dropout: Option<f64>,
     },
 }
 

@@ -273,7 +273,7 @@ impl Toy<'_> {
     fn adapt(&self) -> AdaptPlan {
         match &self.plan.adapt {
             AdaptPlan::Full => AdaptPlan::Full,
-            AdaptPlan::Lora { rank, rslora, scale, targets, embed, norm, quantized, .. } => {
+            AdaptPlan::Lora { rank, rslora, scale, targets, embed, norm, quantized, dropout, .. } => {
                 let ours = (*rank).clamp(self.rule.least_rank, self.rule.most_rank);
                 AdaptPlan::Lora {
                     rank: ours,
@@ -284,6 +284,7 @@ impl Toy<'_> {
                     embed: *embed,
                     norm: *norm,
                     quantized: *quantized,
+                    dropout: *dropout,
                 }
             }
         }

@@ -27,6 +27,7 @@ pub(crate) fn llama2_128k() -> Recipe {
             norm: true,
             quantized: true,
             rslora: false,
+            dropout: None,
         }),
         data: vec![
             Source {

@@ -51,6 +51,7 @@ const CLIP: f64 = 1.0;
 const BATCH: usize = 1;
 const SCHEDULE: Schedule = Schedule::Constant;
 const RECOMPUTE: bool = true;
+const DROPOUT: f64 = 0.0;
 const DOCUMENTS: Documents = Documents::Mask;
 const TIMES: usize = 5;
 /// LongRecipe's replay and merge (arXiv 2409.00509).
@@ -224,7 +225,7 @@ fn dual_chunk(chunk: usize, local: Option<usize>, form: Form, native: usize) -> 
 }
 
 fn adapt(adapt: Option<&Adapt>) -> AdaptPlan {
-    let Some(Adapt::Lora { rank, alpha, targets, embed, norm, quantized, rslora }) = adapt else {
+    let Some(Adapt::Lora { rank, alpha, targets, embed, norm, quantized, rslora, dropout }) = adapt else {
         return AdaptPlan::Full;
     };
     let mut targets = targets.clone().unwrap_or_else(|| TARGETS.to_vec());
@@ -241,6 +242,7 @@ fn adapt(adapt: Option<&Adapt>) -> AdaptPlan {
         embed: *embed,
         norm: *norm,
         quantized: *quantized,
+        dropout: dropout.unwrap_or(DROPOUT),
     }
 }
 

@@ -130,6 +130,7 @@ fn adapt(r: &mut Random) -> Adapt {
         norm: r.below(2) == 0,
         quantized: r.below(2) == 0,
         rslora: r.below(4) == 0,
+        dropout: Some(r.number()).filter(|_| r.below(16) == 0),
     }
 }
 

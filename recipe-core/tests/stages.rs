@@ -133,7 +133,8 @@ fn a_rehearsal_follows_the_longest_stage_under_the_recipes_rope() {
 fn rslora_divides_by_the_root_of_the_rank() {
     let adapted = |alpha, rslora| {
         let (targets, rank) = (None, 64);
-        let adapt = Adapt::Lora { rank, alpha, targets, embed: true, norm: true, quantized: false, rslora };
+        let adapt =
+            Adapt::Lora { rank, alpha, targets, embed: true, norm: true, quantized: false, rslora, dropout: None };
         let plan =
             Recipe { adapt: Some(adapt), ..recipe(Rope::Interpolate { scale: 8.0 }, vec![steps()]) }.plan().unwrap();
         let of = |adapt: &AdaptPlan| match adapt {

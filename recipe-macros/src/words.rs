@@ -136,6 +136,7 @@ const ADAPTER: &[Arg] = &[
     may("alpha", Number),
     may("targets", SomeOf(TARGETS)),
     may("train", SomeOf(WHOLE)),
+    may("dropout", Share),
     may("rslora", Flag),
 ];
 

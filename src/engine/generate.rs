@@ -136,7 +136,7 @@ impl<D: Device> Engine<D> {
         let factor = self.plan.rope.attention_factor();
         let positions: Vec<u32> = (cache.len() as u32..).take(rows).collect();
         let batch = cache::batch(device, tokens, &positions, inv_freq, factor)?;
-        let pass = Pass { device, batch: &batch, model, rows, turned: &Turned::none() };
+        let pass = Pass { device, batch: &batch, model, rows, turned: &Turned::none(), noise: None };
         let follows_length = self.plan.rope.scaling.follows_length();
         let mut turn = Turn::new(inv_freq, factor);
         device.embed(&batch, &values[self.index.embed], model.hidden, &mut ws.x);
@@ -174,7 +174,7 @@ impl<D: Device> Pass<'_, D> {
         cache.store(self, index, &acts.k, &acts.v)?;
         cache.attend(self, index, late, &acts.q, (&mut acts.attn_out, &mut acts.lse))?;
         device.copy(&ws.x, &mut acts.middle, self.rows * model.hidden);
-        self.project(values, &layer.o, &acts.attn_out, &mut acts.middle, &mut scratch.low, Write::Add);
+        self.project(values, &layer.o, &acts.attn_out, &mut acts.middle, &mut scratch.adapting, Write::Add);
         self.mlp(values, layer, acts, scratch, Some(&mut ws.x));
         Ok(())
     }

@@ -5,13 +5,15 @@
 //! in place.
 
 use kernels::device::{Device, Linear, Weight};
+use kernels::dropout::Mask;
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
 use recipe_core::{Llama, Pattern};
 
 use super::attend::Turned;
-use super::store::{LayerIndex, Projection};
-use super::workspace::{Activations, BackwardScratch, Scratch};
+use super::store::{Adapter, LayerIndex, Projection};
+use super::workspace::{Activations, Adapting, BackwardScratch, Scratch};
+use crate::model::noise::Noise;
 
 /// What every op of one pass needs to know.
 pub(crate) struct Pass<'a, D: Device> {
@@ -21,6 +23,8 @@ pub(crate) struct Pass<'a, D: Device> {
     pub(crate) rows: usize,
     /// Tables of the places that patterns give to rows.
     pub(crate) turned: &'a Turned<D>,
+    /// What adapters do not see of their inputs.
+    pub(crate) noise: Option<Noise>,
 }
 
 impl<D: Device> Pass<'_, D> {
@@ -43,7 +47,7 @@ impl<D: Device> Pass<'_, D> {
         }
         self.attend(pattern, acts, scratch.remap.as_mut());
         self.device.copy(input, &mut acts.middle, self.rows * self.model.hidden);
-        self.project(values, &layer.o, &acts.attn_out, &mut acts.middle, &mut scratch.low, Write::Add);
+        self.project(values, &layer.o, &acts.attn_out, &mut acts.middle, &mut scratch.adapting, Write::Add);
         self.mlp(values, layer, acts, scratch, output);
     }
 
@@ -56,11 +60,11 @@ impl<D: Device> Pass<'_, D> {
         acts: &mut Activations<D>,
         scratch: &mut Scratch<D>,
     ) {
-        let low = &mut scratch.low;
+        let adapting = &mut scratch.adapting;
         self.norm(values, layer.input_norm, input, &mut acts.attn_in);
-        self.project(values, &layer.q, &acts.attn_in, &mut acts.q, low, Write::Set);
-        self.project(values, &layer.k, &acts.attn_in, &mut acts.k, low, Write::Set);
-        self.project(values, &layer.v, &acts.attn_in, &mut acts.v, low, Write::Set);
+        self.project(values, &layer.q, &acts.attn_in, &mut acts.q, adapting, Write::Set);
+        self.project(values, &layer.k, &acts.attn_in, &mut acts.k, adapting, Write::Set);
+        self.project(values, &layer.v, &acts.attn_in, &mut acts.v, adapting, Write::Set);
     }
 
     /// The second half of a layer, from `acts.middle`.
@@ -73,12 +77,12 @@ impl<D: Device> Pass<'_, D> {
         output: Option<&mut D::Buffer>,
     ) {
         self.norm(values, layer.post_norm, &acts.middle, &mut acts.mlp_in);
-        self.project(values, &layer.gate, &acts.mlp_in, &mut acts.gate, &mut scratch.low, Write::Set);
-        self.project(values, &layer.up, &acts.mlp_in, &mut acts.up, &mut scratch.low, Write::Set);
+        self.project(values, &layer.gate, &acts.mlp_in, &mut acts.gate, &mut scratch.adapting, Write::Set);
+        self.project(values, &layer.up, &acts.mlp_in, &mut acts.up, &mut scratch.adapting, Write::Set);
         self.device.swiglu(self.rows * self.model.ffn, &acts.gate, &acts.up, &mut scratch.act);
         if let Some(output) = output {
             self.device.copy(&acts.middle, output, self.rows * self.model.hidden);
-            self.project(values, &layer.down, &scratch.act, output, &mut scratch.low, Write::Add);
+            self.project(values, &layer.down, &scratch.act, output, &mut scratch.adapting, Write::Add);
         }
     }
 
@@ -116,7 +120,7 @@ impl<D: Device> Pass<'_, D> {
         scratch: &mut Scratch<D>,
         back: &mut BackwardScratch<D>,
     ) {
-        let mut at = Backward { pass: self, values, grads, low: &mut scratch.low, dlow: &mut back.dlow };
+        let mut at = Backward { pass: self, values, grads, adapting: &mut scratch.adapting, dlow: &mut back.dlow };
         // MLP
         at.project(&layer.down, &scratch.act, &back.dx, &mut back.dact, Write::Set);
         self.device.swiglu_backward(self.rows * self.model.ffn, &back.dact, &mut acts.gate, &mut acts.up);
@@ -126,7 +130,7 @@ impl<D: Device> Pass<'_, D> {
         // attention
         at.project(&layer.o, &acts.attn_out, &back.dx, &mut back.dattn, Write::Set);
         self.attend_backward(pattern, acts, scratch.remap.as_mut(), back);
-        let mut at = Backward { pass: self, values, grads, low: &mut scratch.low, dlow: &mut back.dlow };
+        let mut at = Backward { pass: self, values, grads, adapting: &mut scratch.adapting, dlow: &mut back.dlow };
         at.project(&layer.q, &acts.attn_in, &back.dq, &mut back.dnorm, Write::Set);
         at.project(&layer.k, &acts.attn_in, &back.dk, &mut back.dnorm, Write::Add);
         at.project(&layer.v, &acts.attn_in, &back.dv, &mut back.dnorm, Write::Add);
@@ -138,22 +142,46 @@ impl<D: Device> Pass<'_, D> {
         self.device.rms_norm(self.rows, x, &values[weight], self.model.norm_eps as f32, y);
     }
 
-    /// y (+)= x Wᵀ + scale · (x Aᵀ) Bᵀ.
+    /// y (+)= x Wᵀ + scale · (x Aᵀ) Bᵀ, where A may miss some of x.
     pub(crate) fn project(
         &self,
         values: &[Weight<D>],
         to: &Projection,
         x: &D::Buffer,
         y: &mut D::Buffer,
-        low: &mut D::Buffer,
+        adapting: &mut Adapting<D>,
         write: Write,
     ) {
         self.device.linear(self.linear(to.inputs, to.outputs, 1.0, write), x, &values[to.weight], y);
         if let Some(adapter) = &to.adapter {
-            self.device.linear(self.linear(to.inputs, adapter.rank, 1.0, Write::Set), x, &values[adapter.a], low);
+            self.project_down(values, to, adapter, x, adapting);
             let up = self.linear(adapter.rank, to.outputs, adapter.scale, Write::Add);
-            self.device.linear(up, low, &values[adapter.b], y);
+            self.device.linear(up, &adapting.low, &values[adapter.b], y);
         }
+    }
+
+    /// `adapting.low` = x Aᵀ; where the pass has noise, `adapting.thinned` is what A saw of x.
+    fn project_down(
+        &self,
+        values: &[Weight<D>],
+        to: &Projection,
+        adapter: &Adapter,
+        x: &D::Buffer,
+        adapting: &mut Adapting<D>,
+    ) {
+        let Adapting { low, thinned } = adapting;
+        let seen = match self.mask(adapter) {
+            Some(mask) => {
+                self.device.dropout(mask, self.rows * to.inputs, x, thinned, Write::Set);
+                &*thinned
+            }
+            None => x,
+        };
+        self.device.linear(self.linear(to.inputs, adapter.rank, 1.0, Write::Set), seen, &values[adapter.a], low);
+    }
+
+    fn mask(&self, adapter: &Adapter) -> Option<Mask> {
+        self.noise.map(|noise| noise.mask(adapter.number))
     }
 
     fn linear(&self, inputs: usize, outputs: usize, scale: f32, write: Write) -> Linear {
@@ -166,7 +194,7 @@ struct Backward<'a, 'p, D: Device> {
     pass: &'a Pass<'p, D>,
     values: &'a [Weight<D>],
     grads: &'a mut [Option<D::Buffer>],
-    low: &'a mut D::Buffer,
+    adapting: &'a mut Adapting<D>,
     dlow: &'a mut D::Buffer,
 }
 
@@ -180,18 +208,22 @@ impl<D: Device> Backward<'_, '_, D> {
         }
         device.linear_backward_input(job(write), dy, &self.values[to.weight], dx);
         let Some(adapter) = &to.adapter else { return };
-        let down = pass.linear(to.inputs, adapter.rank, 1.0, Write::Set);
         let up = |write| pass.linear(adapter.rank, to.outputs, adapter.scale, write);
-        device.linear(down, x, &self.values[adapter.a], self.low);
+        pass.project_down(self.values, to, adapter, x, self.adapting);
         device.linear_backward_input(up(Write::Set), dy, &self.values[adapter.b], self.dlow);
         if let Some(db) = &mut self.grads[adapter.b] {
-            device.linear_backward_weight(up(Write::Add), dy, self.low, db);
+            device.linear_backward_weight(up(Write::Add), dy, &self.adapting.low, db);
         }
-        let add = Linear { write: Write::Add, ..down };
+        let (down, mask) = (|write| pass.linear(to.inputs, adapter.rank, 1.0, write), pass.mask(adapter));
         if let Some(da) = &mut self.grads[adapter.a] {
-            device.linear_backward_weight(add, self.dlow, x, da);
+            let seen = if mask.is_some() { &self.adapting.thinned } else { x };
+            device.linear_backward_weight(down(Write::Add), self.dlow, seen, da);
         }
-        device.linear_backward_input(add, self.dlow, &self.values[adapter.a], dx);
+        let Some(mask) = mask else {
+            return device.linear_backward_input(down(Write::Add), self.dlow, &self.values[adapter.a], dx);
+        };
+        device.linear_backward_input(down(Write::Set), self.dlow, &self.values[adapter.a], &mut self.adapting.thinned);
+        device.dropout(mask, pass.rows * to.inputs, &self.adapting.thinned, dx, Write::Add);
     }
 
     fn norm(&mut self, weight: usize, x: &D::Buffer, dy: &D::Buffer, dx: &mut D::Buffer) {

@@ -18,6 +18,7 @@ use recipe_core::{Plan, RopePlan};
 
 use crate::data::Batch;
 use crate::hub::{Tensor, Weights};
+use crate::model::noise::Noise;
 use attend::Turned;
 pub use cache::Cache;
 pub use error::Error;
@@ -37,6 +38,7 @@ pub struct Engine<D: Device> {
     store: Store<D>,
     index: ModelIndex,
     workspace: Option<(Purpose, Workspace<D>)>,
+    noise: Option<u64>,
 }
 
 /// What an engine is made for.
@@ -58,7 +60,7 @@ impl<D: Device> Engine<D> {
     pub fn new(device: D, plan: &Plan, weights: &Weights, seed: u64, mode: Mode) -> Result<Self, Error> {
         let store = Store::new(&device, plan, weights, seed, mode == Mode::Train)?;
         let index = ModelIndex::of(&store, plan)?;
-        Ok(Self { device, plan: plan.clone(), store, index, workspace: None })
+        Ok(Self { device, plan: plan.clone(), store, index, workspace: None, noise: None })
     }
 
     /// The plan that the engine runs.
@@ -69,6 +71,11 @@ impl<D: Device> Engine<D> {
     /// The rotary law of the passes that follow; the plan's until then. A stage may train under its own.
     pub fn set_rope(&mut self, rope: &RopePlan) {
         self.plan.rope = rope.clone();
+    }
+
+    /// Names the dropout of the training passes that follow; none until then.
+    pub fn set_noise(&mut self, seed: u64) {
+        self.noise = Some(seed);
     }
 
     /// The device it runs on.
@@ -259,13 +266,17 @@ impl<D: Device> Engine<D> {
             inv_freq: &self.plan.rope.stretched(batch.stretch).inv_freq(last + 1),
             attention_factor: self.plan.rope.attention_factor(),
         };
-        Ok(OnDevice { turned: Turned::new(&self.device, &self.plan, &rows)?, batch: self.device.batch(&rows)? })
+        Ok(OnDevice {
+            turned: Turned::new(&self.device, &self.plan, &rows)?,
+            batch: self.device.batch(&rows)?,
+            noise: Noise::of(self.plan.adapt.dropout(), self.noise.filter(|_| purpose != Purpose::Score)),
+        })
     }
 
     /// Embedding, all layers, final norm.
-    fn forward(&mut self, OnDevice { batch, turned }: &OnDevice<D>, rows: usize) {
+    fn forward(&mut self, OnDevice { batch, turned, noise }: &OnDevice<D>, rows: usize) {
         let Some((_, ws)) = &mut self.workspace else { return };
-        let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows, turned };
+        let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows, turned, noise: *noise };
         let values = &self.store.values;
         let hidden = self.plan.model.hidden;
         self.device.embed(batch, &values[self.index.embed], hidden, &mut ws.x);
@@ -290,7 +301,7 @@ impl<D: Device> Engine<D> {
 
     /// Loss, then every layer from the top, then the embedding.
     fn backward(&mut self, ready: &OnDevice<D>, rows: usize, grad_scale: f32) -> Result<Scores, Error> {
-        let OnDevice { batch, turned } = ready;
+        let OnDevice { batch, turned, noise } = ready;
         let head = self.head_job(rows, grad_scale);
         let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
         let Some(back) = &mut ws.backward else { return Err(Error::Empty) };
@@ -302,7 +313,7 @@ impl<D: Device> Engine<D> {
         let (weight, dweight) = (&values[self.index.norm], grads[self.index.norm].as_mut());
         let eps = model.norm_eps as f32;
         self.device.rms_norm_backward(rows, &ws.x, weight, eps, &back.dnorm, &mut back.dx, dweight);
-        let pass = Pass { device: &self.device, batch, model, rows, turned };
+        let pass = Pass { device: &self.device, batch, model, rows, turned, noise: *noise };
         let shared = ws.saved.len() == 1;
         for (l, (layer, &pattern)) in self.index.layers.iter().zip(self.plan.layers.iter()).enumerate().rev() {
             let (acts, input) = (&mut ws.saved[if shared { 0 } else { l }], &ws.inputs[l]);
@@ -325,6 +336,7 @@ impl<D: Device> Engine<D> {
 struct OnDevice<D: Device> {
     batch: D::Batch,
     turned: Turned<D>,
+    noise: Option<Noise>,
 }
 
 /// b `[out, rank]` times a `[rank, in]`, scaled, added to `to` `[out, in]`.

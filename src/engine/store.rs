@@ -1,11 +1,12 @@
 //! The parameters on the device, in the order of [`Plan::parameters`], and where each layer finds its own.
 
 use kernels::device::{Device, Weight};
-use recipe_core::{AdaptPlan, Init, Parameter, Plan};
+use recipe_core::{AdaptPlan, Init, Parameter, Plan, Target};
 
 use super::Error;
 use crate::data::Rng;
 use crate::hub::{Tensor, Weights};
+use crate::model::noise;
 
 /// Values, gradients and optimiser state, one entry per parameter of the plan.
 #[derive(Debug)]
@@ -141,6 +142,8 @@ pub(crate) struct Adapter {
     pub(crate) b: usize,
     pub(crate) rank: usize,
     pub(crate) scale: f32,
+    /// Which of the model's adapters it is.
+    pub(crate) number: u64,
 }
 
 /// Where one decoder layer's parameters stand.
@@ -173,24 +176,24 @@ impl ModelIndex {
         let find = |name: &str| {
             store.find(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned(), expected: vec![] })
         };
-        let projection = |layer: usize, name: &str| -> Result<Projection, Error> {
-            let path = format!("model.layers.{layer}.{name}");
+        let projection = |layer: usize, target: Target| -> Result<Projection, Error> {
+            let path = format!("model.layers.{layer}.{}.{}", target.block(), target.name());
             let weight = find(&format!("{path}.weight"))?;
             let shape = &store.specs[weight].shape;
             let (outputs, inputs) = (shape[0], shape[1]);
-            Ok(Projection { weight, inputs, outputs, adapter: adapter(store, plan, &path) })
+            Ok(Projection { weight, inputs, outputs, adapter: adapter(store, plan, &path, (layer, target)) })
         };
         let layer = |l: usize| -> Result<LayerIndex, Error> {
             Ok(LayerIndex {
                 input_norm: find(&format!("model.layers.{l}.input_layernorm.weight"))?,
-                q: projection(l, "self_attn.q_proj")?,
-                k: projection(l, "self_attn.k_proj")?,
-                v: projection(l, "self_attn.v_proj")?,
-                o: projection(l, "self_attn.o_proj")?,
+                q: projection(l, Target::Q)?,
+                k: projection(l, Target::K)?,
+                v: projection(l, Target::V)?,
+                o: projection(l, Target::O)?,
                 post_norm: find(&format!("model.layers.{l}.post_attention_layernorm.weight"))?,
-                gate: projection(l, "mlp.gate_proj")?,
-                up: projection(l, "mlp.up_proj")?,
-                down: projection(l, "mlp.down_proj")?,
+                gate: projection(l, Target::Gate)?,
+                up: projection(l, Target::Up)?,
+                down: projection(l, Target::Down)?,
             })
         };
         let embed = find("model.embed_tokens.weight")?;
@@ -200,9 +203,9 @@ impl ModelIndex {
     }
 }
 
-fn adapter<D: Device>(store: &Store<D>, plan: &Plan, path: &str) -> Option<Adapter> {
+fn adapter<D: Device>(store: &Store<D>, plan: &Plan, path: &str, (layer, target): (usize, Target)) -> Option<Adapter> {
     let AdaptPlan::Lora { rank, scale, .. } = plan.adapt else { return None };
     let a = store.find(&format!("{path}.lora_A.weight"))?;
     let b = store.find(&format!("{path}.lora_B.weight"))?;
-    Some(Adapter { a, b, rank, scale: scale as f32 })
+    Some(Adapter { a, b, rank, scale: scale as f32, number: noise::adapter(layer, target) })
 }

@@ -53,10 +53,18 @@ impl<D: Device> Activations<D> {
 pub(crate) struct Scratch<D: Device> {
     /// silu(gate) · up `[T, F]`.
     pub(crate) act: D::Buffer,
-    /// x Aᵀ of an adapter `[T, rank]`.
-    pub(crate) low: D::Buffer,
+    pub(crate) adapting: Adapting<D>,
     /// Where a pattern gives rows other positions than their own.
     pub(crate) remap: Option<Remap<D>>,
+}
+
+/// What an adapter's pass needs.
+#[derive(Debug)]
+pub(crate) struct Adapting<D: Device> {
+    /// x Aᵀ `[T, rank]`.
+    pub(crate) low: D::Buffer,
+    /// x with some of it left out `[T, inputs]`; empty where nothing is.
+    pub(crate) thinned: D::Buffer,
 }
 
 /// One part of an attention whose parts stand at different positions.
@@ -156,13 +164,15 @@ impl<D: Device> Workspace<D> {
         let rank = rank(plan);
         let remaps = plan.layers.iter().any(|pattern| pattern.remaps());
         let remap = remaps.then(|| Remap::new(device, model, rows, training)).transpose()?;
+        let thinned = if training { plan.adapt.widest_thinned(model) } else { 0 };
+        let adapting = Adapting { low: buffer(rank)?, thinned: buffer(thinned)? };
         Ok(Self {
             rows,
             x: buffer(model.hidden)?,
             normed: buffer(model.hidden)?,
             inputs: (0..inputs).map(|_| buffer(model.hidden)).collect::<Result<_, _>>()?,
             saved: (0..saved).map(|_| Activations::new(device, model, rows)).collect::<Result<_, _>>()?,
-            scratch: Scratch { act: buffer(model.ffn)?, low: buffer(rank)?, remap },
+            scratch: Scratch { act: buffer(model.ffn)?, adapting, remap },
             backward: if training { Some(BackwardScratch::new(device, model, rows, rank)?) } else { None },
         })
     }

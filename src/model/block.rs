@@ -4,6 +4,7 @@ use dfdx::nn::{ModuleVisitor, TensorCollection};
 use dfdx::shapes::Dtype;
 use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape, WithEmptyTape};
 use dfdx::tensor_ops::{Device, TryAdd};
+use recipe_core::Target;
 
 use super::adapt::{Adapt, Full};
 use super::error::Error;
@@ -42,10 +43,10 @@ impl<const HIDDEN: usize, const QUERY: usize, const KV: usize, const R: usize, A
 
     fn apply<T: Tape<f32, Cpu>>(&self, x: Hidden<HIDDEN, T>, view: &View) -> Result<Hidden<HIDDEN, T>, Error> {
         view.check_rows(&x)?;
-        let q = ops::rotate(x.with_empty_tape().through(&self.q_proj, view)?, view)?;
-        let k = ops::rotate(x.with_empty_tape().through(&self.k_proj, view)?, view)?;
-        let v = x.through(&self.v_proj, view)?;
-        ops::attend(q, k, v, view)?.through(&self.o_proj, view)
+        let q = ops::rotate(x.with_empty_tape().through(&self.q_proj, &view.of_adapter(Target::Q))?, view)?;
+        let k = ops::rotate(x.with_empty_tape().through(&self.k_proj, &view.of_adapter(Target::K))?, view)?;
+        let v = x.through(&self.v_proj, &view.of_adapter(Target::V))?;
+        ops::attend(q, k, v, view)?.through(&self.o_proj, &view.of_adapter(Target::O))
     }
 }
 
@@ -71,9 +72,9 @@ impl<const HIDDEN: usize, const FFN: usize, const R: usize, A: Adapt> Layer<HIDD
     type Output<T: Tape<f32, Cpu>> = Hidden<HIDDEN, T>;
 
     fn apply<T: Tape<f32, Cpu>>(&self, x: Hidden<HIDDEN, T>, view: &View) -> Result<Hidden<HIDDEN, T>, Error> {
-        let gate = x.with_empty_tape().through(&self.gate_proj, view)?;
-        let up = x.through(&self.up_proj, view)?;
-        ops::swiglu(gate, up)?.through(&self.down_proj, view)
+        let gate = x.with_empty_tape().through(&self.gate_proj, &view.of_adapter(Target::Gate))?;
+        let up = x.through(&self.up_proj, &view.of_adapter(Target::Up))?;
+        ops::swiglu(gate, up)?.through(&self.down_proj, &view.of_adapter(Target::Down))
     }
 }
 

@@ -15,7 +15,8 @@ use super::ops;
 use super::tape::Hidden;
 use super::view::View;
 
-/// y = x Wᵀ, and with an adapter y = x Wᵀ + scale · (x Aᵀ) Bᵀ (arXiv 2106.09685).
+/// y = x Wᵀ, and with an adapter y = x Wᵀ + scale · (x Aᵀ) Bᵀ (arXiv 2106.09685), where A may miss some
+/// of x in training.
 ///
 /// Takes `I` features, gives `O`. `Linear<64, 10>` is a trained one without an adapter.
 #[derive(Clone, Debug)]
@@ -79,7 +80,8 @@ impl<const I: usize, const O: usize, const R: usize, H: Hold> Layer<I> for Linea
         let Some(adapter) = &self.adapter else {
             return ops::linear(x, &self.weight, H::TRAINED);
         };
-        let low = ops::linear(x.with_empty_tape(), &adapter.a, true)?;
+        let seen = ops::dropout(x.with_empty_tape(), view.left_out())?;
+        let low = ops::linear(seen, &adapter.a, true)?;
         let part = ops::linear(low, &adapter.b, true)?.try_mul(view.laws.adapter_scale)?;
         Ok(ops::linear(x, &self.weight, H::TRAINED)?.try_add(part)?)
     }

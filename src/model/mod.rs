@@ -19,6 +19,7 @@ mod layer;
 mod linear;
 mod llama;
 mod maybe;
+pub(crate) mod noise;
 mod norm;
 mod ops;
 pub(crate) mod parts;

@@ -7,7 +7,7 @@ use dfdx::shapes::{Const, HasShape, Rank1, Rank2};
 use dfdx::tensor::{Cpu, Tape, Tensor};
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
-use kernels::{attention, cross_entropy, embedding, linear, rms_norm, rope, swiglu};
+use kernels::{attention, cross_entropy, dropout, embedding, linear, rms_norm, rope, swiglu};
 
 use super::error::Error;
 use super::parts::Part;
@@ -69,6 +69,23 @@ pub(super) fn linear<const I: usize, const O: usize, T: Tape<f32, Cpu>>(
         }
         if let Some(dw) = dw {
             linear::backward_weight(dims, dy, &read(&x), dw, 1.0, Write::Set);
+        }
+    })?)
+}
+
+/// x with what `mask` leaves out, scaled so that its mean stays.
+pub(super) fn dropout<const C: usize, T: Tape<f32, Cpu>>(
+    x: Hidden<C, T>,
+    mask: Option<dropout::Mask>,
+) -> Result<Hidden<C, T>, Error> {
+    let Some(mask) = mask else { return Ok(x) };
+    let (x, tape) = open(x)?;
+    let mut y = vec![0.0; x.shape().0 * C];
+    dropout::apply(mask, &read(&x), &mut y, Write::Set);
+    let slots = [Slot::of(&x)];
+    Ok(record(x.device(), tape, (y, *x.shape()), slots, move |dy, [dx]| {
+        if let Some(dx) = dx {
+            dropout::apply(mask, dy, dx, Write::Set);
         }
     })?)
 }

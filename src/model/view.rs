@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use dfdx::shapes::HasShape;
 use kernels::attention::{Mask, Shape};
+use kernels::dropout;
 use kernels::rope::Tables;
-use recipe_core::{AdaptPlan, Pattern, Plan, RopePlan};
+use recipe_core::{AdaptPlan, Pattern, Plan, RopePlan, Target};
 
 use super::error::Error;
+use super::noise::{self, Noise};
 use super::parts::{Part, Places, parts, places};
 use super::tape::Hidden;
 
@@ -24,6 +26,8 @@ pub struct Input<'a> {
     pub starts: &'a [usize],
     /// Divides the model's own frequencies, in place of the recipe's law ([`Batch::stretch`](crate::data::Batch::stretch)).
     pub stretch: Option<u32>,
+    /// Names the dropout of adapters' inputs; nothing is left out without a name.
+    pub noise: Option<u64>,
 }
 
 /// What the plan says about a forward pass besides the weights.
@@ -35,6 +39,8 @@ pub(super) struct Laws {
     pub(super) norm_eps: f32,
     /// What the adapters' product is multiplied by.
     pub(super) adapter_scale: f32,
+    /// Share of their inputs that adapters do not see in training.
+    dropout: f64,
     pub(super) vocab: usize,
 }
 
@@ -50,6 +56,7 @@ impl Laws {
             head_dim: plan.model.head_dim,
             norm_eps: plan.model.norm_eps as f32,
             adapter_scale: adapter_scale as f32,
+            dropout: plan.adapt.dropout(),
             vocab: plan.model.vocab,
         }
     }
@@ -66,6 +73,9 @@ pub struct View {
     turned: Arc<[(Places, Tables)]>,
     starts: Arc<[usize]>,
     pattern: Pattern,
+    layer: usize,
+    adapter: u64,
+    noise: Option<Noise>,
 }
 
 impl View {
@@ -85,6 +95,9 @@ impl View {
             turned: turned.collect(),
             starts: input.starts.into(),
             pattern: Pattern::Full,
+            layer: 0,
+            adapter: 0,
+            noise: Noise::of(laws.dropout, input.noise),
             laws: Arc::clone(laws),
         })
     }
@@ -98,7 +111,17 @@ impl View {
     /// The same rows as layer `layer` of the plan sees them; a layer that the plan does not have sees everything.
     #[must_use]
     pub fn of_layer(&self, layer: usize) -> Self {
-        self.with_pattern(self.laws.layers.get(layer).copied().unwrap_or(Pattern::Full))
+        Self { layer, ..self.with_pattern(self.laws.layers.get(layer).copied().unwrap_or(Pattern::Full)) }
+    }
+
+    /// The same rows as the adapter on `target` of this layer sees them.
+    pub(super) fn of_adapter(&self, target: Target) -> Self {
+        Self { adapter: noise::adapter(self.layer, target), ..self.clone() }
+    }
+
+    /// What the adapter at hand does not see.
+    pub(super) fn left_out(&self) -> Option<dropout::Mask> {
+        self.noise.map(|noise| noise.mask(self.adapter))
     }
 
     /// Number of rows, T.

@@ -35,10 +35,13 @@ pub(super) fn agree<D: Device, M: TypedModel>(
     batch: &Batch,
 ) -> Result<Agreement, Error> {
     let starts = batch.starts();
-    let input = Input { tokens: &batch.tokens, positions: &batch.positions, starts: &starts, stretch: batch.stretch };
+    let (noise, stretch) = (1, batch.stretch);
+    let input =
+        Input { tokens: &batch.tokens, positions: &batch.positions, starts: &starts, stretch, noise: Some(noise) };
     let (typed_loss, typed_grads) = typed.loss_and_gradients(&input, &batch.targets)?;
     let counted = batch.counted().max(1);
     engine.clear_gradients();
+    engine.set_noise(noise);
     let scores = engine.learn(batch, 1.0 / counted as f32, true)?;
     let loss = scores.nll.iter().map(|&nll| f64::from(nll)).sum::<f64>() / counted as f64;
     let gradients = engine.gradients();

@@ -258,7 +258,8 @@ fn typed_step<M: TypedModel>(
     let sequences = (first..first + stage.batch as u64).map(|index| train::sequence(text, stage, index));
     let batch = crate::data::Batch::concat(&sequences.collect::<Result<Vec<_>, _>>()?);
     let starts = batch.starts();
-    let input = Input { tokens: &batch.tokens, positions: &batch.positions, starts: &starts, stretch: batch.stretch };
+    let (stretch, noise) = (batch.stretch, Some(train::noise(stage, place.total_steps, 0)));
+    let input = Input { tokens: &batch.tokens, positions: &batch.positions, starts: &starts, stretch, noise };
     typed.set_rope(&stage.rope);
     let lr = train::learning_rate(stage, place.step + 1);
     let StagePlan { beta1, beta2, weight_decay, clip, .. } = *stage;

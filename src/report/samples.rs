@@ -41,6 +41,7 @@ pub(super) fn recipe() -> Recipe {
             norm: true,
             quantized: true,
             rslora: false,
+            dropout: None,
         }),
         data: vec![
             Source { share: Some(0.9), ..Source::new(jsonl) },

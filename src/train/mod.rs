@@ -14,7 +14,7 @@ use kernels::adamw::Hyper;
 use kernels::device::Device;
 use recipe_core::{Documents, MergePlan, Plan, StagePlan};
 
-use crate::data::{Batch, positions};
+use crate::data::{Batch, Rng, positions};
 use crate::engine::Engine;
 use crate::hub::Weights;
 pub use checkpoint::{Checkpoints, Origin, Place, Resumed};
@@ -82,7 +82,8 @@ pub fn step<D: Device>(
     engine.set_rope(&stage.rope);
     engine.clear_gradients();
     let mut nll = 0.0;
-    for pass in batches.chunks(stage.micro_batch().max(1)) {
+    for (index, pass) in batches.chunks(stage.micro_batch().max(1)).enumerate() {
+        engine.set_noise(noise(stage, place.total_steps, index));
         let scores = engine.learn(&Batch::concat(pass), 1.0 / counted as f32, stage.recompute)?;
         nll += scores.nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
     }
@@ -105,6 +106,11 @@ pub fn step<D: Device>(
         tokens_per_second: tokens as f64 / started.elapsed().as_secs_f64(),
         peak_memory_bytes: engine.device().memory().1,
     })
+}
+
+/// Names the dropout of a pass.
+pub(crate) fn noise(stage: &StagePlan, step: usize, pass: usize) -> u64 {
+    Rng::new(&[stage.seed, step as u64, pass as u64]).bits()
 }
 
 /// AdamW's moments go on from stage to stage up to a merge, so its bias correction counts the steps since. Clipping as in

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use context_recipe::Cpu;
+use context_recipe::data::Batch;
+use context_recipe::engine::{Engine, Mode};
+use context_recipe::hub::Tensor;
 use context_recipe::model::dfdx::nn::NumParams;
-use context_recipe::model::{Hyper, Named, TypedModel};
+use context_recipe::model::{Hyper, Input, Named, TypedModel};
 use context_recipe::plan::{AdaptPlan, Llama as Shape, Pattern, Plan, Target};
 
 use crate::support::{
@@ -71,6 +75,33 @@ fn only_what_the_plan_names_learns() {
     }
 }
 
+/// Both leave out the same inputs of the same adapters.
+#[test]
+fn dropout_is_the_engines() {
+    let fixture = Fixture::open();
+    let (rows, targets) = (fixture.rows("full"), fixture.targets());
+    let mut adapt = lora(4, 6.0, &[Target::Q, Target::K, Target::V, Target::O], false, false);
+    if let AdaptPlan::Lora { dropout, .. } = &mut adapt {
+        *dropout = 0.25;
+    }
+    let plan = Plan { adapt, ..plan([SPARSE; 3]) };
+    let weights = with_adapters(&plan, fixture.weights());
+    let typed = LoraTiny::from_weights(&plan, &source(&weights)).unwrap();
+    let (loss, gradients) = typed.loss_and_gradients(&Input { noise: Some(9), ..rows.input() }, &targets).unwrap();
+    assert_ne!(loss, typed.loss_and_gradients(&Input { noise: Some(8), ..rows.input() }, &targets).unwrap().0);
+
+    let tensors = weights.into_iter().map(|(name, (shape, data))| (name, Tensor { shape, data })).collect();
+    let mut engine = Engine::new(Cpu::new(), &plan, &tensors, 0, Mode::Train).unwrap();
+    let batch = Batch { targets, ..Batch::sequence(rows.tokens.clone(), &[0]).unwrap() };
+    engine.set_noise(9);
+    engine.learn(&batch, 1.0 / batch.counted() as f32, false).unwrap();
+    let ours = engine.gradients();
+    for Named { name, data, .. } in gradients {
+        let error = relative(&ours.get(&name).unwrap().data, &data);
+        assert!(error < 1e-4, "{name} {error}");
+    }
+}
+
 /// The tied embedding gets the gradient of both its uses.
 #[test]
 fn a_tied_embedding_learns_from_both_ends() {
@@ -100,7 +131,8 @@ fn quantized_projections_are_rounded() {
     else {
         unreachable!()
     };
-    let adapt = AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed: true, norm: true, quantized: true };
+    let adapt =
+        AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed: true, norm: true, quantized: true, dropout: 0.0 };
     let plan = Plan { adapt, ..plan([Pattern::Full; 3]) };
     let weights = with_adapters(&plan, weights);
     let model = LoraPlusTiny::from_weights(&plan, &source(&weights)).unwrap();

@@ -50,7 +50,7 @@ fn a_type_for_another_plan_is_refused() {
 fn wrong_inputs_are_refused() {
     let model = Tiny::zeros(&plan([Pattern::Full; 3])).unwrap();
     let check = |tokens: &[u32], positions: &[u32], starts: &[usize]| {
-        model.try_forward(Input { tokens, positions, starts, stretch: None }).map(|_| ()).unwrap_err()
+        model.try_forward(Input { tokens, positions, starts, stretch: None, noise: None }).map(|_| ()).unwrap_err()
     };
     assert!(matches!(check(&[], &[], &[]), Error::Length { .. }));
     assert!(matches!(check(&[1, 2], &[0], &[0, 0]), Error::Length { what: "positions", tokens: 2, got: 1 }));

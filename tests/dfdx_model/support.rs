@@ -58,7 +58,7 @@ pub(crate) fn plan(layers: [Pattern; 3]) -> Plan {
 
 pub(crate) fn lora(rank: usize, alpha: f64, targets: &[Target], embed: bool, norm: bool) -> AdaptPlan {
     let (rslora, scale, targets) = (false, alpha / rank as f64, targets.to_vec().into());
-    AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed, norm, quantized: false }
+    AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed, norm, quantized: false, dropout: 0.0 }
 }
 
 pub(crate) type Weights = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
@@ -107,7 +107,7 @@ impl Rows {
     }
 
     pub(crate) fn input(&self) -> Input<'_> {
-        Input { tokens: &self.tokens, positions: &self.positions, starts: &self.starts, stretch: None }
+        Input { tokens: &self.tokens, positions: &self.positions, starts: &self.starts, stretch: None, noise: None }
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Attention, Device, Error, Grads, Head, HeadGrads, Linear, Partial, Result, Rows, Saved, Scores, Weight};
+use crate::linear::Write;
 use crate::nf4::Nf4;
-use crate::{adamw, attention, cross_entropy, embedding, linear, nf4, reduce, rms_norm, rope, swiglu};
+use crate::{adamw, attention, cross_entropy, dropout, embedding, linear, nf4, reduce, rms_norm, rope, swiglu};
 
 /// Live and peak bytes of a device's buffers.
 #[derive(Debug)]
@@ -323,6 +324,10 @@ impl Device for Cpu {
             (&mut out.data[..len.queries], &mut lse.data[..len.rows]),
             (&other.0.data[..len.queries], &other.1.data[..len.rows]),
         );
+    }
+
+    fn dropout(&self, mask: dropout::Mask, len: usize, x: &CpuBuffer, y: &mut CpuBuffer, write: Write) {
+        dropout::apply(mask, &x.data[..len], &mut y.data[..len], write);
     }
 
     fn swiglu(&self, len: usize, gate: &CpuBuffer, up: &CpuBuffer, out: &mut CpuBuffer) {

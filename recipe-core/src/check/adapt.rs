@@ -1,6 +1,6 @@
 //! Rules about `adapt:`.
 
-use super::{Case, Finding, Level, Rule};
+use super::{Case, Finding, Level, Rule, percent};
 use crate::fault::Field;
 use crate::recipe::{Adapt, Target};
 
@@ -8,6 +8,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "zero_rank", level: Level::Law, find: zero_rank },
     Rule { name: "rank_too_wide", level: Level::Guard, find: rank_too_wide },
     Rule { name: "alpha_range", level: Level::Law, find: alpha_range },
+    Rule { name: "dropout_range", level: Level::Law, find: dropout_range },
     Rule { name: "no_targets", level: Level::Law, find: no_targets },
     Rule { name: "duplicate_target", level: Level::Law, find: duplicate_target },
     Rule { name: "adapter_needs_merge", level: Level::Advice, find: adapter_needs_merge },
@@ -53,6 +54,17 @@ fn alpha_range(case: &Case) -> Vec<Finding> {
         Some(Adapt::Lora { alpha: Some(alpha), rank, .. }) if !(alpha > 0.0 && alpha.is_finite()) => {
             let help = format!("write alpha = {}, or leave it out", rank.saturating_mul(2).max(1));
             vec![Finding::new(field("alpha"), format!("alpha {alpha} is not a positive number"), help)]
+        }
+        _ => vec![],
+    }
+}
+
+/// Where every input is left out, nothing is learned.
+fn dropout_range(case: &Case) -> Vec<Finding> {
+    match case.recipe.adapt {
+        Some(Adapt::Lora { dropout: Some(dropout), .. }) if !(0.0..1.0).contains(&dropout) => {
+            let message = format!("a dropout of {} is out of [0%, 100%)", percent(dropout));
+            vec![Finding::new(field("dropout"), message, "write dropout = 5%, or leave it out")]
         }
         _ => vec![],
     }

@@ -76,8 +76,8 @@ fn adapters(plan: &Plan) -> Vec<Change> {
             adapted(&format!("write `adapt: lora(rank = {rank})`"), lora(rank, false)),
             adapted(&format!("write `adapt: qlora(rank = {rank})`"), lora(rank, true)),
         ],
-        AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed, norm, quantized } => {
-            let (rank, alpha, rslora, scale) = (*rank, *alpha, *rslora, *scale);
+        AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed, norm, quantized, dropout } => {
+            let (rank, alpha, rslora, scale, dropout) = (*rank, *alpha, *rslora, *scale, *dropout);
             let with = |embed, quantized| AdaptPlan::Lora {
                 rank,
                 alpha,
@@ -87,6 +87,7 @@ fn adapters(plan: &Plan) -> Vec<Change> {
                 embed,
                 norm: *norm,
                 quantized,
+                dropout,
             };
             let mut list = vec![];
             if !quantized {
@@ -109,7 +110,8 @@ fn adapters(plan: &Plan) -> Vec<Change> {
 fn lora(rank: usize, quantized: bool) -> AdaptPlan {
     let targets = vec![Target::Q, Target::K, Target::V, Target::O].into();
     let alpha = 2.0 * rank as f64;
-    AdaptPlan::Lora { rank, alpha, rslora: false, scale: 2.0, targets, embed: false, norm: false, quantized }
+    let (rslora, scale, dropout) = (false, 2.0, 0.0);
+    AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed: false, norm: false, quantized, dropout }
 }
 
 /// Halves of the longest sequence, down to the native window.

@@ -382,6 +382,11 @@ const FAULTS: &[Row] = &[
     ("share_sum", "train[0].data", "shares sum to 50%", "100%", |r| {
         r.train[0].data = vec![Source { share: Some(0.5), ..Source::new(SourceKind::Passkey) }];
     }),
+    ("dropout_range", "adapt.dropout", "dropout of 100% is out of", "dropout = 5%", |r| {
+        if let Some(Adapt::Lora { dropout, .. }) = &mut r.adapt {
+            *dropout = Some(1.0);
+        }
+    }),
     ("exam_range", "data[1].keys", "asks 21 questions; 1 to 20", "write 5 or 10", |r| r.data[1].asked = Some(21)),
     ("exam_range", "data[1].depth", "between 95% and 5% of a document", "(5%, 95%)", |r| {
         r.data[1].depth = Some((0.95, 0.05));
@@ -595,6 +600,7 @@ fn the_cheapest_change_that_fits_is_named_and_fits() {
         norm: false,
         quantized: true,
         rslora: false,
+        dropout: None,
     });
     assert!(recipe.plan().is_ok());
     recipe.device = Some(Device::Cuda { memory: 24_000_000_000 });

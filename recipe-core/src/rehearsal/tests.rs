@@ -113,6 +113,7 @@ fn adapters_keep_their_kind_and_scaling() {
             norm: false,
             quantized: false,
             rslora: false,
+            dropout: None,
         });
     });
     let AdaptPlan::Lora { rank: 32, alpha: 8.0, ref targets, quantized: false, .. } = toy.adapt else {

@@ -92,6 +92,7 @@ pub(super) fn adapt(context: &mut Context, value: &Value) -> Adapt {
             norm: true,
             quantized: true,
             rslora: false,
+            dropout: None,
         };
         return if context.world == World::Low { lora } else { Adapt::Full };
     };
@@ -109,6 +110,7 @@ pub(super) fn adapt(context: &mut Context, value: &Value) -> Adapt {
         norm: whole.contains(&"norm"),
         quantized: word.name == "qlora",
         rslora: bound.maybe("rslora").unwrap_or(false),
+        dropout: bound.maybe("dropout"),
     }
 }
 

@@ -97,11 +97,12 @@ fn layer((index, pattern): (usize, &Pattern)) -> Value {
 fn adapt(adapt: &AdaptPlan) -> Value {
     match adapt {
         AdaptPlan::Full => json!({ "kind": "full" }),
-        AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed, norm, quantized } => json!({
+        AdaptPlan::Lora { rank, alpha, rslora, scale, targets, embed, norm, quantized, dropout } => json!({
             "kind": if *quantized { "qlora" } else { "lora" },
             "r": rank,
             "lora_alpha": alpha,
             "use_rslora": rslora,
+            "lora_dropout": dropout,
             "scale": scale,
             "target_modules": targets.iter().map(|target: &Target| target.name()).collect::<Vec<_>>(),
             "embed": embed,

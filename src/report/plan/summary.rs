@@ -85,7 +85,7 @@ pub(super) fn attention(plan: &Plan) -> String {
 }
 
 fn adapt(adapt: &AdaptPlan) -> String {
-    let AdaptPlan::Lora { rank, alpha, rslora, targets, embed, norm, quantized, .. } = adapt else {
+    let AdaptPlan::Lora { rank, alpha, rslora, targets, embed, norm, quantized, dropout, .. } = adapt else {
         return "every weight learns".to_owned();
     };
     let kind = if *quantized { "qlora" } else { "lora" };
@@ -98,7 +98,8 @@ fn adapt(adapt: &AdaptPlan) -> String {
     };
     let base = if *quantized { "; frozen projections in NF4" } else { "" };
     let root = if *rslora { " over √rank" } else { "" };
-    format!("{kind}, rank {rank}, alpha {}{root} on {}{whole}{base}", plain(*alpha), targets.join(", "))
+    let dropout = if *dropout > 0.0 { format!(", dropout {}", number::percent(*dropout)) } else { String::new() };
+    format!("{kind}, rank {rank}, alpha {}{root}{dropout} on {}{whole}{base}", plain(*alpha), targets.join(", "))
 }
 
 fn weights(plan: &Plan) -> String {
