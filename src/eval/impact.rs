@@ -146,9 +146,9 @@ fn protocol(context: usize, top: f64) -> String {
         "non-overlapping pieces of {context} tokens, each read whole by both models, teacher-forced: the base under the rope \
          and the attention that it was released with, the extended model under the recipe's. The change of a token is ln p \
          under the extended model less ln p under the base (the paper takes the difference of logits); the impactful tokens \
-         are the {:.4}% of all that change most. Numbers are words with a digit and numerals; the other types are closed lists \
+         are the {}% of all that change most. Numbers are words with a digit and numerals; the other types are closed lists \
          of English words, not tags of a parser; each token counts for the word that it is part of.",
-        100.0 * top
+        (1e6 * top).round() / 1e4
     )
 }
 
