@@ -183,6 +183,10 @@ pub trait Device: Sized {
         dx: &mut Self::Buffer,
         dweight: Option<&mut Self::Buffer>,
     );
+    /// y `[T, C]` += the bias `[C]` in every row.
+    fn add_bias(&self, rows: usize, bias: &Weight<Self>, y: &mut Self::Buffer);
+    /// dbias += the sum of the rows of dy.
+    fn bias_backward(&self, rows: usize, dy: &Self::Buffer, dbias: &mut Self::Buffer);
     /// y (+)= scale · x wᵀ.
     fn linear(&self, job: Linear, x: &Self::Buffer, w: &Weight<Self>, y: &mut Self::Buffer);
     /// dx (+)= scale · dy w.

@@ -11,6 +11,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod bias;
 pub mod cross_entropy;
 pub mod device;
 pub mod dropout;

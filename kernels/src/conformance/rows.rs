@@ -3,7 +3,7 @@
 use super::{Random, cast, close, label, same_bits_on_any_threads};
 use crate::simd::Isa;
 use crate::simd::math::slices;
-use crate::{adamw, embedding, reduce, rms_norm, rope, swiglu};
+use crate::{adamw, bias, embedding, reduce, rms_norm, rope, swiglu};
 
 /// Rows and widths on both sides of vector and task borders.
 const ROWS: [(usize, usize); 6] = [(1, 1), (1, 130), (3, 16), (65, 33), (129, 64), (200, 128)];
@@ -30,6 +30,24 @@ pub(crate) fn rms_norm(isa: Isa) {
         let mut frozen = vec![1.0; x.len()];
         rms_norm::cpu::backward(isa, &x, &weight, EPS, &dy, &mut frozen, None);
         assert_eq!(frozen, dx, "{}", what("dx with a frozen weight"));
+    }
+}
+
+/// Forward and backward, both added to what is there; one path on every instruction set.
+#[test]
+fn bias_and_its_gradient() {
+    for (rows, width) in ROWS {
+        let mut random = Random::new(rows as u64);
+        let (b, y, dy) = (random.normal(width), random.normal(rows * width), random.normal(rows * width));
+        let mut fast = y.clone();
+        bias::forward(&b, &mut fast);
+        let exact = bias::reference::forward(&cast::<f64>(&b), &cast(&y));
+        close(&format!("bias y of {rows}×{width}"), &fast, &bias::reference::forward(&b, &y), &exact, 2.0);
+        let mut db = vec![1.0; width];
+        bias::backward(&dy, &mut db);
+        let (plain, exact) =
+            (bias::reference::backward(&dy, width), bias::reference::backward(&cast::<f64>(&dy), width));
+        close(&format!("dbias of {rows}×{width}"), &db, &plus_one(&plain), &plus_one_exact(&exact), 3.0);
     }
 }
 
@@ -165,9 +183,11 @@ pub(crate) fn threads(isa: Isa) {
     let ids: Vec<u32> = (0..rows).map(|_| random.below(30) as u32).collect();
     same_bits_on_any_threads(&label(isa, "row ops"), || {
         let (mut dx, mut dweight, mut table) = (dy.clone(), weight.clone(), vec![0.0; 30 * hidden]);
+        let mut dbias = weight.clone();
+        bias::backward(&dy, &mut dbias);
         rms_norm::cpu::backward(isa, &x, &weight, 1e-5, &dy, &mut dx, Some(&mut dweight));
         embedding::backward(&ids, &dx, &mut table);
         let sum = reduce::sum_of_squares(&dx);
-        [dx, dweight, table, vec![sum as f32, (sum - f64::from(sum as f32)) as f32]].concat()
+        [dx, dweight, dbias, table, vec![sum as f32, (sum - f64::from(sum as f32)) as f32]].concat()
     });
 }

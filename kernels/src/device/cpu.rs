@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Attention, Device, Error, Grads, Head, HeadGrads, Linear, Partial, Result, Rows, Saved, Scores, Weight};
 use crate::linear::Write;
 use crate::nf4::Nf4;
-use crate::{adamw, attention, cross_entropy, dropout, embedding, linear, nf4, reduce, rms_norm, rope, swiglu};
+use crate::{adamw, attention, bias, cross_entropy, dropout, embedding, linear, nf4, reduce, rms_norm, rope, swiglu};
 
 /// Live and peak bytes of a device's buffers.
 #[derive(Debug)]
@@ -244,6 +244,15 @@ impl Device for Cpu {
         self.with_dense(weight, hidden, |w| {
             rms_norm::backward(&x.data[..len], w, eps, &dy.data[..len], &mut dx.data[..len], dweight);
         });
+    }
+
+    fn add_bias(&self, rows: usize, bias: &Weight<Self>, y: &mut CpuBuffer) {
+        let width = self.len_of(bias);
+        self.with_dense(bias, width, |bias| bias::forward(bias, &mut y.data[..rows * width]));
+    }
+
+    fn bias_backward(&self, rows: usize, dy: &CpuBuffer, dbias: &mut CpuBuffer) {
+        bias::backward(&dy.data[..rows * dbias.data.len()], &mut dbias.data);
     }
 
     fn linear(&self, job: Linear, x: &CpuBuffer, w: &Weight<Self>, y: &mut CpuBuffer) {
