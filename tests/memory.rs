@@ -65,6 +65,9 @@ fn other() -> Llama {
         ffn: 640,
         vocab: 4000,
         tied: false,
+        qkv_bias: false,
+        qk_norm: false,
+        window: 0,
         ..presets::named("tiny").unwrap()
     }
 }
@@ -73,6 +76,15 @@ fn other() -> Llama {
 fn everything_learns() {
     holds(presets::named("tiny").unwrap(), Adapt::Full, stage(256, 4, true));
     holds(other(), Adapt::Full, stage(128, 2, true));
+}
+
+#[test]
+fn biases_and_norms_of_heads() {
+    for own in [Llama { qkv_bias: true, ..other() }, Llama { qk_norm: true, ..other() }] {
+        holds(own.clone(), Adapt::Full, stage(128, 2, true));
+        holds(own.clone(), lora(false), stage(128, 2, false));
+        holds(own, lora(true), stage(256, 4, true));
+    }
 }
 
 #[test]

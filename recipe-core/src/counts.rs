@@ -11,6 +11,8 @@ pub struct Counts {
     pub embedding: u64,
     /// All projections of all layers, without adapters.
     pub projections: u64,
+    /// All biases of projections.
+    pub biases: u64,
     /// All norms.
     pub norms: u64,
     /// `lm_head`; 0 when tied.
@@ -24,8 +26,8 @@ pub struct Counts {
 impl Counts {
     /// Everything but the adapters: what a released model's size is called after.
     pub fn base(&self) -> u64 {
-        let rest = self.projections.saturating_add(self.norms).saturating_add(self.head);
-        self.embedding.saturating_add(rest)
+        let rest = [self.projections, self.biases, self.norms, self.head];
+        rest.into_iter().fold(self.embedding, u64::saturating_add)
     }
 }
 
@@ -35,14 +37,17 @@ impl Plan {
         let (model, adapt) = (&self.model, &self.adapt);
         let layers = model.layers as u64;
         let embedding = product(&[model.vocab, model.hidden]);
+        let biases = if model.qkv_bias { product(&[model.layers, model.qkv_width()]) } else { 0 };
+        let head_norms = if model.qk_norm { product(&[model.layers, 2, model.head_dim]) } else { 0 };
         let norms = layers.saturating_mul(2).saturating_add(1).saturating_mul(model.hidden as u64);
+        let norms = norms.saturating_add(head_norms);
         let head = if model.tied { 0 } else { embedding };
         let projections = layers.saturating_mul(layer_sum(model, |shape, _| product(&shape)));
         let adapter = |[rows, columns]: [usize; 2], target| {
             product(&[rows.saturating_add(columns), adapt.rank(target).unwrap_or(0)])
         };
         let adapters = layers.saturating_mul(layer_sum(model, adapter));
-        let mut counts = Counts { embedding, projections, norms, head, adapters, trainable: 0 };
+        let mut counts = Counts { embedding, projections, biases, norms, head, adapters, trainable: 0 };
         counts.trainable = trainable(adapt, &counts);
         counts
     }
@@ -53,6 +58,7 @@ fn trainable(adapt: &AdaptPlan, counts: &Counts) -> u64 {
         (adapt.trains_embedding(), counts.embedding),
         (adapt.trains_norms(), counts.norms),
         (adapt.trains_projections(), counts.projections),
+        (adapt.trains_projections(), counts.biases),
         (adapt.trains_projections(), counts.head),
         (true, counts.adapters),
     ];
@@ -94,6 +100,10 @@ mod tests {
         assert_eq!(base("mistral_7b"), 7_241_732_096);
         assert_eq!(base("llama3_70b"), 70_553_706_496);
         assert_eq!(base("smollm2_135m"), 134_515_008);
+        assert_eq!(base("qwen2_7b"), 7_615_616_512);
+        assert_eq!(base("qwen2_0_5b"), 494_032_768);
+        assert_eq!(base("qwen3_8b"), 8_190_735_360);
+        assert_eq!(base("qwen3_0_6b"), 596_049_920);
     }
 
     #[test]
@@ -114,6 +124,10 @@ mod tests {
             (presets::tiny(), None),
             (presets::tiny(), lora(true, false)),
             (presets::smollm2_135m(), lora(false, true)),
+            (presets::qwen2_0_5b(), None),
+            (presets::qwen2_0_5b(), lora(false, true)),
+            (presets::qwen3_0_6b(), lora(false, true)),
+            (presets::qwen3_0_6b(), lora(true, false)),
             (
                 presets::llama3_8b(),
                 Some(Adapt::Lora {

@@ -204,10 +204,11 @@ impl Plan {
     }
 
     /// What a layer's forward pass leaves for its backward pass: two norms and the residual between attention and MLP;
-    /// q, k, v and the heads' output; log-sum-exp; gate and up.
+    /// q, k, v and the heads' output, and q and k before their norms; log-sum-exp; gate and up.
     fn saved_width(&self) -> usize {
-        let Llama { hidden, ffn, heads, .. } = self.model;
-        sum(&[times(3, hidden), self.heads_width(), heads, times(2, ffn)])
+        let Llama { hidden, ffn, heads, qk_norm, .. } = self.model;
+        let before_norms = if qk_norm { sum(&[self.model.query_width(), self.model.kv_width()]) } else { 0 };
+        sum(&[times(3, hidden), self.heads_width(), before_norms, heads, times(2, ffn)])
     }
 
     /// Whether a layer turns its queries and keys once for each part of its pattern.

@@ -1,10 +1,10 @@
-//! The shape of a Llama-family model, in Hugging Face's terms.
+//! The shape of a Llama, Mistral, Qwen2 or Qwen3 model, in Hugging Face's terms.
 
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Scaling;
 
-/// Every number that fixes a Llama model's architecture.
+/// Every number that fixes the architecture: a Llama, or one of the dense models that differ from it in attention alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Llama {
     /// `num_hidden_layers`.
@@ -31,6 +31,12 @@ pub struct Llama {
     pub norm_eps: f64,
     /// `tie_word_embeddings`.
     pub tied: bool,
+    /// Whether q, k and v have biases, as in Qwen2.
+    pub qkv_bias: bool,
+    /// Whether each head's q and k are normed before they are turned, as in Qwen3.
+    pub qk_norm: bool,
+    /// `sliding_window`: the tokens, itself included, that a token saw in the released model; 0 where it saw all.
+    pub window: usize,
 }
 
 impl Llama {
@@ -42,5 +48,10 @@ impl Llama {
     /// Width of all key (or value) heads together, rows of `k_proj` and `v_proj`.
     pub fn kv_width(&self) -> usize {
         self.kv_heads.saturating_mul(self.head_dim)
+    }
+
+    /// Width of q, k and v together.
+    pub(crate) fn qkv_width(&self) -> usize {
+        self.query_width().saturating_add(self.kv_width()).saturating_add(self.kv_width())
     }
 }

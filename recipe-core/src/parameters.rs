@@ -71,6 +71,11 @@ impl Target {
         }
     }
 
+    /// Whether it has a bias.
+    pub fn biased(self, model: &Llama) -> bool {
+        model.qkv_bias && matches!(self, Self::Q | Self::K | Self::V)
+    }
+
     /// Rows and columns of its weight, [out, in].
     pub fn shape(self, model: &Llama) -> [usize; 2] {
         let (query, kv) = (model.query_width(), model.kv_width());
@@ -159,7 +164,7 @@ impl AdaptPlan {
 impl Plan {
     /// Every tensor in checkpoint order: the embedding, the layers bottom to top, the last norm, the head unless tied.
     ///
-    /// An adapter's pair follows its projection.
+    /// A bias follows its projection, then an adapter's pair; the norms of q and k follow all four projections of attention.
     pub fn parameters(&self) -> Vec<Parameter> {
         let (model, adapt) = (&self.model, &self.adapt);
         let table = vec![model.vocab, model.hidden];
@@ -167,7 +172,7 @@ impl Plan {
         for layer in 0..model.layers {
             self.layer_parameters(layer, &mut list);
         }
-        list.push(self.norm("model.norm.weight".into()));
+        list.push(self.norm("model.norm.weight".into(), model.hidden));
         if !model.tied {
             list.push(matrix("lm_head.weight".into(), table, adapt.trains_projections()));
         }
@@ -176,23 +181,31 @@ impl Plan {
 
     fn layer_parameters(&self, layer: usize, list: &mut Vec<Parameter>) {
         let prefix = format!("model.layers.{layer}");
-        list.push(self.norm(format!("{prefix}.input_layernorm.weight")));
+        let Llama { hidden, head_dim, qk_norm, .. } = self.model;
+        list.push(self.norm(format!("{prefix}.input_layernorm.weight"), hidden));
         for target in Target::ALL {
             if target == Target::Gate {
-                list.push(self.norm(format!("{prefix}.post_attention_layernorm.weight")));
+                let norms = ["q_norm", "k_norm"].into_iter().filter(|_| qk_norm);
+                list.extend(norms.map(|name| self.norm(format!("{prefix}.self_attn.{name}.weight"), head_dim)));
+                list.push(self.norm(format!("{prefix}.post_attention_layernorm.weight"), hidden));
             }
             let module = format!("{prefix}.{}.{}", target.block(), target.name());
             let shape = target.shape(&self.model);
-            list.push(matrix(format!("{module}.weight"), shape.to_vec(), self.adapt.trains_projections()));
+            let trainable = self.adapt.trains_projections();
+            list.push(matrix(format!("{module}.weight"), shape.to_vec(), trainable));
+            if target.biased(&self.model) {
+                let (name, shape) = (format!("{module}.bias"), vec![shape[0]]);
+                list.push(Parameter { name, shape, init: Init::Zeros, trainable });
+            }
             if let Some(rank) = self.adapt.rank(target) {
                 list.extend(adapter(&module, rank, shape));
             }
         }
     }
 
-    fn norm(&self, name: String) -> Parameter {
+    fn norm(&self, name: String, width: usize) -> Parameter {
         let trainable = self.adapt.trains_norms();
-        Parameter { name, shape: vec![self.model.hidden], init: Init::Ones, trainable }
+        Parameter { name, shape: vec![width], init: Init::Ones, trainable }
     }
 }
 
@@ -287,6 +300,25 @@ mod tests {
         let at = list.iter().position(|p| p.name.ends_with("k_proj.weight")).unwrap();
         assert_eq!((list[at + 1].shape.clone(), list[at + 1].init), (vec![8, 128], Init::KaimingUniform));
         assert_eq!((list[at + 2].shape.clone(), list[at + 2].init), (vec![64, 8], Init::Zeros));
+    }
+
+    /// transformers' order of a Qwen's tensors.
+    #[test]
+    fn biases_and_head_norms_stand_where_hugging_face_has_them() {
+        let mut plan = plan(false, lora(vec![Target::Q], false, true));
+        (plan.model.qkv_bias, plan.model.qk_norm) = (true, true);
+        let list = plan.parameters();
+        let attention = list.iter().filter(|p| p.name.starts_with("model.layers.0.self_attn"));
+        let attention: Vec<_> = attention.map(|p| (&p.name["model.layers.0.self_attn.".len()..], p)).collect();
+        let names: Vec<&str> = attention.iter().map(|(name, _)| *name).collect();
+        let q = ["q_proj.weight", "q_proj.bias", "q_proj.lora_A.weight", "q_proj.lora_B.weight"];
+        let rest = ["k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias", "o_proj.weight"];
+        assert_eq!(names, [&q[..], &rest[..], &["q_norm.weight", "k_norm.weight"]].concat());
+        let (bias, norm) = (attention[5].1, attention[10].1);
+        assert_eq!((&bias.shape[..], bias.init, bias.trainable), (&[64][..], Init::Zeros, false));
+        assert_eq!((&norm.shape[..], norm.init, norm.trainable), (&[32][..], Init::Ones, true));
+        plan.adapt = AdaptPlan::Full;
+        assert!(plan.parameters().iter().all(|p| p.trainable));
     }
 
     #[test]

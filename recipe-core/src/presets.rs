@@ -4,7 +4,7 @@ use crate::model::Llama;
 use crate::plan::Scaling;
 
 /// Every name that [`named`] knows.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 14] = [
     "llama_7b",
     "llama2_7b",
     "llama2_13b",
@@ -13,6 +13,10 @@ pub const NAMES: [&str; 10] = [
     "llama3_70b",
     "llama31_8b",
     "mistral_7b",
+    "qwen2_0_5b",
+    "qwen2_7b",
+    "qwen3_0_6b",
+    "qwen3_8b",
     "smollm2_135m",
     "tiny",
 ];
@@ -28,6 +32,10 @@ pub fn named(name: &str) -> Option<Llama> {
         "llama3_70b" => llama3_70b(),
         "llama31_8b" => llama31_8b(),
         "mistral_7b" => mistral_7b(),
+        "qwen2_0_5b" => qwen2_0_5b(),
+        "qwen2_7b" => qwen2_7b(),
+        "qwen3_0_6b" => qwen3_0_6b(),
+        "qwen3_8b" => qwen3_8b(),
         "smollm2_135m" => smollm2_135m(),
         "tiny" => tiny(),
         _ => return None,
@@ -55,6 +63,9 @@ pub fn llama2_7b() -> Llama {
         rope_scaling: Scaling::Default,
         norm_eps: 1e-5,
         tied: false,
+        qkv_bias: false,
+        qk_norm: false,
+        window: 0,
     }
 }
 
@@ -99,12 +110,67 @@ pub fn smollm2_135m() -> Llama {
         rope_scaling: Scaling::Default,
         norm_eps: 1e-5,
         tied: true,
+        qkv_bias: false,
+        qk_norm: false,
+        window: 0,
     }
 }
 
 /// Mistral 7B v0.2, which attends in full: 32K.
 pub fn mistral_7b() -> Llama {
     Llama { kv_heads: 8, ffn: 14_336, context: 32_768, rope_theta: 1e6, ..llama2_7b() }
+}
+
+/// Qwen2 and Qwen2.5 0.5B: 32K, tied embeddings. The base models' files promise 131072 tokens; they were trained at 32K.
+pub fn qwen2_0_5b() -> Llama {
+    Llama {
+        layers: 24,
+        hidden: 896,
+        heads: 14,
+        kv_heads: 2,
+        head_dim: 64,
+        ffn: 4864,
+        vocab: 151_936,
+        tied: true,
+        ..qwen2_7b()
+    }
+}
+
+/// Qwen2 and Qwen2.5 7B: 32K, biases on q, k and v. The base models' files promise 131072 tokens; they were trained at 32K.
+pub fn qwen2_7b() -> Llama {
+    Llama {
+        layers: 28,
+        hidden: 3584,
+        heads: 28,
+        kv_heads: 4,
+        ffn: 18_944,
+        vocab: 152_064,
+        context: 32_768,
+        rope_theta: 1e6,
+        norm_eps: 1e-6,
+        qkv_bias: true,
+        ..llama2_7b()
+    }
+}
+
+/// Qwen3 0.6B: 32K, tied embeddings.
+pub fn qwen3_0_6b() -> Llama {
+    Llama { layers: 28, hidden: 1024, heads: 16, ffn: 3072, tied: true, ..qwen3_8b() }
+}
+
+/// Qwen3 8B: 32K, norms on q and k. Its file says 40960, which leaves room for an answer.
+pub fn qwen3_8b() -> Llama {
+    Llama {
+        layers: 36,
+        kv_heads: 8,
+        ffn: 12_288,
+        vocab: 151_936,
+        context: 32_768,
+        rope_theta: 1e6,
+        norm_eps: 1e-6,
+        qk_norm: true,
+        ..llama2_7b()
+    }
 }
 
 /// The embedded base that rehearsals run on: 1.3 M parameters, 256 tokens.
@@ -122,5 +188,8 @@ pub fn tiny() -> Llama {
         rope_scaling: Scaling::Default,
         norm_eps: 1e-5,
         tied: true,
+        qkv_bias: false,
+        qk_norm: false,
+        window: 0,
     }
 }

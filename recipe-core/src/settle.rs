@@ -149,7 +149,8 @@ fn stage_rope(stage: &Stage, recipe: &Recipe, model: &Llama) -> RopePlan {
 fn attention(recipe: &Recipe, model: &Llama) -> (Vec<Pattern>, usize) {
     let layers = model.layers.min(MOST_LAYERS);
     let alike = |pattern| (vec![pattern; layers], BLOCK);
-    match recipe.attention.as_ref().unwrap_or(&Attention::Full) {
+    let Some(attention) = &recipe.attention else { return alike(released(model)) };
+    match attention {
         &Attention::Sparse(sparse) => (vec![pattern(sparse); layers], block(sparse)),
         &Attention::Hybrid { full, place, sparse } => {
             (layer_map(layers, full_count(full, layers), place.unwrap_or(PLACE), pattern(sparse)), block(sparse))
@@ -171,6 +172,14 @@ fn attention(recipe: &Recipe, model: &Llama) -> (Vec<Pattern>, usize) {
             alike(dual_chunk(chunk, local, form.unwrap_or(Form::Paper), model.context))
         }
         &Attention::SelfExtend { group, window } => alike(Pattern::SelfExtend { group, window }),
+    }
+}
+
+/// What the model's layers saw as it was released.
+fn released(model: &Llama) -> Pattern {
+    match model.window {
+        0 => Pattern::Full,
+        window => Pattern::Window { window, sink: 0 },
     }
 }
 

@@ -194,6 +194,7 @@ fn recipe(r: &mut Random) -> Recipe {
         (model.layers, model.hidden, model.heads, model.kv_heads) = (r.size(), r.size(), r.size(), r.size());
         (model.head_dim, model.ffn, model.vocab, model.context) = (r.size(), r.size(), r.size(), r.size());
         (model.rope_theta, model.norm_eps, model.tied) = (r.number(), r.number(), r.below(2) == 0);
+        (model.qkv_bias, model.qk_norm, model.window) = (r.below(2) == 0, r.below(4) == 0, r.size());
     }
     let native = Some(if r.below(4) == 0 { r.size() } else { model.context }).filter(|_| r.below(4) > 0);
     let target = match r.below(4) {

@@ -162,12 +162,18 @@ fn implementation(plan: &Plan, rehearsal: &Plan) -> TokenStream {
 }
 
 /// ```text
-/// ::context_recipe::model::Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, ::context_recipe::model::Full>
+/// ::context_recipe::model::Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, ::context_recipe::model::Full, BIAS, NORM>
 /// ```
 fn model(plan: &Plan) -> TokenStream {
     let numbers = numbers(plan).into_iter().map(|(_, number)| integer(number as u64));
     let (tied, learning) = (plan.model.tied, learning(&plan.adapt));
-    quote!(::context_recipe::model::Llama<#(#numbers,)* #tied, #learning>)
+    // Left out where the defaults say it: a Llama has neither.
+    let family = (plan.model.qkv_bias || plan.model.qk_norm).then(|| {
+        let (bias, norm) = (plan.model.qkv_bias, if plan.model.qk_norm { plan.model.head_dim } else { 0 });
+        let norm = integer(norm as u64);
+        quote!(, #bias, #norm)
+    });
+    quote!(::context_recipe::model::Llama<#(#numbers,)* #tied, #learning #family>)
 }
 
 /// Which tensors learn, as a type:
@@ -209,7 +215,9 @@ fn bits(names: impl Iterator<Item = TokenStream>) -> TokenStream {
 fn dimensions(plan: &Plan) -> String {
     let words: Vec<String> = numbers(plan).into_iter().map(|(name, number)| format!("{name} {number}")).collect();
     let tied = if plan.model.tied { "tied" } else { "own" };
-    format!("{}, {tied} head", words.join(", "))
+    let bias = if plan.model.qkv_bias { ", biases on q, k and v" } else { "" };
+    let norm = if plan.model.qk_norm { ", norms on q and k" } else { "" };
+    format!("{}, {tied} head{bias}{norm}", words.join(", "))
 }
 
 /// The model's dimensions in the order of its const parameters; rank 0 stands for no adapters.

@@ -52,6 +52,8 @@ const LLAMA: Word = Word {
         may("rope_theta", Number),
         may("norm_eps", Number),
         may("tied", Flag),
+        may("qkv_bias", Flag),
+        may("qk_norm", Flag),
     ],
     positional: 0,
     braces: true,

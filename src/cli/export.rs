@@ -30,7 +30,7 @@ pub(super) fn run(plan: &Plan, args: &ExportArgs) -> Result<()> {
     let Some(resumed) = Checkpoints::new(&args.run, 1).resume(&mut engine, &run.origin)? else {
         return Err(Error::usage(format!("{}: this run has no checkpoint yet", args.run.display())));
     };
-    let config = checkpoint.config.clone().with_rope(&plan.rope, plan.target);
+    let config = checkpoint.config.clone().with_rope(&plan.rope, plan.target).with_attention(&plan.layers);
     write(&plan, config, &engine, args, checkpoint.tokenizer.as_ref())?;
     println!("{}: step {} of `{}`, adapters merged", args.out.display(), resumed.place.total_steps, plan.name);
     let stopped = plan.stages.get(resumed.place.stage).filter(|stage| resumed.place.step == stage.steps);
@@ -48,7 +48,7 @@ fn write(
     args: &ExportArgs,
     tokenizer: Option<&hub::Tokenizer>,
 ) -> Result<()> {
-    // Servers run a Llama with full attention; what it was trained for is kept for those who can use it.
+    // Servers run full attention, or one window in all layers of a Mistral; what it was trained for is kept for those who can use it.
     let layers = serde_json::to_value(&plan.layers).unwrap_or_default();
     config.set("context_recipe_attention", layers);
     let dtype = match args.dtype {

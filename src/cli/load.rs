@@ -42,6 +42,8 @@ pub(super) fn mismatches(recipe: &Llama, model: &Llama) -> Vec<String> {
             ("intermediate_size", llama.ffn.to_string()),
             ("vocab_size", llama.vocab.to_string()),
             ("tie_word_embeddings", llama.tied.to_string()),
+            ("the bias of q, k and v", llama.qkv_bias.to_string()),
+            ("the norm of q and k", llama.qk_norm.to_string()),
         ]
     };
     let pairs = numbers(recipe).into_iter().zip(numbers(model));

@@ -1,6 +1,6 @@
 //! One decoder layer, forward and backward.
 //!
-//! x → RMSNorm → q, k, v → rope → attention → o → + x → RMSNorm → SwiGLU MLP → + . Gradients of residual branches are
+//! x → RMSNorm → q, k, v → norms of q and k → rope → attention → o → + x → RMSNorm → SwiGLU MLP → + . Gradients of residual branches are
 //! added into the stream's gradient, so a layer's backward pass turns the gradient of its output into that of its input
 //! in place.
 
@@ -51,7 +51,7 @@ impl<D: Device> Pass<'_, D> {
         self.mlp(values, layer, acts, scratch, output);
     }
 
-    /// Normed input, and q, k and v, not turned yet.
+    /// Normed input, and q, k and v, normed but not turned yet.
     pub(crate) fn project_qkv(
         &self,
         values: &[Weight<D>],
@@ -62,9 +62,14 @@ impl<D: Device> Pass<'_, D> {
     ) {
         let adapting = &mut scratch.adapting;
         self.norm(values, layer.input_norm, input, &mut acts.attn_in);
-        self.project(values, &layer.q, &acts.attn_in, &mut acts.q, adapting, Write::Set);
-        self.project(values, &layer.k, &acts.attn_in, &mut acts.k, adapting, Write::Set);
+        let [q, k] = acts.raw.as_mut().map_or([&mut acts.q, &mut acts.k], |raw| raw.each_mut());
+        self.project(values, &layer.q, &acts.attn_in, q, adapting, Write::Set);
+        self.project(values, &layer.k, &acts.attn_in, k, adapting, Write::Set);
         self.project(values, &layer.v, &acts.attn_in, &mut acts.v, adapting, Write::Set);
+        if let (Some([q_norm, k_norm]), Some([raw_q, raw_k])) = (layer.qk_norm, &acts.raw) {
+            self.head_norm(values, (q_norm, self.model.heads), raw_q, &mut acts.q);
+            self.head_norm(values, (k_norm, self.model.kv_heads), raw_k, &mut acts.k);
+        }
     }
 
     /// The second half of a layer, from `acts.middle`.
@@ -131,8 +136,17 @@ impl<D: Device> Pass<'_, D> {
         at.project(&layer.o, &acts.attn_out, &back.dx, &mut back.dattn, Write::Set);
         self.attend_backward(pattern, acts, scratch.remap.as_mut(), back);
         let mut at = Backward { pass: self, values, grads, adapting: &mut scratch.adapting, dlow: &mut back.dlow };
-        at.project(&layer.q, &acts.attn_in, &back.dq, &mut back.dnorm, Write::Set);
-        at.project(&layer.k, &acts.attn_in, &back.dk, &mut back.dnorm, Write::Add);
+        let [dq, dk] = match (layer.qk_norm, &acts.raw) {
+            (Some([q_norm, k_norm]), Some([raw_q, raw_k])) => {
+                // Turned q and k have served; their buffers take the gradients behind the norms.
+                at.head_norm((q_norm, self.model.heads), raw_q, &back.dq, &mut acts.q);
+                at.head_norm((k_norm, self.model.kv_heads), raw_k, &back.dk, &mut acts.k);
+                [&acts.q, &acts.k]
+            }
+            _ => [&back.dq, &back.dk],
+        };
+        at.project(&layer.q, &acts.attn_in, dq, &mut back.dnorm, Write::Set);
+        at.project(&layer.k, &acts.attn_in, dk, &mut back.dnorm, Write::Add);
         at.project(&layer.v, &acts.attn_in, &back.dv, &mut back.dnorm, Write::Add);
         at.norm(layer.input_norm, input, &back.dnorm, &mut back.dx);
     }
@@ -142,7 +156,12 @@ impl<D: Device> Pass<'_, D> {
         self.device.rms_norm(self.rows, x, &values[weight], self.model.norm_eps as f32, y);
     }
 
-    /// y (+)= x Wᵀ + scale · (x Aᵀ) Bᵀ, where A may miss some of x.
+    /// RMSNorm of every head, with the parameter at `weight`.
+    fn head_norm(&self, values: &[Weight<D>], (weight, heads): (usize, usize), x: &D::Buffer, y: &mut D::Buffer) {
+        self.device.rms_norm(self.rows * heads, x, &values[weight], self.model.norm_eps as f32, y);
+    }
+
+    /// y (+)= x Wᵀ + b + scale · (x Aᵀ) Bᵀ, where A may miss some of x.
     pub(crate) fn project(
         &self,
         values: &[Weight<D>],
@@ -153,6 +172,9 @@ impl<D: Device> Pass<'_, D> {
         write: Write,
     ) {
         self.device.linear(self.linear(to.inputs, to.outputs, 1.0, write), x, &values[to.weight], y);
+        if let Some(bias) = to.bias {
+            self.device.add_bias(self.rows, &values[bias], y);
+        }
         if let Some(adapter) = &to.adapter {
             self.project_down(values, to, adapter, x, adapting);
             let up = self.linear(adapter.rank, to.outputs, adapter.scale, Write::Add);
@@ -199,12 +221,15 @@ struct Backward<'a, 'p, D: Device> {
 }
 
 impl<D: Device> Backward<'_, '_, D> {
-    /// dx (+)= dy W + the adapter's share, and the gradients of W, A and B where they learn.
+    /// dx (+)= dy W + the adapter's share, and the gradients of W, b, A and B where they learn.
     fn project(&mut self, to: &Projection, x: &D::Buffer, dy: &D::Buffer, dx: &mut D::Buffer, write: Write) {
         let (pass, device) = (self.pass, self.pass.device);
         let job = |write| pass.linear(to.inputs, to.outputs, 1.0, write);
         if let Some(dw) = &mut self.grads[to.weight] {
             device.linear_backward_weight(job(Write::Add), dy, x, dw);
+        }
+        if let Some(db) = to.bias.and_then(|bias| self.grads[bias].as_mut()) {
+            device.bias_backward(pass.rows, dy, db);
         }
         device.linear_backward_input(job(write), dy, &self.values[to.weight], dx);
         let Some(adapter) = &to.adapter else { return };
@@ -230,5 +255,13 @@ impl<D: Device> Backward<'_, '_, D> {
         let eps = self.pass.model.norm_eps as f32;
         let (values, dw) = (&self.values[weight], self.grads[weight].as_mut());
         self.pass.device.rms_norm_backward(self.pass.rows, x, values, eps, dy, dx, dw);
+    }
+
+    /// Overwrites dx, unlike [`Self::norm`], which adds to the stream.
+    fn head_norm(&mut self, (weight, heads): (usize, usize), x: &D::Buffer, dy: &D::Buffer, dx: &mut D::Buffer) {
+        let (pass, eps) = (self.pass, self.pass.model.norm_eps as f32);
+        let (values, dw) = (&self.values[weight], self.grads[weight].as_mut());
+        pass.device.clear(dx, pass.rows * heads * pass.model.head_dim);
+        pass.device.rms_norm_backward(pass.rows * heads, x, values, eps, dy, dx, dw);
     }
 }

@@ -130,6 +130,7 @@ fn normal(rng: &mut Rng) -> f64 {
 #[derive(Clone, Debug)]
 pub(crate) struct Projection {
     pub(crate) weight: usize,
+    pub(crate) bias: Option<usize>,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
     pub(crate) adapter: Option<Adapter>,
@@ -153,6 +154,8 @@ pub(crate) struct LayerIndex {
     pub(crate) q: Projection,
     pub(crate) k: Projection,
     pub(crate) v: Projection,
+    /// Norms of each head's q and k.
+    pub(crate) qk_norm: Option<[usize; 2]>,
     pub(crate) o: Projection,
     pub(crate) post_norm: usize,
     pub(crate) gate: Projection,
@@ -181,7 +184,12 @@ impl ModelIndex {
             let weight = find(&format!("{path}.weight"))?;
             let shape = &store.specs[weight].shape;
             let (outputs, inputs) = (shape[0], shape[1]);
-            Ok(Projection { weight, inputs, outputs, adapter: adapter(store, plan, &path, (layer, target)) })
+            let bias = store.find(&format!("{path}.bias"));
+            Ok(Projection { weight, bias, inputs, outputs, adapter: adapter(store, plan, &path, (layer, target)) })
+        };
+        let qk_norm = |l: usize| -> Result<[usize; 2], Error> {
+            let norm = |name: &str| find(&format!("model.layers.{l}.self_attn.{name}.weight"));
+            Ok([norm("q_norm")?, norm("k_norm")?])
         };
         let layer = |l: usize| -> Result<LayerIndex, Error> {
             Ok(LayerIndex {
@@ -189,6 +197,7 @@ impl ModelIndex {
                 q: projection(l, Target::Q)?,
                 k: projection(l, Target::K)?,
                 v: projection(l, Target::V)?,
+                qk_norm: plan.model.qk_norm.then(|| qk_norm(l)).transpose()?,
                 o: projection(l, Target::O)?,
                 post_norm: find(&format!("model.layers.{l}.post_attention_layernorm.weight"))?,
                 gate: projection(l, Target::Gate)?,

@@ -10,6 +10,8 @@ use super::Error;
 pub(crate) struct Activations<D: Device> {
     /// Normed input `[T, C]`.
     pub(crate) attn_in: D::Buffer,
+    /// Queries `[T, H, D]` and keys `[T, G, D]` before their norms, where they have any.
+    pub(crate) raw: Option<[D::Buffer; 2]>,
     /// Rotated queries `[T, H, D]`.
     pub(crate) q: D::Buffer,
     /// Rotated keys `[T, G, D]`.
@@ -33,8 +35,10 @@ pub(crate) struct Activations<D: Device> {
 impl<D: Device> Activations<D> {
     fn new(device: &D, model: &Llama, rows: usize) -> Result<Self, Error> {
         let buffer = |width: usize| device.zeros(rows * width);
+        let raw = || Ok::<_, Error>([buffer(model.query_width())?, buffer(model.kv_width())?]);
         Ok(Self {
             attn_in: buffer(model.hidden)?,
+            raw: model.qk_norm.then(raw).transpose()?,
             q: buffer(model.query_width())?,
             k: buffer(model.kv_width())?,
             v: buffer(model.kv_width())?,

@@ -32,7 +32,7 @@ pub(super) fn tensors(path: &Path, model: &Llama, listed: &[Listed]) -> Vec<Erro
     errors.extend(listed.iter().filter(|held| !wanted.contains_key(held.name.as_str()) && !repeated_head(held)).map(
         |held| {
             let got = format!("{} {:?}", held.dtype, held.shape);
-            tensor(&held.file, &held.name, "no such tensor in this Llama model".into(), got, advice_unexpected(held))
+            tensor(&held.file, &held.name, "no such tensor in this model".into(), got, advice_unexpected(held))
         },
     ));
     errors
@@ -57,7 +57,7 @@ fn missing_or_misshapen(path: &Path, name: &str, shape: &[usize], held: &HashMap
 
 fn advice_unexpected(held: &Listed) -> &'static str {
     if held.name.ends_with(".bias") {
-        "Llama's projections have no biases; this is another architecture"
+        "No such bias is in the model that config.json describes; check model_type there"
     } else if held.name.contains("absmax") || held.name.contains("quant") {
         "The file is quantised; save the model in F32, F16 or BF16"
     } else if held.name.contains("lora_") {

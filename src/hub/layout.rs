@@ -1,4 +1,4 @@
-//! The tensors of a Llama model: names and shapes, in order.
+//! The tensors of a model: names and shapes, in order.
 
 use recipe_core::{Llama, Target};
 
@@ -22,15 +22,19 @@ pub fn layout(model: &Llama) -> Vec<(String, Vec<usize>)> {
 }
 
 fn layer_layout(model: &Llama, layer: usize) -> Vec<(String, Vec<usize>)> {
-    let norm = |name| (format!("model.layers.{layer}.{name}.weight"), vec![model.hidden]);
-    let linear = |target: Target| {
-        let name = format!("model.layers.{layer}.{}.{}.weight", target.block(), target.name());
-        (name, target.shape(model).to_vec())
+    let norm = |name, width| (format!("model.layers.{layer}.{name}.weight"), vec![width]);
+    let linear = |target: &Target| {
+        let name = format!("model.layers.{layer}.{}.{}", target.block(), target.name());
+        let [rows, columns] = target.shape(model);
+        let bias = target.biased(model).then(|| (format!("{name}.bias"), vec![rows]));
+        [(format!("{name}.weight"), vec![rows, columns])].into_iter().chain(bias)
     };
     let (attention, mlp) = Target::ALL.split_at(4);
-    let mut tensors = vec![norm("input_layernorm")];
-    tensors.extend(attention.iter().copied().map(linear));
-    tensors.push(norm("post_attention_layernorm"));
-    tensors.extend(mlp.iter().copied().map(linear));
+    let mut tensors = vec![norm("input_layernorm", model.hidden)];
+    tensors.extend(attention.iter().flat_map(linear));
+    let head_norms = ["self_attn.q_norm", "self_attn.k_norm"].into_iter().filter(|_| model.qk_norm);
+    tensors.extend(head_norms.map(|name| norm(name, model.head_dim)));
+    tensors.push(norm("post_attention_layernorm", model.hidden));
+    tensors.extend(mlp.iter().flat_map(linear));
     tensors
 }

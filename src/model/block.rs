@@ -10,12 +10,14 @@ use super::adapt::{Adapt, Full};
 use super::error::Error;
 use super::layer::{Layer, Through, module};
 use super::linear::Linear;
+use super::maybe::Maybe;
 use super::norm::RmsNorm;
 use super::ops;
 use super::tape::Hidden;
 use super::view::View;
 
-/// Causal attention with grouped queries: `QUERY` = heads · head_dim, `KV` = kv heads · head_dim.
+/// Causal attention with grouped queries: `QUERY` = heads · head_dim, `KV` = kv heads · head_dim. `BIAS` says that q, k and
+/// v have biases; `NORM` is the head_dim where q and k are normed head by head, 0 where they are not.
 #[derive(Clone, Debug)]
 pub struct Attention<
     const HIDDEN: usize,
@@ -23,30 +25,82 @@ pub struct Attention<
     const KV: usize,
     const R: usize = 0,
     A: Adapt = Full,
+    const BIAS: bool = false,
+    const NORM: usize = 0,
     E: Dtype = f32,
     D: Storage<E> = Cpu,
 > {
     /// `q_proj`.
-    pub q_proj: Linear<HIDDEN, QUERY, R, A::Q, E, D>,
+    pub q_proj: Linear<HIDDEN, QUERY, R, A::Q, BIAS, E, D>,
     /// `k_proj`.
-    pub k_proj: Linear<HIDDEN, KV, R, A::K, E, D>,
+    pub k_proj: Linear<HIDDEN, KV, R, A::K, BIAS, E, D>,
     /// `v_proj`.
-    pub v_proj: Linear<HIDDEN, KV, R, A::V, E, D>,
+    pub v_proj: Linear<HIDDEN, KV, R, A::V, BIAS, E, D>,
     /// `o_proj`.
-    pub o_proj: Linear<QUERY, HIDDEN, R, A::O, E, D>,
+    pub o_proj: Linear<QUERY, HIDDEN, R, A::O, false, E, D>,
+    /// `q_norm` and `k_norm`; there exactly when `NORM` is not 0.
+    norms: Option<HeadNorms<NORM, A, E, D>>,
 }
 
-impl<const HIDDEN: usize, const QUERY: usize, const KV: usize, const R: usize, A: Adapt> Layer<HIDDEN>
-    for Attention<HIDDEN, QUERY, KV, R, A>
+/// The norms of each head's q and k.
+#[derive(Clone, Debug)]
+pub struct HeadNorms<const NORM: usize, A: Adapt = Full, E: Dtype = f32, D: Storage<E> = Cpu> {
+    /// `q_norm`.
+    pub q_norm: RmsNorm<NORM, A::Norm, E, D>,
+    /// `k_norm`.
+    pub k_norm: RmsNorm<NORM, A::Norm, E, D>,
+}
+
+const NORMS: &str = "an attention whose type has norms is only ever made with them";
+
+impl<
+    const HIDDEN: usize,
+    const QUERY: usize,
+    const KV: usize,
+    const R: usize,
+    A: Adapt,
+    const BIAS: bool,
+    const NORM: usize,
+    E: Dtype,
+    D: Storage<E>,
+> Attention<HIDDEN, QUERY, KV, R, A, BIAS, NORM, E, D>
+{
+    /// The norms of q and k, if the type has them.
+    pub fn norms(&self) -> Option<&HeadNorms<NORM, A, E, D>> {
+        self.norms.as_ref()
+    }
+
+    fn pair(&self) -> &HeadNorms<NORM, A, E, D> {
+        self.norms.as_ref().expect(NORMS)
+    }
+
+    fn pair_mut(&mut self) -> &mut HeadNorms<NORM, A, E, D> {
+        self.norms.as_mut().expect(NORMS)
+    }
+}
+
+impl<
+    const HIDDEN: usize,
+    const QUERY: usize,
+    const KV: usize,
+    const R: usize,
+    A: Adapt,
+    const BIAS: bool,
+    const NORM: usize,
+> Layer<HIDDEN> for Attention<HIDDEN, QUERY, KV, R, A, BIAS, NORM>
 {
     type Output<T: Tape<f32, Cpu>> = Hidden<HIDDEN, T>;
 
     fn apply<T: Tape<f32, Cpu>>(&self, x: Hidden<HIDDEN, T>, view: &View) -> Result<Hidden<HIDDEN, T>, Error> {
         view.check_rows(&x)?;
-        let q = ops::rotate(x.with_empty_tape().through(&self.q_proj, &view.of_adapter(Target::Q))?, view)?;
-        let k = ops::rotate(x.with_empty_tape().through(&self.k_proj, &view.of_adapter(Target::K))?, view)?;
+        let mut q = x.with_empty_tape().through(&self.q_proj, &view.of_adapter(Target::Q))?;
+        let mut k = x.with_empty_tape().through(&self.k_proj, &view.of_adapter(Target::K))?;
         let v = x.through(&self.v_proj, &view.of_adapter(Target::V))?;
-        ops::attend(q, k, v, view)?.through(&self.o_proj, &view.of_adapter(Target::O))
+        if let Some(HeadNorms { q_norm, k_norm }) = &self.norms {
+            (q, k) = (q_norm.heads(q, view)?, k_norm.heads(k, view)?);
+        }
+        let out = ops::attend(ops::rotate(q, view)?, ops::rotate(k, view)?, v, view)?;
+        out.through(&self.o_proj, &view.of_adapter(Target::O))
     }
 }
 
@@ -61,11 +115,11 @@ pub struct Mlp<
     D: Storage<E> = Cpu,
 > {
     /// `gate_proj`.
-    pub gate_proj: Linear<HIDDEN, FFN, R, A::Gate, E, D>,
+    pub gate_proj: Linear<HIDDEN, FFN, R, A::Gate, false, E, D>,
     /// `up_proj`.
-    pub up_proj: Linear<HIDDEN, FFN, R, A::Up, E, D>,
+    pub up_proj: Linear<HIDDEN, FFN, R, A::Up, false, E, D>,
     /// `down_proj`.
-    pub down_proj: Linear<FFN, HIDDEN, R, A::Down, E, D>,
+    pub down_proj: Linear<FFN, HIDDEN, R, A::Down, false, E, D>,
 }
 
 impl<const HIDDEN: usize, const FFN: usize, const R: usize, A: Adapt> Layer<HIDDEN> for Mlp<HIDDEN, FFN, R, A> {
@@ -87,21 +141,31 @@ pub struct Block<
     const FFN: usize,
     const R: usize = 0,
     A: Adapt = Full,
+    const BIAS: bool = false,
+    const NORM: usize = 0,
     E: Dtype = f32,
     D: Storage<E> = Cpu,
 > {
     /// `input_layernorm`.
     pub input_layernorm: RmsNorm<HIDDEN, A::Norm, E, D>,
     /// `self_attn`.
-    pub self_attn: Attention<HIDDEN, QUERY, KV, R, A, E, D>,
+    pub self_attn: Attention<HIDDEN, QUERY, KV, R, A, BIAS, NORM, E, D>,
     /// `post_attention_layernorm`.
     pub post_attention_layernorm: RmsNorm<HIDDEN, A::Norm, E, D>,
     /// `mlp`.
     pub mlp: Mlp<HIDDEN, FFN, R, A, E, D>,
 }
 
-impl<const HIDDEN: usize, const QUERY: usize, const KV: usize, const FFN: usize, const R: usize, A: Adapt> Layer<HIDDEN>
-    for Block<HIDDEN, QUERY, KV, FFN, R, A>
+impl<
+    const HIDDEN: usize,
+    const QUERY: usize,
+    const KV: usize,
+    const FFN: usize,
+    const R: usize,
+    A: Adapt,
+    const BIAS: bool,
+    const NORM: usize,
+> Layer<HIDDEN> for Block<HIDDEN, QUERY, KV, FFN, R, A, BIAS, NORM>
 {
     type Output<T: Tape<f32, Cpu>> = Hidden<HIDDEN, T>;
 
@@ -120,16 +184,28 @@ fn residual<const C: usize, T: Tape<f32, Cpu>>(
     Ok(f(x.clone().put_tape(tape))?.try_add(x)?)
 }
 
-module!([const HIDDEN: usize, const QUERY: usize, const KV: usize, const R: usize, A: Adapt]
-    Attention<HIDDEN, QUERY, KV, R, A>, HIDDEN);
+module!([
+    const HIDDEN: usize, const QUERY: usize, const KV: usize, const R: usize, A: Adapt, const BIAS: bool, const NORM: usize
+] Attention<HIDDEN, QUERY, KV, R, A, BIAS, NORM>, HIDDEN);
 module!([const HIDDEN: usize, const FFN: usize, const R: usize, A: Adapt] Mlp<HIDDEN, FFN, R, A>, HIDDEN);
-module!([const HIDDEN: usize, const QUERY: usize, const KV: usize, const FFN: usize, const R: usize, A: Adapt]
-    Block<HIDDEN, QUERY, KV, FFN, R, A>, HIDDEN);
+module!([
+    const HIDDEN: usize, const QUERY: usize, const KV: usize, const FFN: usize, const R: usize, A: Adapt,
+    const BIAS: bool, const NORM: usize
+] Block<HIDDEN, QUERY, KV, FFN, R, A, BIAS, NORM>, HIDDEN);
 
-impl<const HIDDEN: usize, const QUERY: usize, const KV: usize, const R: usize, A: Adapt, E: Dtype, D: Device<E>>
-    TensorCollection<E, D> for Attention<HIDDEN, QUERY, KV, R, A, E, D>
+impl<
+    const HIDDEN: usize,
+    const QUERY: usize,
+    const KV: usize,
+    const R: usize,
+    A: Adapt,
+    const BIAS: bool,
+    const NORM: usize,
+    E: Dtype,
+    D: Device<E>,
+> TensorCollection<E, D> for Attention<HIDDEN, QUERY, KV, R, A, BIAS, NORM, E, D>
 {
-    type To<E2: Dtype, D2: Device<E2>> = Attention<HIDDEN, QUERY, KV, R, A, E2, D2>;
+    type To<E2: Dtype, D2: Device<E2>> = Attention<HIDDEN, QUERY, KV, R, A, BIAS, NORM, E2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         let fields = (
@@ -137,8 +213,20 @@ impl<const HIDDEN: usize, const QUERY: usize, const KV: usize, const R: usize, A
             Self::module("k_proj", |s| &s.k_proj, |s| &mut s.k_proj),
             Self::module("v_proj", |s| &s.v_proj, |s| &mut s.v_proj),
             Self::module("o_proj", |s| &s.o_proj, |s| &mut s.o_proj),
+            Maybe((NORM > 0).then(|| {
+                (
+                    Self::module("q_norm", |s| &s.pair().q_norm, |s| &mut s.pair_mut().q_norm),
+                    Self::module("k_norm", |s| &s.pair().k_norm, |s| &mut s.pair_mut().k_norm),
+                )
+            })),
         );
-        visitor.visit_fields(fields, |(q_proj, k_proj, v_proj, o_proj)| Attention { q_proj, k_proj, v_proj, o_proj })
+        visitor.visit_fields(fields, |(q_proj, k_proj, v_proj, o_proj, norms)| Attention {
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            norms: norms.map(|(q_norm, k_norm)| HeadNorms { q_norm, k_norm }),
+        })
     }
 }
 
@@ -164,11 +252,13 @@ impl<
     const FFN: usize,
     const R: usize,
     A: Adapt,
+    const BIAS: bool,
+    const NORM: usize,
     E: Dtype,
     D: Device<E>,
-> TensorCollection<E, D> for Block<HIDDEN, QUERY, KV, FFN, R, A, E, D>
+> TensorCollection<E, D> for Block<HIDDEN, QUERY, KV, FFN, R, A, BIAS, NORM, E, D>
 {
-    type To<E2: Dtype, D2: Device<E2>> = Block<HIDDEN, QUERY, KV, FFN, R, A, E2, D2>;
+    type To<E2: Dtype, D2: Device<E2>> = Block<HIDDEN, QUERY, KV, FFN, R, A, BIAS, NORM, E2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         let fields = (

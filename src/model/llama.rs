@@ -25,7 +25,8 @@ use super::weights::{self, Entry, Source};
 /// A Llama with every dimension in its type.
 ///
 /// `QUERY` is heads · head_dim and `KV` is kv heads · head_dim; `RANK` is the rank of the adapters, 0 without any; `TIED`
-/// says that the embedding is the head as well; `A` says which tensors learn.
+/// says that the embedding is the head as well; `A` says which tensors learn. Qwen2 has a `BIAS` on q, k and v; Qwen3 a
+/// `NORM` over the head_dim features of each head's q and k, 0 without one.
 #[derive(Clone, Debug)]
 pub struct Llama<
     const LAYERS: usize,
@@ -37,12 +38,14 @@ pub struct Llama<
     const RANK: usize = 0,
     const TIED: bool = false,
     A: Adapt = Full,
+    const BIAS: bool = false,
+    const NORM: usize = 0,
 > {
     /// The tensors: what dfdx's `alloc_grads`, optimisers and `save_safetensors` take.
-    pub weights: Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>,
+    pub weights: Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM>,
     pub(super) laws: Arc<Laws>,
     /// dfdx's optimiser; it holds nothing before the first training step.
-    pub(super) adam: Adam<Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>, f32, Cpu>,
+    pub(super) adam: Adam<Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM>, f32, Cpu>,
 }
 
 const OWN_HEAD: &str = "a model whose type is not tied is only ever made with its head";
@@ -59,13 +62,15 @@ pub struct Weights<
     const RANK: usize = 0,
     const TIED: bool = false,
     A: Adapt = Full,
+    const BIAS: bool = false,
+    const NORM: usize = 0,
     E: Dtype = f32,
     D: Storage<E> = Cpu,
 > {
     /// `model`.
-    pub model: Decoder<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, A, E, D>,
+    pub model: Decoder<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, A, BIAS, NORM, E, D>,
     /// `lm_head`; there exactly when the type is not `TIED`.
-    lm_head: Option<Linear<HIDDEN, VOCAB, 0, A::Head, E, D>>,
+    lm_head: Option<Linear<HIDDEN, VOCAB, 0, A::Head, false, E, D>>,
 }
 
 /// Everything below the head.
@@ -79,13 +84,15 @@ pub struct Decoder<
     const FFN: usize,
     const RANK: usize = 0,
     A: Adapt = Full,
+    const BIAS: bool = false,
+    const NORM: usize = 0,
     E: Dtype = f32,
     D: Storage<E> = Cpu,
 > {
     /// `embed_tokens`.
     pub embed_tokens: Embedding<VOCAB, HIDDEN, A::Embed, E, D>,
     /// `layers`, bottom to top.
-    pub layers: Repeated<Block<HIDDEN, QUERY, KV, FFN, RANK, A, E, D>, LAYERS>,
+    pub layers: Repeated<Block<HIDDEN, QUERY, KV, FFN, RANK, A, BIAS, NORM, E, D>, LAYERS>,
     /// `norm`.
     pub norm: RmsNorm<HIDDEN, A::Norm, E, D>,
 }
@@ -100,7 +107,9 @@ impl<
     const RANK: usize,
     const TIED: bool,
     A: Adapt,
-> Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>
+    const BIAS: bool,
+    const NORM: usize,
+> Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM>
 {
     /// The plan's model with the weights that `source` gives for Hugging Face's names. Which of them learn is the type's
     /// say; [`TypedModel::from_weights`](super::TypedModel::from_weights) asks that the plan says the same.
@@ -125,14 +134,14 @@ impl<
         Ok(Self::with(plan, weights))
     }
 
-    fn with(plan: &Plan, weights: Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>) -> Self {
+    fn with(plan: &Plan, weights: Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM>) -> Self {
         let adam = Adam::new(&weights, AdamConfig::default());
         Self { weights, laws: Arc::new(Laws::of(plan)), adam }
     }
 
     /// What the type holds.
     pub(super) fn catalogue() -> Vec<Entry> {
-        weights::catalogue::<Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>>()
+        weights::catalogue::<Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM>>()
     }
 
     /// Makes an input ready for the layers.
@@ -185,9 +194,11 @@ impl<
     const RANK: usize,
     const TIED: bool,
     A: Adapt,
+    const BIAS: bool,
+    const NORM: usize,
     E: Dtype,
     D: Storage<E>,
-> Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, E, D>
+> Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM, E, D>
 {
     /// The matrix that turns features into logits, `[VOCAB, HIDDEN]`, and whether it learns.
     pub fn head(&self) -> (&Tensor<Rank2<VOCAB, HIDDEN>, E, D>, bool) {
@@ -197,11 +208,11 @@ impl<
         }
     }
 
-    fn own_head(&self) -> &Linear<HIDDEN, VOCAB, 0, A::Head, E, D> {
+    fn own_head(&self) -> &Linear<HIDDEN, VOCAB, 0, A::Head, false, E, D> {
         self.lm_head.as_ref().expect(OWN_HEAD)
     }
 
-    fn own_head_mut(&mut self) -> &mut Linear<HIDDEN, VOCAB, 0, A::Head, E, D> {
+    fn own_head_mut(&mut self) -> &mut Linear<HIDDEN, VOCAB, 0, A::Head, false, E, D> {
         self.lm_head.as_mut().expect(OWN_HEAD)
     }
 }
@@ -216,7 +227,9 @@ impl<
     const RANK: usize,
     const TIED: bool,
     A: Adapt,
-> Module<Input<'_>> for Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>
+    const BIAS: bool,
+    const NORM: usize,
+> Module<Input<'_>> for Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM>
 {
     type Output = Hidden<VOCAB>;
     type Error = Error;
@@ -236,11 +249,14 @@ impl<
     const RANK: usize,
     const TIED: bool,
     A: Adapt,
+    const BIAS: bool,
+    const NORM: usize,
     E: Dtype,
     D: Device<E>,
-> TensorCollection<E, D> for Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, E, D>
+> TensorCollection<E, D> for Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM, E, D>
 {
-    type To<E2: Dtype, D2: Device<E2>> = Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, E2, D2>;
+    type To<E2: Dtype, D2: Device<E2>> =
+        Weights<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM, E2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         let model = Self::module("model", |s| &s.model, |s| &mut s.model);
@@ -258,11 +274,13 @@ impl<
     const FFN: usize,
     const RANK: usize,
     A: Adapt,
+    const BIAS: bool,
+    const NORM: usize,
     E: Dtype,
     D: Device<E>,
-> TensorCollection<E, D> for Decoder<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, A, E, D>
+> TensorCollection<E, D> for Decoder<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, A, BIAS, NORM, E, D>
 {
-    type To<E2: Dtype, D2: Device<E2>> = Decoder<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, A, E2, D2>;
+    type To<E2: Dtype, D2: Device<E2>> = Decoder<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, A, BIAS, NORM, E2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         let fields = (

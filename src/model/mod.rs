@@ -29,7 +29,7 @@ mod view;
 mod weights;
 
 pub use adapt::{Adapt, Adapted, AdaptedIf, Frozen, Full, Hold, Lora, Trained, TrainedIf, learn};
-pub use block::{Attention, Block, Mlp};
+pub use block::{Attention, Block, HeadNorms, Mlp};
 pub use error::Error;
 pub use layer::{Layer, Through};
 pub use linear::{Adapter, Linear};

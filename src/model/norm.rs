@@ -37,6 +37,17 @@ impl<const C: usize, H: Hold> Layer<C> for RmsNorm<C, H> {
     }
 }
 
+impl<const C: usize, H: Hold> RmsNorm<C, H> {
+    /// Every head of `C` features normed for itself.
+    pub(super) fn heads<const W: usize, T: Tape<f32, Cpu>>(
+        &self,
+        x: Hidden<W, T>,
+        view: &View,
+    ) -> Result<Hidden<W, T>, Error> {
+        ops::rms_norm(x, &self.weight, H::TRAINED, view.laws.norm_eps)
+    }
+}
+
 module!([const C: usize, H: Hold] RmsNorm<C, H>, C);
 
 impl<const C: usize, H: Hold, E: Dtype, D: Device<E>> TensorCollection<E, D> for RmsNorm<C, H, E, D> {

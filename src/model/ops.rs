@@ -7,7 +7,7 @@ use dfdx::shapes::{Const, HasShape, Rank1, Rank2};
 use dfdx::tensor::{Cpu, Tape, Tensor};
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
-use kernels::{attention, cross_entropy, dropout, embedding, linear, rms_norm, rope, swiglu};
+use kernels::{attention, bias, cross_entropy, dropout, embedding, linear, rms_norm, rope, swiglu};
 
 use super::error::Error;
 use super::parts::Part;
@@ -33,20 +33,40 @@ pub(super) fn embed<const VOCAB: usize, const C: usize, T: Tape<f32, Cpu>>(
     })?)
 }
 
-/// x ÷ rms(x) · weight, row by row (arXiv 1910.07467).
-pub(super) fn rms_norm<const C: usize, T: Tape<f32, Cpu>>(
-    x: Hidden<C, T>,
+/// x ÷ rms(x) · weight over each `C` features (arXiv 1910.07467): whole rows, or the heads of a row.
+pub(super) fn rms_norm<const W: usize, const C: usize, T: Tape<f32, Cpu>>(
+    x: Hidden<W, T>,
     weight: &Tensor<Rank1<C>, f32, Cpu>,
     learns: bool,
     eps: f32,
-) -> Result<Hidden<C, T>, Error> {
+) -> Result<Hidden<W, T>, Error> {
     let (x, tape) = open(x)?;
-    let mut y = vec![0.0; x.shape().0 * C];
+    let mut y = vec![0.0; x.shape().0 * W];
     rms_norm::forward(&read(&x), &read(weight), eps, &mut y);
     let (slots, weight) = ([Slot::of(&x), Slot::weight(weight, learns)], weight.clone());
     Ok(record(&x.device().clone(), tape, (y, *x.shape()), slots, move |dy, [dx, dweight]| {
         if let Some(dx) = dx {
             rms_norm::backward(&read(&x), &read(&weight), eps, dy, dx, dweight);
+        }
+    })?)
+}
+
+/// y + bias in every row.
+pub(super) fn add_bias<const O: usize, T: Tape<f32, Cpu>>(
+    y: Hidden<O, T>,
+    offset: &Tensor<Rank1<O>, f32, Cpu>,
+    learns: bool,
+) -> Result<Hidden<O, T>, Error> {
+    let (y, tape) = open(y)?;
+    let mut sum = read(&y);
+    bias::forward(&read(offset), &mut sum);
+    let slots = [Slot::of(&y), Slot::weight(offset, learns)];
+    Ok(record(y.device(), tape, (sum, *y.shape()), slots, move |dsum, [dy, doffset]| {
+        if let Some(dy) = dy {
+            dy.copy_from_slice(dsum);
+        }
+        if let Some(doffset) = doffset {
+            bias::backward(dsum, doffset);
         }
     })?)
 }

@@ -85,7 +85,9 @@ impl<
     const RANK: usize,
     const TIED: bool,
     A: Adapt,
-> TypedModel for Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>
+    const BIAS: bool,
+    const NORM: usize,
+> TypedModel for Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM>
 {
     fn from_weights(plan: &Plan, source: &Source<'_>) -> Result<Self, Error> {
         weights::compare_all(&Self::catalogue(), plan)?;
@@ -138,7 +140,9 @@ impl<
     const RANK: usize,
     const TIED: bool,
     A: Adapt,
-> Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A>
+    const BIAS: bool,
+    const NORM: usize,
+> Llama<LAYERS, VOCAB, HIDDEN, QUERY, KV, FFN, RANK, TIED, A, BIAS, NORM>
 {
     /// The loss and dfdx's gradients of everything that learns.
     fn traced(&self, input: &Input<'_>, targets: &[i32]) -> Result<(f32, Gradients<f32, Cpu>), Error> {

@@ -27,6 +27,9 @@ pub(crate) fn tiny_llama() -> Llama {
         rope_scaling: Scaling::Default,
         norm_eps: 1e-5,
         tied: false,
+        qkv_bias: false,
+        qk_norm: false,
+        window: 0,
     }
 }
 

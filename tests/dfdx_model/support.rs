@@ -39,6 +39,9 @@ pub(crate) fn plan(layers: [Pattern; 3]) -> Plan {
         rope_scaling: Scaling::Default,
         norm_eps: 1e-5,
         tied: false,
+        qkv_bias: false,
+        qk_norm: false,
+        window: 0,
     };
     Plan {
         name: Cow::Borrowed("Tiny"),

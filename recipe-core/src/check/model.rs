@@ -10,6 +10,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "heads_not_divisible", level: Level::Law, find: heads_not_divisible },
     Rule { name: "norm_eps_range", level: Level::Law, find: norm_eps_range },
     Rule { name: "model_theta_range", level: Level::Law, find: model_theta_range },
+    Rule { name: "bias_beside_qk_norm", level: Level::Law, find: bias_beside_qk_norm },
 ];
 
 /// The sizes of `model` by the key that a recipe writes them under.
@@ -77,4 +78,14 @@ fn model_theta_range(case: &Case) -> Vec<Finding> {
     }
     let message = format!("rope_theta {theta:?} is not above 1");
     vec![Finding::new(field("rope_theta"), message, "write rope_theta = 10000")]
+}
+
+/// Qwen2 has biases on q, k and v, Qwen3 norms on q and k; a model with both could be saved under no architecture's name.
+fn bias_beside_qk_norm(case: &Case) -> Vec<Finding> {
+    let Llama { qkv_bias, qk_norm, .. } = case.recipe.model;
+    if !(qkv_bias && qk_norm) {
+        return vec![];
+    }
+    let message = "qkv_bias beside qk_norm: no architecture of Hugging Face has both".to_owned();
+    vec![Finding::new(field("qkv_bias"), message, "keep qkv_bias (Qwen2) or qk_norm (Qwen3)")]
 }

@@ -73,6 +73,9 @@ fn full_training(recipe: &mut Recipe) {
 }
 
 const FAULTS: &[Row] = &[
+    ("bias_beside_qk_norm", "model.qkv_bias", "no architecture", "keep qkv_bias", |r| {
+        (r.model.qkv_bias, r.model.qk_norm) = (true, true);
+    }),
     ("number_too_large", "model.layers", "70000 is larger", "write 65536", |r| r.model.layers = 70_000),
     ("number_too_large", "train[0].steps", "18446744073709551615", "write", |r| r.train[0].steps = Some(usize::MAX)),
     ("number_too_large", "train[0].tokens", "is larger", "write", |r| {

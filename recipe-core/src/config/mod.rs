@@ -1,15 +1,18 @@
-//! Hugging Face's `config.json` for Llama: read in its old and its new spelling, written so that both agree.
+//! Hugging Face's `config.json` for Llama, Mistral, Qwen2 and Qwen3: read in its old and its new spelling, written so that both agree.
 //!
 //! All keys are kept in their order, also those that nothing here reads.
 
 mod error;
+mod family;
 mod rope;
 
 pub use error::ConfigError;
 
 use serde_json::{Map, Value, json};
 
+use self::family::Family;
 use crate::model::Llama;
+use crate::pattern::Pattern;
 use crate::plan::RopePlan;
 
 /// A `config.json`.
@@ -35,10 +38,10 @@ impl HfConfig {
 
     /// The configuration of `model`, as released.
     pub fn of(model: &Llama) -> Self {
+        let family = Family::of(model);
         let keys = json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "attention_bias": false,
+            "architectures": [family.architecture()],
+            "model_type": family.name(),
             "attention_dropout": 0.0,
             "head_dim": model.head_dim,
             "hidden_act": "silu",
@@ -46,17 +49,16 @@ impl HfConfig {
             "initializer_range": 0.02,
             "intermediate_size": model.ffn,
             "max_position_embeddings": model.context,
-            "mlp_bias": false,
             "num_attention_heads": model.heads,
             "num_hidden_layers": model.layers,
             "num_key_value_heads": model.kv_heads,
-            "pretraining_tp": 1,
             "rms_norm_eps": model.norm_eps,
             "tie_word_embeddings": model.tied,
             "use_cache": true,
             "vocab_size": model.vocab,
         });
-        let keys = keys.as_object().cloned().unwrap_or_default();
+        let mut keys = keys.as_object().cloned().unwrap_or_default();
+        keys.extend(family.own_keys(model));
         Self { keys }.with_rope(&RopePlan::native(model), model.context)
     }
 
@@ -65,7 +67,7 @@ impl HfConfig {
     /// # Errors
     /// When a key is missing, has another type or range, or when the model is not a Llama that this crate computes.
     pub fn llama(&self) -> Result<Llama, ConfigError> {
-        self.refuse_other_models()?;
+        let family = self.refuse_other_models()?;
         let hidden = self.size("hidden_size", 4096)?;
         let heads = self.size("num_attention_heads", 32)?;
         let context = self.size("max_position_embeddings", 2048)?;
@@ -75,7 +77,7 @@ impl HfConfig {
             hidden,
             heads,
             kv_heads: self.size("num_key_value_heads", heads)?,
-            head_dim: self.size("head_dim", hidden / heads)?,
+            head_dim: self.size("head_dim", family.head_dim(hidden / heads))?,
             ffn: self.size("intermediate_size", 11_008)?,
             vocab: self.size("vocab_size", 32_000)?,
             context,
@@ -83,6 +85,9 @@ impl HfConfig {
             rope_scaling: rope.scaling,
             norm_eps: number(&self.keys, "", "rms_norm_eps")?.unwrap_or(1e-6),
             tied: self.flag("tie_word_embeddings")?.unwrap_or(false),
+            qkv_bias: family == Family::Qwen2,
+            qk_norm: family == Family::Qwen3,
+            window: if family == Family::Mistral { self.size("sliding_window", 0)? } else { 0 },
         })
     }
 
@@ -97,6 +102,22 @@ impl HfConfig {
         self.set("rope_theta", rope.theta.into());
         self.set("rope_scaling", words.clone());
         self.set("rope_parameters", words);
+        self
+    }
+
+    /// The same configuration of a model whose layers see `layers`. Of the families here Mistral's file alone can say so, and
+    /// only of one window for all layers; the others are served with full attention.
+    #[must_use]
+    pub fn with_attention(mut self, layers: &[Pattern]) -> Self {
+        if self.keys.get("model_type") == Some(&Family::Mistral.name().into()) {
+            let window = match layers {
+                [Pattern::Window { window, sink: 0 }, rest @ ..] if rest.iter().all(|other| *other == layers[0]) => {
+                    (*window).into()
+                }
+                _ => Value::Null,
+            };
+            self.set("sliding_window", window);
+        }
         self
     }
 
@@ -134,36 +155,38 @@ impl HfConfig {
     }
 
     /// Everything that would make this crate compute another model than the one in the file.
-    fn refuse_other_models(&self) -> Result<(), ConfigError> {
-        self.known_family()?;
-        self.must_be("hidden_act", &json!("silu"), false)?;
-        self.must_be("attention_bias", &json!(false), false)?;
-        self.must_be("mlp_bias", &json!(false), false)?;
+    fn refuse_other_models(&self) -> Result<Family, ConfigError> {
+        let family = self.family()?;
+        self.must_be("hidden_act", &json!("silu"))?;
+        for key in family.must_be_false() {
+            self.must_be(key, &json!(false))?;
+        }
         for key in ["hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size", "vocab_size"] {
             if !self.keys.contains_key(key) {
                 return Err(ConfigError::Missing { key });
             }
         }
-        Ok(())
-    }
-
-    /// Mistral computes what Llama does once it has no sliding window.
-    fn known_family(&self) -> Result<(), ConfigError> {
-        let family = self.keys.get("model_type").ok_or(ConfigError::Missing { key: "model_type" })?;
-        if family != "mistral" {
-            return self.must_be("model_type", &json!("llama"), true);
-        }
-        if !self.keys.contains_key("num_key_value_heads") {
+        // Their defaults are neither Llama's nor each other's, and every released file has it.
+        if family != Family::Llama && !self.keys.contains_key("num_key_value_heads") {
             return Err(ConfigError::Missing { key: "num_key_value_heads" });
         }
-        self.must_be("sliding_window", &Value::Null, false)
+        Ok(family)
     }
 
-    fn must_be(&self, key: &'static str, only: &Value, required: bool) -> Result<(), ConfigError> {
+    fn family(&self) -> Result<Family, ConfigError> {
+        let name = self.keys.get("model_type").ok_or(ConfigError::Missing { key: "model_type" })?;
+        let family = Family::ALL.into_iter().find(|family| name == family.name());
+        family.ok_or_else(|| ConfigError::Unsupported {
+            key: "model_type",
+            supported: "\"llama\", \"mistral\", \"qwen2\" or \"qwen3\"".to_owned(),
+            got: name.to_string(),
+        })
+    }
+
+    fn must_be(&self, key: &'static str, only: &Value) -> Result<(), ConfigError> {
         match self.keys.get(key) {
+            None | Some(Value::Null) => Ok(()),
             Some(value) if value == only => Ok(()),
-            None | Some(Value::Null) if !required => Ok(()),
-            None => Err(ConfigError::Missing { key }),
             Some(other) => Err(ConfigError::Unsupported { key, supported: only.to_string(), got: other.to_string() }),
         }
     }

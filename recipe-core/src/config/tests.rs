@@ -143,7 +143,11 @@ fn errors_name_the_key_what_was_expected_and_what_is_there() {
 
 #[test]
 fn other_models_are_refused_by_name() {
-    refused("model_type", json!("qwen2"), "`model_type`: only \"llama\" is supported, got \"qwen2\"");
+    refused(
+        "model_type",
+        json!("gemma2"),
+        "only \"llama\", \"mistral\", \"qwen2\" or \"qwen3\" is supported, got \"gemma2\"",
+    );
     refused("attention_bias", json!(true), "`attention_bias`: only false is supported, got true");
     refused("hidden_act", json!("gelu"), "`hidden_act`");
     refused("rope_scaling", json!({ "rope_type": "proportional", "factor": 2.0 }), "`rope_type`: only default, linear");
@@ -154,11 +158,53 @@ fn other_models_are_refused_by_name() {
 #[test]
 fn mistral_without_a_sliding_window_is_a_llama() {
     let mistral = HfConfig::of(&presets::mistral_7b()).to_json().replace("\"llama\"", "\"mistral\"");
-    assert_eq!(HfConfig::parse(&mistral).unwrap().llama().unwrap(), presets::mistral_7b());
-    let mut sliding = HfConfig::parse(&mistral).unwrap();
-    sliding.set("sliding_window", json!(4096));
-    let error = sliding.llama().unwrap_err().to_string();
-    assert!(error.contains("`sliding_window`: only null is supported, got 4096"), "{error}");
+    let mut mistral = HfConfig::parse(&mistral).unwrap();
+    assert_eq!(mistral.llama().unwrap(), presets::mistral_7b());
+    mistral.set("sliding_window", Value::Null);
+    assert_eq!(mistral.llama().unwrap(), presets::mistral_7b());
+    mistral.set("sliding_window", json!(0));
+    assert!(mistral.llama().unwrap_err().to_string().contains("`sliding_window`: expected a positive whole number"));
+}
+
+/// Mistral 7B v0.1.
+#[test]
+fn a_sliding_window_is_the_model_s_own() {
+    let model = Llama { window: 4096, ..presets::mistral_7b() };
+    let config = HfConfig::of(&model);
+    assert_eq!(config.get("architectures"), Some(&json!(["MistralForCausalLM"])));
+    assert_eq!(config.llama().unwrap(), model);
+    let window = Pattern::Window { window: 4096, sink: 0 };
+    let sliding = |layers: &[Pattern]| config.clone().with_attention(layers).get("sliding_window").cloned();
+    assert_eq!(sliding(&[window, window]), Some(json!(4096)));
+    assert_eq!(sliding(&[window, Pattern::Full]), Some(Value::Null));
+    assert_eq!(sliding(&[Pattern::Window { window: 4096, sink: 4 }; 2]), Some(Value::Null));
+    let llama = HfConfig::of(&presets::llama2_7b());
+    assert_eq!(llama.clone().with_attention(&[window]), llama);
+}
+
+fn qwen(name: &str, key: &str, value: Value) -> Result<Llama, ConfigError> {
+    let mut config = HfConfig::of(&presets::named(name).unwrap());
+    config.set(key, value);
+    config.llama()
+}
+
+/// Qwen2-7B's file has a window that it does not use.
+#[test]
+fn qwens_are_told_by_their_type() {
+    for (name, architecture, model_type) in
+        [("qwen2_7b", "Qwen2ForCausalLM", "qwen2"), ("qwen3_8b", "Qwen3ForCausalLM", "qwen3")]
+    {
+        let config = HfConfig::of(&presets::named(name).unwrap());
+        assert_eq!(config.get("architectures"), Some(&json!([architecture])));
+        assert_eq!(config.get("model_type"), Some(&json!(model_type)));
+        assert_eq!(qwen(name, "sliding_window", json!(131_072)).unwrap(), presets::named(name).unwrap());
+        let error = qwen(name, "use_sliding_window", json!(true)).unwrap_err().to_string();
+        assert!(error.contains("`use_sliding_window`: only false is supported, got true"), "{error}");
+    }
+    let error = qwen("qwen3_8b", "attention_bias", json!(true)).unwrap_err().to_string();
+    assert!(error.contains("`attention_bias`: only false is supported, got true"), "{error}");
+    assert_eq!(qwen("qwen3_0_6b", "head_dim", Value::Null).unwrap().head_dim, 128);
+    assert_eq!(qwen("qwen2_0_5b", "head_dim", Value::Null).unwrap().head_dim, 64);
 }
 
 #[test]

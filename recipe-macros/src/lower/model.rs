@@ -64,6 +64,9 @@ fn llama(bound: &Bound) -> Llama {
         rope_scaling: Scaling::Default,
         norm_eps: bound.maybe("norm_eps").unwrap_or(NORM_EPS),
         tied: bound.maybe("tied").unwrap_or(false),
+        qkv_bias: bound.maybe("qkv_bias").unwrap_or(false),
+        qk_norm: bound.maybe("qk_norm").unwrap_or(false),
+        window: 0,
     }
 }
 

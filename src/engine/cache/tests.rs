@@ -31,6 +31,9 @@ pub(in crate::engine) fn plan(layers: &[Pattern], scaling: Scaling) -> Plan {
         rope_scaling: Scaling::Default,
         norm_eps: 1e-5,
         tied: false,
+        qkv_bias: false,
+        qk_norm: false,
+        window: 0,
     };
     Plan {
         name: "test".into(),

@@ -1,4 +1,4 @@
-//! GGUF metadata (`llama.*`) as a Hugging Face configuration.
+//! GGUF metadata (`llama.*`, `qwen2.*`, `qwen3.*`) as a Hugging Face configuration.
 
 use recipe_core::HfConfig;
 use serde_json::{Value, json};
@@ -9,30 +9,37 @@ use crate::hub::error::Error;
 /// The configuration that a converted model had, as far as GGUF keeps it. `factors` is the file's `rope_freqs.weight`.
 pub(super) fn config(keys: Keys<'_>, tied: bool, vocab: usize, factors: Option<&[f32]>) -> Result<HfConfig, Error> {
     refuse_others(keys)?;
-    let heads = keys.count("llama.attention.head_count")?;
-    let hidden = keys.count("llama.embedding_length")?;
-    let head_dim = match keys.optional_count("llama.attention.key_length")? {
-        Some(head_dim) => head_dim,
-        None => hidden.checked_div(heads).ok_or_else(|| keys.wrong("llama.attention.head_count", "1 or more", "0"))?,
+    let (model_type, architecture) = match keys.text("general.architecture")? {
+        Some("qwen2") => ("qwen2", "Qwen2ForCausalLM"),
+        Some("qwen3") => ("qwen3", "Qwen3ForCausalLM"),
+        _ => ("llama", "LlamaForCausalLM"),
     };
-    let theta = keys.float("llama.rope.freq_base")?.unwrap_or(10_000.0);
-    let epsilon = keys.float("llama.attention.layer_norm_rms_epsilon")?;
+    let heads = keys.count(&keys.own("attention.head_count"))?;
+    let hidden = keys.count(&keys.own("embedding_length"))?;
+    let head_dim = match keys.optional_count(&keys.own("attention.key_length"))? {
+        Some(head_dim) => head_dim,
+        None => {
+            hidden.checked_div(heads).ok_or_else(|| keys.wrong(&keys.own("attention.head_count"), "1 or more", "0"))?
+        }
+    };
+    let theta = keys.float(&keys.own("rope.freq_base"))?.unwrap_or(10_000.0);
+    let epsilon = keys.float(&keys.own("attention.layer_norm_rms_epsilon"))?;
     let mut config = json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": [architecture],
+        "model_type": model_type,
         "hidden_act": "silu",
         "attention_bias": false,
         "mlp_bias": false,
-        "vocab_size": keys.optional_count("llama.vocab_size")?.unwrap_or(vocab),
+        "vocab_size": keys.optional_count(&keys.own("vocab_size"))?.unwrap_or(vocab),
         "hidden_size": hidden,
-        "intermediate_size": keys.count("llama.feed_forward_length")?,
-        "num_hidden_layers": keys.count("llama.block_count")?,
+        "intermediate_size": keys.count(&keys.own("feed_forward_length"))?,
+        "num_hidden_layers": keys.count(&keys.own("block_count"))?,
         "num_attention_heads": heads,
-        "num_key_value_heads": keys.optional_count("llama.attention.head_count_kv")?.unwrap_or(heads),
+        "num_key_value_heads": keys.optional_count(&keys.own("attention.head_count_kv"))?.unwrap_or(heads),
         "head_dim": head_dim,
-        "max_position_embeddings": keys.count("llama.context_length")?,
+        "max_position_embeddings": keys.count(&keys.own("context_length"))?,
         "rms_norm_eps": epsilon.ok_or_else(|| {
-            keys.wrong("llama.attention.layer_norm_rms_epsilon", "a number", "nothing")
+            keys.wrong(&keys.own("attention.layer_norm_rms_epsilon"), "a number", "nothing")
         })?,
         "rope_theta": theta,
         "tie_word_embeddings": tied,
@@ -55,13 +62,15 @@ fn refuse_others(keys: Keys<'_>) -> Result<(), Error> {
         Err(Error::Unsupported { path: keys.path.to_path_buf(), what, advice: advice.into() })
     };
     match keys.text("general.architecture")? {
-        Some("llama") => {}
-        Some(other) => return refuse(format!("architecture {other:?}"), "Use a model of the architecture \"llama\""),
+        Some("llama" | "qwen2" | "qwen3") => {}
+        Some(other) => {
+            return refuse(format!("architecture {other:?}"), "Use a model of the architecture llama, qwen2 or qwen3");
+        }
         None => return Err(keys.wrong("general.architecture", "\"llama\"", "nothing")),
     }
-    match keys.optional_count("llama.expert_count")? {
+    match keys.optional_count(&keys.own("expert_count"))? {
         None | Some(0) => {}
-        Some(experts) => return refuse(format!("a mixture of {experts} experts"), "Use a dense Llama model"),
+        Some(experts) => return refuse(format!("a mixture of {experts} experts"), "Use a dense model"),
     }
     match keys.optional_count("split.count")? {
         None | Some(0 | 1) => Ok(()),
@@ -70,8 +79,8 @@ fn refuse_others(keys: Keys<'_>) -> Result<(), Error> {
 }
 
 fn refuse_partial_rotation(keys: Keys<'_>, head_dim: usize) -> Result<(), Error> {
-    for key in ["llama.rope.dimension_count", "llama.attention.value_length"] {
-        match keys.optional_count(key)? {
+    for key in ["rope.dimension_count", "attention.value_length"].map(|key| keys.own(key)) {
+        match keys.optional_count(&key)? {
             Some(size) if size != head_dim => {
                 return Err(Error::Unsupported {
                     path: keys.path.to_path_buf(),
@@ -90,12 +99,12 @@ fn rope_scaling(keys: Keys<'_>, theta: f64, head_dim: usize, factors: Option<&[f
     if let Some(factors) = factors {
         return llama3(keys, theta, head_dim, factors).map(Some);
     }
-    let factor = match keys.float("llama.rope.scaling.factor")? {
+    let factor = match keys.float(&keys.own("rope.scaling.factor"))? {
         Some(factor) => Some(factor),
-        None => keys.float("llama.rope.scale_linear")?,
+        None => keys.float(&keys.own("rope.scale_linear"))?,
     };
     let Some(factor) = factor.filter(|factor| *factor != 0.0) else { return Ok(None) };
-    match keys.text("llama.rope.scaling.type")?.unwrap_or("linear") {
+    match keys.text(&keys.own("rope.scaling.type"))?.unwrap_or("linear") {
         "none" => Ok(None),
         "linear" => Ok((factor != 1.0).then(|| json!({ "rope_type": "linear", "factor": factor }))),
         "yarn" => yarn(keys, factor).map(Some),
@@ -111,15 +120,15 @@ fn yarn(keys: Keys<'_>, factor: f64) -> Result<Value, Error> {
     let mut yarn = json!({
         "rope_type": "yarn",
         "factor": factor,
-        "original_max_position_embeddings": keys.count("llama.rope.scaling.original_context_length")?,
+        "original_max_position_embeddings": keys.count(&keys.own("rope.scaling.original_context_length"))?,
     });
     for (key, name) in [("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")] {
-        if let Some(value) = keys.float(&format!("llama.rope.scaling.{key}"))? {
+        if let Some(value) = keys.float(&keys.own(&format!("rope.scaling.{key}")))? {
             yarn[name] = json!(value);
         }
     }
     // llama.cpp multiplies YaRN's own 0.1 ln(factor) + 1 by this; Hugging Face's key holds the product.
-    if let Some(extra) = keys.float("llama.rope.scaling.attn_factor")?.filter(|extra| *extra != 1.0) {
+    if let Some(extra) = keys.float(&keys.own("rope.scaling.attn_factor"))?.filter(|extra| *extra != 1.0) {
         yarn["attention_factor"] = json!(extra * (0.1 * factor.ln() + 1.0));
     }
     Ok(yarn)

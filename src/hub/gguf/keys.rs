@@ -13,6 +13,14 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
+    /// The name of one of the architecture's own keys: `block_count` is `llama.block_count` in a Llama's file.
+    pub(super) fn own(self, key: &str) -> String {
+        match self.get("general.architecture") {
+            Some(Value::Text(architecture)) => format!("{architecture}.{key}"),
+            _ => format!("llama.{key}"),
+        }
+    }
+
     /// A count that must be there; a list counts when all of its values are the same.
     pub(super) fn count(self, key: &str) -> Result<usize, Error> {
         self.optional_count(key)?.ok_or_else(|| self.wrong(key, "a number", "nothing"))
@@ -25,7 +33,7 @@ impl<'a> Keys<'a> {
                 Err(Error::Unsupported {
                     path: self.path.to_path_buf(),
                     what: format!("a different {key} per layer"),
-                    advice: "Use a Llama model whose layers are all alike".into(),
+                    advice: "Use a model whose layers are all alike".into(),
                 })
             }
             Some(Value::List(values)) => values.first().map(|value| self.as_count(key, value)).transpose(),

@@ -79,7 +79,9 @@ impl Gguf {
         let tensor = self.find(name).ok_or_else(|| self.keys().wrong(name, "a tensor", "nothing"))?;
         let mut data = self.values(tensor)?;
         let columns = tensor.shape.get(1).copied().unwrap_or(1);
-        if name.ends_with(".q_proj.weight") || name.ends_with(".k_proj.weight") {
+        // Qwen's are rotated as Hugging Face does, and stored as they are.
+        let turned = name.ends_with(".q_proj.weight") || name.ends_with(".k_proj.weight");
+        if turned && !model.qkv_bias && !model.qk_norm {
             unpermute(&mut data, model.head_dim, columns);
         }
         Ok(Tensor { shape: tensor.shape.clone(), data })

@@ -1,10 +1,12 @@
-//! GGUF tensor names and Hugging Face's (gguf-py's `tensor_mapping.py`, architecture `llama`).
+//! GGUF tensor names and Hugging Face's (gguf-py's `tensor_mapping.py`, architectures `llama`, `qwen2` and `qwen3`).
 
-const LAYER: [(&str, &str); 9] = [
+const LAYER: [(&str, &str); 11] = [
     ("attn_norm", "input_layernorm"),
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),
     ("attn_v", "self_attn.v_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
     ("attn_output", "self_attn.o_proj"),
     ("ffn_norm", "post_attention_layernorm"),
     ("ffn_gate", "mlp.gate_proj"),
@@ -15,20 +17,20 @@ const LAYER: [(&str, &str); 9] = [
 const OUTSIDE: [(&str, &str); 3] =
     [("token_embd", "model.embed_tokens"), ("output_norm", "model.norm"), ("output", "lm_head")];
 
-/// The Hugging Face name of a GGUF tensor; a name that Llama models do not have stays as it is.
+/// The Hugging Face name of a GGUF tensor; a name that these models do not have stays as it is.
 pub(super) fn to_hf(name: &str) -> String {
     translate(name).unwrap_or_else(|| name.to_string())
 }
 
 fn translate(name: &str) -> Option<String> {
-    let stem = name.strip_suffix(".weight")?;
+    let (stem, kind) = name.rsplit_once('.').filter(|(_, kind)| matches!(*kind, "weight" | "bias"))?;
     if let Some((_, module)) = OUTSIDE.iter().find(|(short, _)| *short == stem) {
-        return Some(format!("{module}.weight"));
+        return Some(format!("{module}.{kind}"));
     }
     let (layer, part) = stem.strip_prefix("blk.")?.split_once('.')?;
     let layer: usize = layer.parse().ok()?;
     let (_, module) = LAYER.iter().find(|(short, _)| *short == part)?;
-    Some(format!("model.layers.{layer}.{module}.weight"))
+    Some(format!("model.layers.{layer}.{module}.{kind}"))
 }
 
 #[cfg(test)]
@@ -40,7 +42,9 @@ mod tests {
         assert_eq!(to_hf("token_embd.weight"), "model.embed_tokens.weight");
         assert_eq!(to_hf("output.weight"), "lm_head.weight");
         assert_eq!(to_hf("blk.12.ffn_down.weight"), "model.layers.12.mlp.down_proj.weight");
-        assert_eq!(to_hf("blk.0.attn_q.bias"), "blk.0.attn_q.bias");
+        assert_eq!(to_hf("blk.0.attn_q.bias"), "model.layers.0.self_attn.q_proj.bias");
+        assert_eq!(to_hf("blk.3.attn_k_norm.weight"), "model.layers.3.self_attn.k_norm.weight");
+        assert_eq!(to_hf("blk.0.attn_q.scale"), "blk.0.attn_q.scale");
         assert_eq!(to_hf("blk.x.attn_q.weight"), "blk.x.attn_q.weight");
     }
 }

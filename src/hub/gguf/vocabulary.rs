@@ -34,12 +34,13 @@ fn byte_pairs(keys: Keys<'_>, tokens: &[&str]) -> Result<Value, Error> {
     let (splitter, begins) = match keys.text("tokenizer.ggml.pre")? {
         Some("llama-bpe" | "llama3" | "llama-v3") => (Splitter::Llama3, true),
         Some("smollm") => (Splitter::Digits, false),
+        Some("qwen2") => (Splitter::Qwen2, false),
         other => {
             let what = format!("pre-tokenizer {:?}", other.unwrap_or("none"));
             return Err(unsupported(
                 keys,
                 what,
-                "Use a model with \"llama-bpe\" or \"smollm\", or its Hugging Face files",
+                "Use a model with \"llama-bpe\", \"qwen2\" or \"smollm\", or its Hugging Face files",
             ));
         }
     };
@@ -125,7 +126,7 @@ fn settings(keys: Keys<'_>, tokens: &[&str]) -> Result<Map<String, Value>, Error
         settings.insert("chat_template".into(), template.into());
     }
     settings.insert("clean_up_tokenization_spaces".into(), false.into());
-    settings.insert("model_max_length".into(), keys.count("llama.context_length")?.into());
+    settings.insert("model_max_length".into(), keys.count(&keys.own("context_length"))?.into());
     settings.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
     Ok(settings)
 }

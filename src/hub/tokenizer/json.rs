@@ -22,10 +22,12 @@ pub(in crate::hub) struct Added {
 }
 
 /// How a text is cut before byte pairs are merged.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::hub) enum Splitter {
     /// Llama 3.
     Llama3,
+    /// Qwen2 and its successors: Llama 3's rule with every digit alone, on composed characters.
+    Qwen2,
     /// SmolLM: every digit alone, then GPT-2's rule.
     Digits,
 }
@@ -51,19 +53,22 @@ pub(in crate::hub) struct Pieces<'a> {
 /// `LLAMA_VOCAB_PRE_TYPE_LLAMA3` of llama.cpp, and the `Split` of Llama 3's own tokenizer.json.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// `LLAMA_VOCAB_PRE_TYPE_QWEN2`, and the `Split` of Qwen2's own tokenizer.json.
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 impl BytePairs<'_> {
     pub(in crate::hub) fn to_json(&self) -> Value {
+        let split = |regex: &str| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
         let (splits, whole_words) = match self.splitter {
-            Splitter::Llama3 => {
-                let split =
-                    json!({ "type": "Split", "pattern": { "Regex": LLAMA3 }, "behavior": "Isolated", "invert": false });
-                (json!([split, byte_level(false)]), true)
-            }
+            Splitter::Llama3 => (json!([split(LLAMA3), byte_level(false)]), true),
+            Splitter::Qwen2 => (json!([split(QWEN2), byte_level(false)]), false),
             Splitter::Digits => (json!([{ "type": "Digits", "individual_digits": true }, byte_level(true)]), false),
         };
         let merges: Vec<&str> = self.merges.to_vec();
+        let normalizer = if self.splitter == Splitter::Qwen2 { json!({ "type": "NFC" }) } else { Value::Null };
         self.vocabulary.to_json(
-            Value::Null,
+            normalizer,
             json!({ "type": "Sequence", "pretokenizers": splits }),
             byte_level(true),
             json!({ "byte_fallback": false, "ignore_merges": whole_words, "merges": merges }),

@@ -57,6 +57,8 @@ fn model(model: &Llama) -> Value {
         "rope_theta": model.rope_theta,
         "rms_norm_eps": model.norm_eps,
         "tie_word_embeddings": model.tied,
+        "qkv_bias": model.qkv_bias,
+        "qk_norm": model.qk_norm,
     })
 }
 

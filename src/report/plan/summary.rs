@@ -29,7 +29,12 @@ fn model(plan: &Plan) -> String {
     };
     let tied = if model.tied { ", tied embeddings" } else { "" };
     let (layers, hidden, ffn, vocab) = (model.layers, model.hidden, model.ffn, model.vocab);
-    format!("Llama, {layers} layers, hidden {hidden}, {heads}, MLP {ffn}, vocabulary {vocab}{tied}")
+    let family = match (model.qkv_bias, model.qk_norm) {
+        (false, false) => "Llama",
+        (true, _) => "Qwen2",
+        (false, true) => "Qwen3",
+    };
+    format!("{family}, {layers} layers, hidden {hidden}, {heads}, MLP {ffn}, vocabulary {vocab}{tied}")
 }
 
 pub(super) fn context(plan: &Plan) -> String {
