@@ -122,6 +122,10 @@ fn settings(keys: Keys<'_>, tokens: &[&str]) -> Result<Map<String, Value>, Error
             settings.insert(key.into(), tokens[id as usize].into());
         }
     }
+    if keys.text("tokenizer.ggml.pre")? == Some("qwen2") {
+        // The file names an id for it all the same.
+        settings.insert("bos_token".into(), Value::Null);
+    }
     if let Some(template) = keys.text("tokenizer.chat_template")? {
         settings.insert("chat_template".into(), template.into());
     }

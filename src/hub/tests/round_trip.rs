@@ -182,6 +182,20 @@ fn a_tokenizer_goes_with_the_model_and_promises_its_window() {
     assert_eq!(tokenizer.digest(), read.tokenizer().unwrap().digest());
 }
 
+/// Qwen's config.json names an id to begin with, and its tokenizer_config.json says that there is none.
+#[test]
+fn a_tokenizer_may_say_that_nothing_begins_a_text() {
+    let dir = copy();
+    let tokenizer = r#"{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}"#;
+    fs::write(dir.path().join("tokenizer.json"), tokenizer).unwrap();
+    let begins = |settings: &str| {
+        fs::write(dir.path().join("tokenizer_config.json"), settings).unwrap();
+        Header::open(dir.path()).unwrap().tokenizer().unwrap().bos()
+    };
+    assert_eq!(begins(r#"{"eos_token": "b"}"#), Some(1));
+    assert_eq!(begins(r#"{"eos_token": "b", "bos_token": null}"#), None);
+}
+
 #[test]
 fn a_chat_template_is_found_where_it_stands() {
     let json = r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#;

@@ -31,6 +31,8 @@ pub struct Tokenizer {
     files: Files,
     path: PathBuf,
     bos: Option<u32>,
+    /// `tokenizer_config.json` says that nothing begins a text, whatever id the model's configuration names (Qwen).
+    no_bos: bool,
     stops: Vec<u32>,
     size: usize,
 }
@@ -87,10 +89,11 @@ impl Tokenizer {
         }
         let id = |key: &str| json::content(settings.get(key)?).and_then(|token| inner.token_to_id(token));
         let (bos, eos) = (id("bos_token"), id("eos_token"));
+        let no_bos = settings.get("bos_token") == Some(&Value::Null);
         let size = inner.get_vocab(true).values().max().map_or(0, |&highest| highest as usize + 1);
         let ends = files.generation(path)?.remove("eos_token_id");
         let stops = eos.into_iter().collect();
-        Ok(Self { inner, files, path: path.to_path_buf(), bos, stops, size }.with_ids(None, ends.as_ref()))
+        Ok(Self { inner, files, path: path.to_path_buf(), bos, no_bos, stops, size }.with_ids(None, ends.as_ref()))
     }
 
     /// The token ids of a text.
@@ -179,7 +182,7 @@ impl Tokenizer {
     /// Fills in from the model's configuration what the tokenizer's own files leave open.
     pub(super) fn with_ids(mut self, bos: Option<&Value>, eos: Option<&Value>) -> Self {
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        self.bos = self.bos.or_else(|| bos.and_then(id));
+        self.bos = self.bos.or_else(|| bos.filter(|_| !self.no_bos).and_then(id));
         let ends = match eos {
             Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
             Some(one) => id(one).into_iter().collect(),

@@ -68,11 +68,29 @@ fn pre_tokenizers_cut_digits_as_their_models_were_trained() {
     assert_eq!(llama3.decode(&encode("1234 ab")).unwrap(), "1234 ab");
     let smollm = byte_pairs("smollm").tokenizer();
     assert_eq!(smollm.encode("1234 ab", Special::Add).unwrap(), [0, 1, 2, 3, 9, 5], "each digit alone, no bos");
+    let qwen = byte_pairs("qwen2").tokenizer();
+    assert_eq!(qwen.encode("1234 ab", Special::Add).unwrap(), [0, 1, 2, 3, 9, 5], "each digit alone, no bos");
+    assert_eq!(qwen.bos(), None, "nor at the head of a document, though the file names an id");
+}
+
+/// Qwen's tokenizer composes characters first; the others read them as they are. "é" is "Ã©" in GPT-2's bytes.
+#[test]
+fn qwen_reads_composed_characters() {
+    let tokenizer = |pre| {
+        let mut draft = with_vocabulary("gpt2", &["e", "Ã", "©", "Ã©", "Ì", "ģ", "!", "!Ġ"], &[1; 8]);
+        draft.set("tokenizer.ggml.pre", text(pre));
+        draft.set("tokenizer.ggml.merges", texts(&["Ã ©"]));
+        draft.tokenizer()
+    };
+    let encode = |pre, text| tokenizer(pre).encode(text, Special::Add).unwrap();
+    assert_eq!(encode("qwen2", "\u{e9}!"), [3, 6]);
+    assert_eq!(encode("qwen2", "e\u{301}!"), [3, 6]);
+    assert_eq!(encode("smollm", "e\u{301}!"), [0, 4, 5, 6]);
 }
 
 #[test]
 fn tokenizers_that_are_not_read_are_named() {
-    assert!(byte_pairs("qwen2").refusal().contains("pre-tokenizer \"qwen2\" is not supported"));
+    assert!(byte_pairs("gpt-4o").refusal().contains("pre-tokenizer \"gpt-4o\" is not supported"));
     assert!(with_vocabulary("bert", &["a"], &[1]).refusal().contains("tokenizer model \"bert\" is not supported"));
     let short = sentence_pieces().with("tokenizer.ggml.scores", list(&[float(0.0)]));
     assert!(short.refusal().contains("tokenizer.ggml.scores: expected 14 values, one per token, got 1"));

@@ -73,6 +73,38 @@ fn rows_come_back_in_hugging_faces_order() {
     assert_eq!((data("q_proj"), data("k_proj").as_slice(), data("v_proj").as_slice()), (&query, key, key));
 }
 
+/// The converter leaves Qwen's rows as they are.
+#[test]
+fn qwens_keep_their_rows_and_have_tensors_of_their_own() {
+    let query: Vec<f32> = (0..1024).map(|place| place as f32).collect();
+    let qwen = |architecture: &str| {
+        let mut draft = Draft::new().with("general.architecture", text(architecture));
+        for (key, _) in &mut draft.metadata {
+            *key = key.replace("llama.", &format!("{architecture}."));
+        }
+        draft.put("blk.0.attn_q.weight", &[32, 32], F32, floats(&query));
+        draft
+    };
+    let mut draft = qwen("qwen2");
+    for (name, width) in [("attn_q", 32), ("attn_k", 16), ("attn_v", 16)] {
+        draft.put(&format!("blk.0.{name}.bias"), &[width], F32, floats(&query[..width as usize]));
+    }
+    let read = draft.open();
+    assert_eq!((read.model.qkv_bias, read.model.qk_norm, read.model.rope_theta), (true, false, 500_000.0));
+    assert_eq!(read.config.get("architectures").unwrap()[0], "Qwen2ForCausalLM");
+    let data = |name: &str| &read.weights.get(&format!("model.layers.0.self_attn.{name}")).unwrap().data;
+    assert_eq!((data("q_proj.weight"), &data("k_proj.bias")[..]), (&query, &query[..16]));
+    let mut draft = qwen("qwen3");
+    for name in ["attn_q_norm", "attn_k_norm"] {
+        draft.put(&format!("blk.0.{name}.weight"), &[16], F32, floats(&query[..16]));
+    }
+    let read = draft.with("qwen3.attention.key_length", number(16)).open();
+    assert_eq!((read.model.qkv_bias, read.model.qk_norm, read.model.head_dim), (false, true, 16));
+    assert_eq!(read.weights.get("model.layers.0.self_attn.k_norm.weight").unwrap().data, query[..16]);
+    assert_eq!(read.weights.get("model.layers.0.self_attn.q_proj.weight").unwrap().data, query);
+    assert!(qwen("qwen2").refusal().contains("q_proj.bias"));
+}
+
 #[test]
 fn rope_scaling_is_translated() {
     let scaling = |pairs: &[(&str, Meta)]| {
@@ -131,7 +163,7 @@ fn formats_and_architectures_that_are_not_read_are_named() {
         "{message}"
     );
     let cases = [
-        ("general.architecture", text("qwen2"), "architecture \"qwen2\""),
+        ("general.architecture", text("gemma2"), "architecture \"gemma2\""),
         ("llama.expert_count", number(8), "a mixture of 8 experts"),
         ("split.count", number(3), "one of 3 parts"),
         ("llama.rope.dimension_count", number(8), "llama.rope.dimension_count 8 beside a head_dim of 16"),
