@@ -56,10 +56,12 @@ fn wrong_config(path: &str, error: &ConfigError) -> Wrong {
             "it takes the file that Hugging Face saves beside a model's weights"
         }
         ConfigError::Missing { .. } => {
-            "a Llama's config.json has num_hidden_layers, hidden_size, num_attention_heads, intermediate_size and vocab_size"
+            "a model's config.json has num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, intermediate_size and vocab_size"
         }
         ConfigError::Wrong { .. } => "repair the file, or describe the model with `llama { … }`",
-        ConfigError::Unsupported { .. } => "recipes extend models of the Llama family",
+        ConfigError::Unsupported { .. } => {
+            "recipes extend dense Llama, Mistral, Qwen2 and Qwen3 models whose layers are all alike"
+        }
     };
     let text = error.to_string();
     // The error speaks of any config.json; here the user sees which.

@@ -15,6 +15,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "window_covers_target", level: Level::Advice, find: window_covers_target },
     Rule { name: "sink_not_below_window", level: Level::Guard, find: sink_not_below_window },
     Rule { name: "window_reach", level: Level::Advice, find: window_reach },
+    Rule { name: "released_window", level: Level::Advice, find: released_window },
     Rule { name: "full_share_range", level: Level::Law, find: full_share_range },
     Rule { name: "too_many_full_layers", level: Level::Law, find: too_many_full_layers },
     Rule { name: "no_full_layers", level: Level::Law, find: no_full_layers },
@@ -136,6 +137,17 @@ fn window_reach(case: &Case) -> Vec<Finding> {
         }
         _ => vec![],
     }
+}
+
+/// A model released with a sliding window keeps it until the recipe says otherwise.
+fn released_window(case: &Case) -> Vec<Finding> {
+    let (window, target) = (case.plan.model.window, case.plan.target);
+    if case.recipe.attention.is_some() || window == 0 || window >= target {
+        return vec![];
+    }
+    let message = format!("every layer sees {window} tokens, as the model was released; target is {}", tokens(target));
+    let help = "`attention: full` lets them see everything";
+    vec![Finding::new(Field::new("model"), message, help)]
 }
 
 /// A share of all layers.

@@ -454,6 +454,9 @@ const NOTES: &[(&str, &str, Break)] = &[
     }),
     ("dynamic_ntk_training", "changes the frequencies", |r| r.rope = Some(Rope::DynamicNtk { scale: 32.0 })),
     ("window_covers_target", "window 131072 is the whole target", |r| sparse(r).window = 131_072),
+    ("released_window", "every layer sees 4096 tokens, as the model was released; target is 128K", |r| {
+        (r.model.window, r.attention) = (4096, None);
+    }),
     ("window_reach", "32 layers of window 64 see 2017 tokens", |r| {
         r.attention = Some(Attention::Sparse(Sparse::Window(Window { window: 64, sink: None, block: None })));
     }),

@@ -178,6 +178,11 @@ fn a_sliding_window_is_the_model_s_own() {
     assert_eq!(sliding(&[window, window]), Some(json!(4096)));
     assert_eq!(sliding(&[window, Pattern::Full]), Some(Value::Null));
     assert_eq!(sliding(&[Pattern::Window { window: 4096, sink: 4 }; 2]), Some(Value::Null));
+    let mut recipe = crate::samples::bare();
+    (recipe.context.target, recipe.model) = (model.context, model);
+    assert!(recipe.plan().unwrap().layers.iter().all(|pattern| *pattern == window));
+    recipe.attention = Some(crate::recipe::Attention::Full);
+    assert!(recipe.plan().unwrap().layers.iter().all(|pattern| *pattern == Pattern::Full));
     let llama = HfConfig::of(&presets::llama2_7b());
     assert_eq!(llama.clone().with_attention(&[window]), llama);
 }

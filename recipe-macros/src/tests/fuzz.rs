@@ -13,7 +13,7 @@ const RECIPES: [&str; 4] = [
      data: [jsonl(\"c/*.jsonl\") * 90%, passkey * 10%], train: [extend(steps = 1000, length = 128K, lr = 2e-5, warmup = 20)], \
      eval: [perplexity(4K, 32K, 128K), passkey(4K)], device: cuda(80GB) }",
     "model: llama { layers = 4, hidden = 256, heads = 4, kv_heads = 2, head_dim = 64, ffn = 512, vocab = 1_000, context = 2K, \
-     rope_theta = 1e4, norm_eps = 1e-5, tied = true }, context: 2K -> 16K, rope: yarn(8, beta_fast = 32, truncate = false), \
+     rope_theta = 1e4, norm_eps = 1e-5, tied = true, qkv_bias = true, qk_norm = false }, context: 2K -> 16K, rope: yarn(8, beta_fast = 32, truncate = false), \
      attention: window(512, 4), eval: [perplexity(2K)], allow: [native_context], device: cpu(16GiB)",
     "pub(crate) Small { model: tiny, context: 256 -> 2K, rope: llama3(8, 1, 4), adapt: lora(rank = 4, targets = [q, v]), \
      data: [text(\"a\") * 1/2, passkey], train: [extend(tokens = 2e6, betas = (0.9, 0.95), schedule = cosine, recompute = none), \

@@ -4,7 +4,7 @@ use context_recipe::recipe;
 
 recipe! {
     pub Case {
-        model: llama { layers = 4, hidden = 256, heads = 4, kv_heads = 2, head_dim = 64, ffn = 512, vocab = 1_000, context = 2K, rope_theta = 1e4, norm_eps = 1e-5, tied = true },
+        model: llama { layers = 4, hidden = 256, heads = 4, kv_heads = 2, head_dim = 64, ffn = 512, vocab = 1_000, context = 2K, rope_theta = 1e4, norm_eps = 1e-5, tied = true, qkv_bias = true, qk_norm = false },
         context: 2K -> 16K,
         rope: llama3(8, 1, 4),
         select: impactful(types = [num, pron, aux, cconj, adp], keep = 1/4, form = paper),
