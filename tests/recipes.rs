@@ -37,6 +37,9 @@ mod longrecipe_llama3_80k;
 #[path = "../examples/longrecipe_mistral_128k.rs"]
 #[allow(dead_code, reason = "an example brings its main")]
 mod longrecipe_mistral_128k;
+#[path = "../examples/longrecipe_qwen2_128k.rs"]
+#[allow(dead_code, reason = "an example brings its main")]
+mod longrecipe_qwen2_128k;
 #[path = "../examples/pi_llama_32k.rs"]
 #[allow(dead_code, reason = "an example brings its main")]
 mod pi_llama_32k;
@@ -87,6 +90,7 @@ fn published() -> Vec<Published> {
         longrecipe_llama3_80k::LongrecipeLlama3_80k,
         longrecipe_llama3_128k::LongrecipeLlama3_128k,
         longrecipe_mistral_128k::LongrecipeMistral128k,
+        longrecipe_qwen2_128k::LongrecipeQwen2_128k,
         qlora_llama3_80k::QloraLlama3_80k,
         prolong_llama3_512k::ProlongLlama3_512k,
         easycontext_llama2_1m::EasycontextLlama2_1m,
@@ -128,11 +132,17 @@ fn plans_hold_the_published_numbers() {
     let full = plan("longgen_llama2_128k").layers.iter().filter(|pattern| **pattern == Pattern::Full).count();
     assert_eq!(full, 12);
     // 240 M and 384 M tokens (arXiv 2409.00509, table 4).
-    for (program, tokens) in [("longrecipe_llama3_80k", 240e6), ("longrecipe_llama3_128k", 384e6)] {
+    let programs =
+        [("longrecipe_llama3_80k", 240e6), ("longrecipe_llama3_128k", 384e6), ("longrecipe_qwen2_128k", 384e6)];
+    for (program, tokens) in programs {
         let stage = &plan(program).stages[0];
         assert_eq!(stage.positions, PositionsPlan::LongRecipe);
         assert!(((stage.steps * stage.batch * stage.length) as f64 / tokens - 1.0).abs() < 0.01, "{program}");
     }
+    let qwen2 = plan("longrecipe_qwen2_128k");
+    assert_eq!((qwen2.stages[0].length, qwen2.rope.theta.round()), (38_400, 13_540_000.0));
+    let ntk = 1e6 * (4.0 * 4.0 - 3.0_f64).powf(128.0 / 126.0);
+    assert!((qwen2.rope.theta / ntk - 1.0).abs() < 1e-3);
     assert_eq!(last("e2_llm_llama2_32k").positions, PositionsPlan::E2 { scale_max: 20, native: 4096 });
     assert_eq!(plan("chunkllama_llama2_100k").layers[0], Pattern::DualChunk { chunk: 2560, farthest: 3072 });
     assert_eq!(plan("longlora_llama2_32k").layers[0], Pattern::ShiftedGroups { size: 8192 });
