@@ -18,6 +18,7 @@ pub(super) fn run(plan: &Plan, args: &CheckArgs) -> Result<()> {
         ));
     }
     wrong.extend(load::rope_difference(plan, &header.model));
+    wrong.extend(load::window_difference(plan, &header.model));
     if header.tokenizer.is_none() {
         eprintln!("note: there is no tokenizer; training on text and passkey evaluation need tokenizer.json");
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use recipe_core::{Llama, Plan, RopePlan};
+use recipe_core::{Llama, Pattern, Plan, RopePlan};
 
 use crate::data::Encoder;
 use crate::hub::{Checkpoint, Tokenizer};
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Reads a checkpoint that has the recipe's shape.
 ///
 /// The recipe's rope and attention are what runs. A model whose config.json says neither the native rope nor the recipe's
-/// is used all the same, and the difference is said on stderr.
+/// is used all the same, and the difference is said on stderr; so is one with a window of its own.
 pub(super) fn checkpoint(plan: &Plan, path: &Path) -> Result<Checkpoint> {
     let checkpoint = Checkpoint::open(path)?;
     let wrong = mismatches(&plan.model, &checkpoint.model);
@@ -24,9 +24,8 @@ pub(super) fn checkpoint(plan: &Plan, path: &Path) -> Result<Checkpoint> {
             path.display()
         )));
     }
-    if let Some(difference) = rope_difference(plan, &checkpoint.model) {
-        eprintln!("note: {difference}");
-    }
+    let differences = [rope_difference(plan, &checkpoint.model), window_difference(plan, &checkpoint.model)];
+    differences.iter().flatten().for_each(|difference| eprintln!("note: {difference}"));
     Ok(checkpoint)
 }
 
@@ -42,8 +41,8 @@ pub(super) fn mismatches(recipe: &Llama, model: &Llama) -> Vec<String> {
             ("intermediate_size", llama.ffn.to_string()),
             ("vocab_size", llama.vocab.to_string()),
             ("tie_word_embeddings", llama.tied.to_string()),
-            ("the bias of q, k and v", llama.qkv_bias.to_string()),
-            ("the norm of q and k", llama.qk_norm.to_string()),
+            ("qkv_bias", llama.qkv_bias.to_string()),
+            ("qk_norm", llama.qk_norm.to_string()),
         ]
     };
     let pairs = numbers(recipe).into_iter().zip(numbers(model));
@@ -68,6 +67,16 @@ pub(super) fn rope_difference(plan: &Plan, model: &Llama) -> Option<String> {
     Some(format!("the model's own rope is {theirs}; the recipe's is used instead: {ours}"))
 }
 
+/// In words, when the model has a window that neither the recipe's model nor the recipe's layers have.
+pub(super) fn window_difference(plan: &Plan, model: &Llama) -> Option<String> {
+    let window = model.window;
+    let same = plan.layers.iter().all(|pattern| *pattern == Pattern::Window { window, sink: 0 });
+    if window == 0 || window == plan.model.window || same {
+        return None;
+    }
+    Some(format!("the model's own layers see {window} tokens; the recipe's attention is used instead"))
+}
+
 /// The checkpoint's tokenizer as the data module takes it.
 pub(super) fn encoder(checkpoint: &Checkpoint) -> Result<Arc<Encoder>> {
     encoder_of(checkpoint.tokenizer()?)
@@ -79,4 +88,55 @@ pub(super) fn encoder_of(tokenizer: &Tokenizer) -> Result<Arc<Encoder>> {
         Some(template) => encoder.with_template(&template)?,
         None => encoder,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use recipe_core::{Attention, Context, Recipe, Sparse, Window, presets};
+
+    use super::*;
+
+    fn plan(model: Llama, attention: Option<Attention>) -> Plan {
+        let context = Context { native: None, target: model.context };
+        let (name, allow) = ("Test".to_owned(), vec![]);
+        let (rope, positions, select, adapt, device) = (None, None, None, None, None);
+        let (data, train, eval) = (vec![], vec![], vec![]);
+        let recipe = Recipe {
+            name,
+            model,
+            context,
+            rope,
+            attention,
+            positions,
+            select,
+            adapt,
+            data,
+            train,
+            eval,
+            allow,
+            device,
+        };
+        recipe.plan().unwrap()
+    }
+
+    #[test]
+    fn a_window_that_the_recipe_does_not_know_is_told() {
+        let open = presets::mistral_7b();
+        let sliding = Llama { window: 4096, ..open.clone() };
+        let window = Attention::Sparse(Sparse::Window(Window { window: 4096, sink: None, block: None }));
+        let told = window_difference(&plan(open.clone(), None), &sliding).unwrap();
+        assert!(told.contains("see 4096 tokens"), "{told}");
+        assert_eq!(window_difference(&plan(open.clone(), Some(window)), &sliding), None);
+        assert_eq!(window_difference(&plan(sliding.clone(), Some(Attention::Full)), &sliding), None);
+        assert_eq!(window_difference(&plan(sliding, None), &open), None);
+    }
+
+    #[test]
+    fn another_family_is_another_model() {
+        let wrong = |recipe: &Llama, model: &Llama| mismatches(recipe, model).join(", ");
+        let qwen = presets::qwen2_7b();
+        let llama = Llama { qkv_bias: false, ..qwen.clone() };
+        assert_eq!(wrong(&llama, &qwen), "qkv_bias is true instead of false");
+        assert_eq!(wrong(&llama, &Llama { qk_norm: true, ..llama.clone() }), "qk_norm is true instead of false");
+    }
 }
