@@ -111,6 +111,17 @@ pub struct Head {
     pub grad_scale: f32,
 }
 
+/// Two matrices of T rows that are compared row by row.
+#[derive(Clone, Copy, Debug)]
+pub struct Distance {
+    /// T.
+    pub rows: usize,
+    /// C.
+    pub hidden: usize,
+    /// Factor of the gradient: 1 ÷ targets of the whole step for a mean over them.
+    pub grad_scale: f32,
+}
+
 /// What the head found at each row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores {
@@ -219,6 +230,32 @@ pub trait Device: Sized {
     fn merge(&self, job: &Attention<'_>, into: Partial<'_, Self>, other: (&Self::Buffer, &Self::Buffer));
     /// y (+)= mask · x over the first `len` numbers.
     fn dropout(&self, mask: dropout::Mask, len: usize, x: &Self::Buffer, y: &mut Self::Buffer, write: Write);
+    /// out = α · full + (1 − α) · stream in each head; the gates of these heads begin at the number beside their buffer.
+    fn gate(
+        &self,
+        job: &Attention<'_>,
+        gates: (&Self::Buffer, usize),
+        full: &Self::Buffer,
+        stream: &Self::Buffer,
+        out: &mut Self::Buffer,
+    );
+    /// Turns `dout` into the gradient of `full`, overwrites `dstream`, and adds to `dgates`, which begin where the gates do.
+    fn gate_backward(
+        &self,
+        job: &Attention<'_>,
+        gates: (&Self::Buffer, usize),
+        mixed: (&Self::Buffer, &Self::Buffer),
+        grads: GateGrads<'_, Self>,
+    );
+    /// Mean squared difference of each row of x and y whose target counts; dx is overwritten, y gets no gradient.
+    fn distance(
+        &self,
+        batch: &Self::Batch,
+        job: Distance,
+        x: &Self::Buffer,
+        y: &Self::Buffer,
+        dx: &mut Self::Buffer,
+    ) -> Vec<f32>;
     /// out = silu(gate) · up.
     fn swiglu(&self, len: usize, gate: &Self::Buffer, up: &Self::Buffer, out: &mut Self::Buffer);
     /// Overwrites gate and up with their gradients.
@@ -283,4 +320,15 @@ pub struct HeadGrads<'a, D: Device> {
     pub dx: &'a mut D::Buffer,
     /// Gradient of the matrix, added to; absent when the matrix is frozen.
     pub dw: Option<&'a mut D::Buffer>,
+}
+
+/// Where the gradients of gated heads go.
+#[derive(Debug)]
+pub struct GateGrads<'a, D: Device> {
+    /// Gradient of the mixture on entry, of the full part afterwards.
+    pub dout: &'a mut D::Buffer,
+    /// Gradient of the streaming part, overwritten.
+    pub dstream: &'a mut D::Buffer,
+    /// Gradients of all gates, added to.
+    pub dgates: &'a mut D::Buffer,
 }

@@ -3,10 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Attention, Device, Error, Grads, Head, HeadGrads, Linear, Partial, Result, Rows, Saved, Scores, Weight};
+use super::{
+    Attention, Device, Distance, Error, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Result, Rows, Saved,
+    Scores, Weight,
+};
 use crate::linear::Write;
 use crate::nf4::Nf4;
-use crate::{adamw, attention, bias, cross_entropy, dropout, embedding, linear, nf4, reduce, rms_norm, rope, swiglu};
+use crate::{
+    adamw, attention, bias, cross_entropy, distance, dropout, embedding, gate, linear, nf4, reduce, rms_norm, rope,
+    swiglu,
+};
 
 /// Live and peak bytes of a device's buffers.
 #[derive(Debug)]
@@ -337,6 +343,48 @@ impl Device for Cpu {
 
     fn dropout(&self, mask: dropout::Mask, len: usize, x: &CpuBuffer, y: &mut CpuBuffer, write: Write) {
         dropout::apply(mask, &x.data[..len], &mut y.data[..len], write);
+    }
+
+    fn gate(
+        &self,
+        job: &Attention<'_>,
+        (gates, first): (&CpuBuffer, usize),
+        full: &CpuBuffer,
+        stream: &CpuBuffer,
+        out: &mut CpuBuffer,
+    ) {
+        let len = Lengths::of(&job.shape).queries;
+        let gates = &gates.data[first..first + job.shape.kv_heads];
+        gate::forward(&job.shape, gates, &full.data[..len], &stream.data[..len], &mut out.data[..len]);
+    }
+
+    fn gate_backward(
+        &self,
+        job: &Attention<'_>,
+        (gates, first): (&CpuBuffer, usize),
+        (full, stream): (&CpuBuffer, &CpuBuffer),
+        grads: GateGrads<'_, Self>,
+    ) {
+        let len = Lengths::of(&job.shape).queries;
+        let heads = first..first + job.shape.kv_heads;
+        gate::backward(
+            &job.shape,
+            &gates.data[heads.clone()],
+            &full.data[..len],
+            &stream.data[..len],
+            &mut grads.dout.data[..len],
+            &mut grads.dstream.data[..len],
+            &mut grads.dgates.data[heads],
+        );
+    }
+
+    fn distance(&self, batch: &CpuBatch, job: Distance, x: &CpuBuffer, y: &CpuBuffer, dx: &mut CpuBuffer) -> Vec<f32> {
+        let Distance { rows, hidden, grad_scale } = job;
+        let (len, mut losses) = (rows * hidden, vec![0.0; rows]);
+        let targets = &batch.targets[..rows];
+        let job = distance::Job { hidden, x: &x.data[..len], y: &y.data[..len], targets, grad_scale };
+        distance::run(&job, &mut losses, &mut dx.data[..len]);
+        losses
     }
 
     fn swiglu(&self, len: usize, gate: &CpuBuffer, up: &CpuBuffer, out: &mut CpuBuffer) {
