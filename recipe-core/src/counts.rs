@@ -19,7 +19,7 @@ pub struct Counts {
     pub head: u64,
     /// All adapters.
     pub adapters: u64,
-    /// Those of the above that learn.
+    /// Those of the above that learn; none where the only stage learns gates.
     pub trainable: u64,
 }
 
@@ -48,7 +48,8 @@ impl Plan {
         };
         let adapters = layers.saturating_mul(layer_sum(model, adapter));
         let mut counts = Counts { embedding, projections, biases, norms, head, adapters, trainable: 0 };
-        counts.trainable = trainable(adapt, &counts);
+        let idle = !self.stages.is_empty() && !self.trains_weights();
+        counts.trainable = if idle { 0 } else { trainable(adapt, &counts) };
         counts
     }
 }

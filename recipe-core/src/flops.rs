@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::pattern::Pattern;
-use crate::plan::{Plan, StagePlan, Text};
-use crate::recipe::Target;
+use crate::plan::{Learns, Plan, StagePlan, Text};
+use crate::recipe::{Form, Target};
 
 /// One kind of work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl Plan {
         vec![
             work("linear forward", tokens * self.linear()),
             work("adapter forward", tokens * self.adapter()),
-            work("attention forward", 4.0 * self.attention(self.inference_layers(), length)),
+            work("attention forward", 4.0 * self.attention(self.expected_layers(), length)),
             work("loss head forward", tokens * self.head()),
         ]
     }
@@ -59,13 +59,24 @@ impl Plan {
     /// One step computes everything forward, layers again where their activations were not kept, and backward what
     /// leads to a weight that learns.
     fn stage_flops(&self, stage: &StagePlan) -> StageFlops {
+        let terms = match stage.learns {
+            Learns::Weights => self.weight_terms(stage),
+            Learns::Gates { sink, recent, form, .. } => {
+                self.gate_terms(stage, Pattern::Window { window: recent, sink }, form)
+            }
+        };
+        let step = terms.iter().map(|term| term.flops).sum();
+        StageFlops { terms, step, total: step * stage.steps as f64 }
+    }
+
+    fn weight_terms(&self, stage: &StagePlan) -> Vec<Work> {
         let (sequences, tokens) = (stage.batch as f64, stage.batch as f64 * stage.length as f64);
         let (linear, adapter, head) = (tokens * self.linear(), tokens * self.adapter(), tokens * self.head());
-        let attention = sequences * self.attention(self.layers.iter().copied(), stage.length);
+        let attention = sequences * self.attention(self.layers.to_vec(), stage.length);
         let again = if stage.recompute { 1.0 } else { 0.0 };
         let weights = if self.adapt.trains_projections() { 1.0 } else { 0.0 };
         let head_weights = if self.trains_head() { 1.0 } else { 0.0 };
-        let terms = vec![
+        vec![
             work("linear forward", linear),
             work("linear recompute", again * linear),
             work("linear backward", linear * (1.0 + weights)),
@@ -78,9 +89,28 @@ impl Plan {
             work("attention backward", 10.0 * attention),
             work("loss head forward", head),
             work("loss head backward", head * (1.0 + head_weights)),
-        ];
-        let step = terms.iter().map(|term| term.flops).sum();
-        StageFlops { terms, step, total: step * stage.steps as f64 }
+        ]
+    }
+
+    /// The full model forward, the gated one forward, again, and backward; no weight has a gradient, and the loss needs no
+    /// logits.
+    fn gate_terms(&self, stage: &StagePlan, stream: Pattern, form: Form) -> Vec<Work> {
+        let (sequences, tokens) = (stage.batch as f64, stage.batch as f64 * stage.length as f64);
+        let (linear, adapter) = (tokens * self.linear(), tokens * self.adapter());
+        let attention = |pattern| sequences * self.attention(vec![pattern; self.layers.len()], stage.length);
+        let full = attention(Pattern::Full);
+        let gated = attention(stream) + if form == Form::Paper { full } else { 0.0 };
+        vec![
+            work("linear forward", 2.0 * linear),
+            work("linear recompute", linear),
+            work("linear backward", linear),
+            work("adapter forward", 2.0 * adapter),
+            work("adapter recompute", adapter),
+            work("adapter backward", adapter),
+            work("attention forward", 4.0 * (full + gated)),
+            work("attention recompute", 4.0 * gated),
+            work("attention backward", 10.0 * gated),
+        ]
     }
 
     /// The head is the embedding when they are tied.
@@ -104,8 +134,8 @@ impl Plan {
     }
 
     /// One multiplication and no addition for each visible pair and each dimension of each head, in all layers.
-    fn attention(&self, layers: impl Iterator<Item = Pattern>, length: usize) -> f64 {
-        let pairs: f64 = layers.map(|pattern| pattern.visible_pairs(length)).sum();
+    fn attention(&self, layers: Vec<Pattern>, length: usize) -> f64 {
+        let pairs: f64 = layers.into_iter().map(|pattern| pattern.visible_pairs(length)).sum();
         pairs * Target::Q.shape(&self.model)[0] as f64
     }
 }

@@ -37,6 +37,7 @@ mod config;
 mod counts;
 mod fault;
 mod flops;
+mod gates;
 mod layers;
 mod memory;
 mod model;
@@ -57,17 +58,18 @@ pub use config::{ConfigError, HfConfig};
 pub use counts::Counts;
 pub use fault::{Fault, Field, Note};
 pub use flops::{Flops, StageFlops, Work};
+pub use gates::GateSummary;
 pub use memory::{Memory, Term, nf4_bytes};
 pub use model::Llama;
 pub use parameters::{Init, Parameter};
 pub use pattern::Pattern;
 pub use plan::{
-    AdaptPlan, Device, Documents, EvalPlan, List, MergePlan, Papers, Plan, PositionsPlan, RopePlan, Scaling, Schedule,
-    SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan, Text,
+    AdaptPlan, Device, Documents, EvalPlan, GatesPlan, Learns, List, MergePlan, Papers, Plan, PositionsPlan, RopePlan,
+    Scaling, Schedule, SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan, Text,
 };
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Loss, Merge, MergeForm, Needle, Place,
+    Adapt, Attention, Context, Eval, Form, FullLayers, Gates, LongRopeFactors, Loss, Merge, MergeForm, Needle, Place,
     Positions, Recipe, Rope, Select, Source, Sparse, Stage, Strided, Target, TokenType, Window, parse_gates,
 };
 pub use rehearsal::RehearsalRule;

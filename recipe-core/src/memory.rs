@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts::product;
 use crate::model::Llama;
-use crate::plan::{Device, Plan, StagePlan, Text};
+use crate::plan::{Device, Learns, Plan, StagePlan, Text};
 use crate::readable::readable_bytes;
-use crate::recipe::Target;
+use crate::recipe::{Form, Target};
 
 /// Sequences shorter than this share a micro-batch.
 const MICRO_BATCH: usize = 4096;
@@ -92,10 +92,11 @@ impl Plan {
             ("masters", self.masters()),
             ("gradients", self.gradients()),
             ("optimizer", self.optimizer()),
-            ("activations", self.activations(tokens, stage.recompute)),
-            ("layer workspace", self.layer_workspace(tokens, stage.recompute)),
+            ("gates", self.gate_state()),
+            ("activations", self.activations(tokens, stage)),
+            ("layer workspace", self.layer_workspace(tokens, stage)),
             ("rope tables", self.rope_tables(tokens)),
-            ("logits", self.logits(tokens)),
+            ("logits", if stage.learns == Learns::Weights { self.logits(tokens) } else { 0 }),
             ("dequantized projection", self.dequantized()),
             ("reserved", self.reserved()),
         ])
@@ -121,7 +122,7 @@ impl Plan {
 
     /// Keys and values of `length` tokens; a layer keeps what its pattern can still see.
     pub fn kv_cache_bytes(&self, length: usize) -> u64 {
-        let kept = self.inference_layers().map(|pattern| pattern.kept(length, self.model.kv_heads));
+        let kept = self.expected_layers().into_iter().map(|pattern| pattern.kept(length, self.model.kv_heads));
         let kept = kept.fold(0, |sum: usize, rows| sum.saturating_add(rows));
         product(&[2, self.model.head_dim, kept]).saturating_mul(self.stored())
     }
@@ -173,22 +174,52 @@ impl Plan {
         self.counts().trainable.saturating_mul(2 * F32)
     }
 
-    /// What waits for the backward pass: each layer's input, and without recomputation all that each layer saves.
-    fn activations(&self, tokens: usize, recompute: bool) -> u64 {
-        let saved = if recompute { 0 } else { self.saved_width() };
-        let width = sum(&[self.model.hidden, saved]);
+    /// A gate for each key/value head of each layer, its gradient and two moments, in f32 everywhere.
+    fn gate_state(&self) -> u64 {
+        match self.gates_stage() {
+            Some(_) => product(&[4, self.model.layers, self.model.kv_heads]).saturating_mul(F32),
+            None => 0,
+        }
+    }
+
+    /// What waits for the backward pass: each layer's input, and without recomputation all that each layer saves; beside
+    /// gates, what every layer of the full model attended to where they let that through.
+    fn activations(&self, tokens: usize, stage: &StagePlan) -> u64 {
+        let saved = if stage.recompute { 0 } else { self.saved_width() };
+        let taught = match stage.learns {
+            Learns::Gates { form: Form::Code, .. } => self.model.query_width(),
+            _ => 0,
+        };
+        let width = sum(&[self.model.hidden, saved, taught]);
         product(&[self.model.layers, tokens, width]).saturating_mul(self.stored())
     }
 
     /// The buffers that all layers share in training: what one layer saves where it is recomputed, the forward pass's own,
     /// and the gradients of all these.
-    fn layer_workspace(&self, tokens: usize, recompute: bool) -> u64 {
+    fn layer_workspace(&self, tokens: usize, stage: &StagePlan) -> u64 {
         let Llama { hidden, ffn, .. } = self.model;
-        let saved = if recompute { self.saved_width() } else { 0 };
+        let saved = if stage.recompute { self.saved_width() } else { 0 };
         let (query, kv) = (self.model.query_width(), self.model.kv_width());
         let backward = sum(&[times(2, hidden), ffn, self.heads_width(), self.adapt.widest_rank()]);
         let remap = if self.remaps() { sum(&[query, times(2, kv)]) } else { 0 };
-        self.layer_buffers(tokens, sum(&[saved, backward, remap, self.adapt.widest_thinned(&self.model)]))
+        let more = match stage.learns {
+            Learns::Weights => self.adapt.widest_thinned(&self.model),
+            Learns::Gates { .. } => self.gated_width(stage),
+        };
+        self.layer_buffers(tokens, sum(&[saved, backward, remap, more]))
+    }
+
+    /// What gated heads need beside one attention: the full model's last hidden states, the streaming part with its
+    /// log-sum-exp and its gradient; where the full part is the gated model's own, that part and the gradients of q, k and v
+    /// through one of the two.
+    fn gated_width(&self, stage: &StagePlan) -> usize {
+        let Llama { hidden, heads, .. } = self.model;
+        let (query, kv) = (self.model.query_width(), self.model.kv_width());
+        match stage.learns {
+            Learns::Weights => 0,
+            Learns::Gates { form: Form::Code, .. } => sum(&[hidden, times(2, query), heads]),
+            Learns::Gates { form: Form::Paper, .. } => sum(&[hidden, times(4, query), heads, times(2, kv)]),
+        }
     }
 
     /// The residual stream and its last norm, the MLP's product, an adapter's middle, and `more` values per token.

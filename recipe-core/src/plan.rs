@@ -32,6 +32,8 @@ pub struct Plan {
     pub rope: RopePlan,
     /// What each layer sees, bottom to top.
     pub layers: List<Pattern>,
+    /// Whether `layers` still wait for gates that training finds.
+    pub gates: GatesPlan,
     /// Tokens per kernel block.
     pub block: usize,
     /// Which weights learn.
@@ -46,6 +48,22 @@ pub struct Plan {
     pub device: Device,
     /// What the user should know.
     pub notes: List<Note>,
+}
+
+/// Which heads see everything (DuoAttention, arXiv 2410.10819).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum GatesPlan {
+    /// `layers` say it.
+    Given,
+    /// The last stage's gates will; until [`Plan::with_gates`] puts them in, every layer is full.
+    Learned {
+        /// Share of the key/value heads that stream afterwards.
+        sparsity: f64,
+        /// First tokens of the document that a streaming head sees.
+        sink: usize,
+        /// Nearest tokens that it sees, the query's own included.
+        recent: usize,
+    },
 }
 
 /// The rotary embedding, in Hugging Face's terms.
@@ -215,6 +233,9 @@ pub enum Schedule {
     Cosine,
     /// A line, down to zero.
     Linear,
+    /// It stays, and falls along a line over the last fifth of the steps; never below a tenth of the peak, the warm-up
+    /// included.
+    Trapezoid,
 }
 
 /// A stage's word. It decides defaults in a recipe and a name in reports, nothing else.
@@ -227,6 +248,28 @@ pub enum StageKind {
     Replay,
     /// `anneal`: the learning rate falls to zero.
     Anneal,
+    /// `gates`: which heads need the whole context; weights stay (arXiv 2410.10819).
+    Gates,
+}
+
+/// What a stage changes, and by which loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Learns {
+    /// What `adapt` says, by cross entropy.
+    Weights,
+    /// A gate for each key/value head of each layer, by the distance of the gated model's last hidden states from the full
+    /// model's, plus `reg` times the mean gate (arXiv 2410.10819, equations 2 to 4).
+    Gates {
+        /// First tokens of the document that a streaming head sees.
+        sink: usize,
+        /// Nearest tokens that it sees, the query's own included.
+        recent: usize,
+        /// Factor of the mean gate.
+        reg: f64,
+        /// What an open gate lets through: full attention over the gated model's own keys (`Paper`), or what the full model
+        /// attended to (`Code`).
+        form: Form,
+    },
 }
 
 /// Whether the documents that share a sequence see each other.
@@ -260,6 +303,8 @@ pub enum MergePlan {
 pub struct StagePlan {
     /// The word that it was written with.
     pub kind: StageKind,
+    /// What it changes.
+    pub learns: Learns,
     /// Optimiser steps.
     pub steps: usize,
     /// Tokens per sequence.
@@ -290,7 +335,7 @@ pub struct StagePlan {
     pub beta2: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Largest gradient norm.
+    /// Largest gradient norm; `f64::MAX` for no limit.
     pub clip: f64,
     /// Seed of the data order.
     pub seed: u64,
@@ -469,6 +514,7 @@ impl StageKind {
             Self::Extend => "extend",
             Self::Replay => "replay",
             Self::Anneal => "anneal",
+            Self::Gates => "gates",
         }
     }
 }
@@ -553,6 +599,6 @@ impl Plan {
     #[must_use]
     pub fn untouched(&self) -> Self {
         let layers = vec![Pattern::Full; self.layers.len()].into();
-        Self { rope: RopePlan::native(&self.model), layers, ..self.merged() }
+        Self { rope: RopePlan::native(&self.model), layers, gates: GatesPlan::Given, ..self.merged() }
     }
 }

@@ -175,8 +175,8 @@ pub enum Attention {
     },
     /// `duo(gates, sparsity, sink, recent)`: retrieval heads full, the others streaming (DuoAttention, arXiv 2410.10819).
     Duo {
-        /// How much each key/value head needs the whole context, layer by layer.
-        gates: Vec<Vec<f64>>,
+        /// How much each key/value head needs the whole context.
+        gates: Gates,
         /// Share of the heads that stream; 50%.
         sparsity: Option<f64>,
         /// First tokens that a streaming head sees; 64.
@@ -201,6 +201,15 @@ pub enum Attention {
         /// Nearest tokens, at their own distance.
         window: usize,
     },
+}
+
+/// Where the gates of `duo` come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Gates {
+    /// `gates = "gates.json"`: a number for each key/value head, layer by layer.
+    Given(Vec<Vec<f64>>),
+    /// `gates = learned`: the stage `gates(…)` finds them.
+    Learned,
 }
 
 /// Reads a file of gates: `[[0.9, 0.1, …], …]`, a list for each layer, or lines of numbers apart by tabs, as DuoAttention's
@@ -440,12 +449,12 @@ pub enum Loss {
     Answers,
 }
 
-/// One stage of `train: […]`: `extend(…)`, `replay(…)` or `anneal(…)`, with the `merge(…)` that may follow it.
+/// One stage of `train: […]`: `extend(…)`, `replay(…)`, `anneal(…)` or `gates(…)`, with the `merge(…)` that may follow it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stage {
     /// The word, which decides the defaults.
     pub kind: StageKind,
-    /// Optimiser steps; exactly one of `steps` and `tokens` is written.
+    /// Optimiser steps; exactly one of `steps` and `tokens` is written, or in `gates(…)` none for 2000 steps.
     pub steps: Option<usize>,
     /// Tokens to see in all.
     pub tokens: Option<usize>,
@@ -459,24 +468,32 @@ pub struct Stage {
     pub data: Vec<Source>,
     /// Whether documents of one sequence see each other; they do not.
     pub documents: Option<Documents>,
-    /// Peak learning rate; 2e-5, of a replay 5e-6.
+    /// Peak learning rate; 2e-5, of a replay 5e-6, of gates 0.02.
     pub lr: Option<f64>,
-    /// Linear warm-up steps; 20, of an annealing 0.
+    /// Linear warm-up steps; 20, of an annealing 0, of gates a fifth of the steps.
     pub warmup: Option<usize>,
     /// Sequences per optimiser step; 1.
     pub batch: Option<usize>,
-    /// What follows the warm-up; constant, of an annealing linear.
+    /// What follows the warm-up; constant, of an annealing linear, of gates trapezoid.
     pub schedule: Option<Schedule>,
-    /// AdamW's betas; (0.9, 0.95).
+    /// AdamW's betas; (0.9, 0.95), of gates (0.9, 0.999).
     pub betas: Option<(f64, f64)>,
     /// Decoupled weight decay; 0.
     pub weight_decay: Option<f64>,
-    /// Largest gradient norm; 1.
+    /// Largest gradient norm; 1, of gates unlimited.
     pub clip: Option<f64>,
     /// Seed of the data order, and in the first stage of initialisation; the stage's number, from 0.
     pub seed: Option<u64>,
     /// `recompute = every | none`: whether a layer's activations are recomputed in its backward pass; every.
     pub recompute: Option<bool>,
+    /// First tokens that a streaming head sees while gates learn; 128.
+    pub sink: Option<usize>,
+    /// Nearest tokens that it sees then, the query's own included; 256.
+    pub recent: Option<usize>,
+    /// What an open gate costs: factor of the gates' mean in their loss; 0.05.
+    pub reg: Option<f64>,
+    /// What an open gate lets through, by the paper's law or the released program's; the paper's.
+    pub form: Option<Form>,
     /// `merge(…)`, written behind the stage.
     pub merge: Option<Merge>,
 }

@@ -10,8 +10,8 @@ use crate::layers::layer_map;
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::plan::{
-    AdaptPlan, Device, EvalPlan, List, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule, SourcePlan,
-    StageKind, StagePlan,
+    AdaptPlan, Device, EvalPlan, GatesPlan, Learns, List, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule,
+    SourcePlan, StageKind, StagePlan,
 };
 use crate::presets;
 use crate::recipe::Place;
@@ -46,6 +46,10 @@ pub struct RehearsalRule {
     pub warmup: usize,
     /// A layer's activations are recomputed in its backward pass.
     pub recompute: bool,
+    /// Optimiser steps of gates.
+    pub gate_steps: usize,
+    /// Native windows that gates are learned at, at most: what a head misses when it streams shows there too.
+    pub gate_windows: usize,
     /// Lengths that are measured, in native windows; the target is always one more.
     pub eval_scales: [usize; 5],
 }
@@ -66,6 +70,8 @@ impl RehearsalRule {
         lr_decay: 0.75,
         warmup: 10,
         recompute: false,
+        gate_steps: 300,
+        gate_windows: 4,
         eval_scales: [1, 4, 8, 16, 32],
     };
 }
@@ -84,6 +90,8 @@ impl fmt::Display for RehearsalRule {
             tokens,
             warmup,
             lr_decay,
+            gate_steps,
+            gate_windows,
             ..
         } = self;
         writeln!(out, "scale: the recipe's target ÷ native, at most {most_scale}; blocks of {block} tokens")?;
@@ -98,6 +106,10 @@ impl fmt::Display for RehearsalRule {
         writeln!(
             out,
             "steps: {first_steps} at the native length, then {steps} for each of those, {last_steps} for the last, of {tokens} tokens or one sequence"
+        )?;
+        writeln!(
+            out,
+            "gates: {gate_steps} steps at the recipe's lr, of sequences up to native × {gate_windows}; recent tokens and sinks as window ÷ native"
         )?;
         write!(
             out,
@@ -123,6 +135,7 @@ impl Plan {
             target: toy.target(),
             rope: toy.rope(),
             layers: toy.layers().into(),
+            gates: toy.gates(),
             block: rule.block,
             adapt: toy.adapt(),
             data: toy.data(&self.data),
@@ -249,7 +262,7 @@ impl Toy<'_> {
     /// Lengths keep their ratio to the native window, or to the target where they are shares of that; counts stay.
     fn sparse(&self, pattern: Pattern) -> Pattern {
         let native = self.plan.model.context.max(1) as f64;
-        let scaled = |tokens: usize| self.blocks(tokens as f64 / native).min(self.target());
+        let scaled = |tokens: usize| self.scaled(tokens);
         match pattern {
             Pattern::Window { window, sink } => {
                 let window = scaled(window);
@@ -267,6 +280,27 @@ impl Toy<'_> {
             }
             Pattern::SelfExtend { group, window } => Pattern::SelfExtend { group, window: scaled(window) },
             Pattern::Full | Pattern::Duo { .. } => pattern,
+        }
+    }
+
+    /// `tokens` in the same ratio to the native window, in whole blocks.
+    fn scaled(&self, tokens: usize) -> usize {
+        self.blocks(tokens as f64 / self.plan.model.context.max(1) as f64).min(self.target())
+    }
+
+    /// What a streaming head sees: recent tokens like a window, sinks in their ratio to these.
+    fn streaming(&self, sink: usize, recent: usize) -> [usize; 2] {
+        let ours = self.scaled(recent);
+        [(sink as f64 / recent.max(1) as f64 * ours as f64).round() as usize, ours]
+    }
+
+    fn gates(&self) -> GatesPlan {
+        match self.plan.gates {
+            GatesPlan::Given => GatesPlan::Given,
+            GatesPlan::Learned { sparsity, sink, recent } => {
+                let [sink, recent] = self.streaming(sink, recent);
+                GatesPlan::Learned { sparsity, sink, recent }
+            }
         }
     }
 
@@ -291,12 +325,18 @@ impl Toy<'_> {
     }
 
     /// Lengths from the native window in powers of two to the longest that the recipe trains, in the same ratio to the
-    /// target. The last stage follows the schedule of the recipe's longest, and merges where the recipe's last does.
+    /// target. The last stage follows the schedule of the recipe's longest, and merges where the recipe's last does. Gates
+    /// come behind.
     fn stages(&self) -> Vec<StagePlan> {
+        let gates = self.plan.gates_stage().map(|stage| self.gates_stage(stage));
+        self.weight_stages().into_iter().chain(gates).collect()
+    }
+
+    fn weight_stages(&self) -> Vec<StagePlan> {
         let Some(last) = self.longest() else {
             return vec![];
         };
-        let merge = self.plan.stages.last().map_or(MergePlan::None, |stage| stage.merge);
+        let merge = self.trained().last().map_or(MergePlan::None, |stage| stage.merge);
         let reaches = self.reaches();
         let count = reaches.len();
         let stage = |(index, reach): (usize, usize)| StagePlan {
@@ -329,9 +369,39 @@ impl Toy<'_> {
         sources.iter().map(|source| SourcePlan { replay: piece(source), ..source.clone() }).collect()
     }
 
-    /// The recipe's stage whose positions go farthest, the last of equals.
+    /// Gates at the recipe's length, as far as the toy goes, with the recipe's shares of warm-up.
+    fn gates_stage(&self, stage: &StagePlan) -> StagePlan {
+        let scaled = self.blocks(self.scale() * stage.length as f64 / self.plan.target.max(1) as f64);
+        let length = scaled.min(self.target()).min(self.rule.gate_windows.saturating_mul(self.model.context));
+        let learns = match stage.learns {
+            Learns::Weights => Learns::Weights,
+            Learns::Gates { sink, recent, reg, form } => {
+                let [sink, recent] = self.streaming(sink, recent);
+                Learns::Gates { sink, recent, reg, form }
+            }
+        };
+        let warmup = (stage.warmup as f64 / stage.steps.max(1) as f64 * self.rule.gate_steps as f64).round();
+        StagePlan {
+            learns,
+            rope: self.rope(),
+            data: self.data(&stage.data),
+            steps: self.rule.gate_steps,
+            length,
+            reach: length,
+            batch: (self.rule.tokens / length).max(1),
+            warmup: warmup as usize,
+            ..stage.clone()
+        }
+    }
+
+    /// The recipe's stages that change weights.
+    fn trained(&self) -> impl Iterator<Item = &StagePlan> {
+        self.plan.stages.iter().filter(|stage| stage.learns == Learns::Weights)
+    }
+
+    /// That of them whose positions go farthest, the last of equals.
     fn longest(&self) -> Option<&StagePlan> {
-        self.plan.stages.iter().max_by_key(|stage| stage.reach)
+        self.trained().max_by_key(|stage| stage.reach)
     }
 
     fn lr(&self) -> f64 {

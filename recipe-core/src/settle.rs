@@ -5,16 +5,17 @@
 //! this crate as a [`Plan`].
 
 use crate::check::NATIVE_CONTEXT;
+use crate::gates;
 use crate::layers::{full_count, layer_map};
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::plan::{
-    AdaptPlan, Device, Documents, EvalPlan, MergePlan, Papers, Plan, PositionsPlan, RopePlan, Scaling, Schedule,
-    SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan,
+    AdaptPlan, Device, Documents, EvalPlan, GatesPlan, Learns, MergePlan, Papers, Plan, PositionsPlan, RopePlan,
+    Scaling, Schedule, SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan,
 };
 use crate::recipe::{
-    Adapt, Attention, Eval, Form, Merge, MergeForm, Place, Positions, Recipe, Rope, Select, Source, Sparse, Stage,
-    Strided, Target, TokenType, Window,
+    Adapt, Attention, Eval, Form, Gates, Merge, MergeForm, Place, Positions, Recipe, Rope, Select, Source, Sparse,
+    Stage, Strided, Target, TokenType, Window,
 };
 use crate::rope::{ntk_theta, yarn_attention_factor};
 
@@ -28,6 +29,13 @@ const LOCAL: usize = 1;
 const SPARSITY: f64 = 0.5;
 const STREAM_SINK: usize = 64;
 const RECENT: usize = 256;
+/// And its optimisation: steps, AdamW, windows while gates learn, what an open gate costs.
+const GATE_STEPS: usize = 2000;
+const GATE_LR: f64 = 0.02;
+const GATE_BETAS: (f64, f64) = (0.9, 0.999);
+const GATE_SINK: usize = 128;
+const GATE_RECENT: usize = 256;
+const GATE_REG: f64 = 0.05;
 /// LongLoRA's group, of the length that is trained for (arXiv 2309.12307).
 const GROUP: f64 = 0.25;
 /// LongGen's ablation: the middle is best (arXiv 2410.01485).
@@ -89,6 +97,7 @@ pub(crate) fn settle(recipe: &Recipe) -> Plan {
         target: recipe.context.target,
         rope: rope(recipe.rope.as_ref(), &model, recipe.context.target),
         layers: layers.into(),
+        gates: learned_gates(recipe.attention.as_ref()),
         block,
         adapt: adapt(recipe.adapt.as_ref()),
         data: data(&recipe.data, model.context).into(),
@@ -155,17 +164,12 @@ fn attention(recipe: &Recipe, model: &Llama) -> (Vec<Pattern>, usize) {
         &Attention::Hybrid { full, place, sparse } => {
             (layer_map(layers, full_count(full, layers), place.unwrap_or(PLACE), pattern(sparse)), block(sparse))
         }
-        Attention::Duo { gates, sparsity, sink, recent } => {
-            let retrieval = retrieval_heads(gates, sparsity.unwrap_or(SPARSITY));
-            let duo = |retrieval| Pattern::Duo {
-                retrieval,
-                kv_heads: model.kv_heads,
-                window: recent.unwrap_or(RECENT),
-                sink: sink.unwrap_or(STREAM_SINK),
-            };
-            ((0..layers).map(|layer| duo(retrieval.get(layer).copied().unwrap_or(0))).collect(), BLOCK)
+        Attention::Duo { gates: Gates::Given(gates), sparsity, sink, recent } => {
+            let streaming = [sink.unwrap_or(STREAM_SINK), recent.unwrap_or(RECENT)];
+            let sparsity = sparsity.unwrap_or(SPARSITY);
+            (gates::duo_layers(gates, [layers, model.kv_heads], sparsity, streaming), BLOCK)
         }
-        Attention::Full => alike(Pattern::Full),
+        Attention::Full | Attention::Duo { gates: Gates::Learned, .. } => alike(Pattern::Full),
         &Attention::ShiftedGroups { group } => alike(shifted_groups(group, recipe.context.target)),
         &Attention::DualChunk { chunk, local, form } => {
             let chunk = chunk.unwrap_or(model.context / 4 * 3);
@@ -203,19 +207,16 @@ fn shifted_groups(group: Option<f64>, target: usize) -> Pattern {
     Pattern::ShiftedGroups { size: size as usize }
 }
 
-/// Which heads of each layer retrieve, a bit each: of all heads of all layers those with the largest gates, the first ones
-/// where gates are equal. The published threshold is the gates' quantile, with noise to break ties.
-fn retrieval_heads(gates: &[Vec<f64>], sparsity: f64) -> Vec<u64> {
-    let mut heads: Vec<(f64, usize, usize)> = gates
-        .iter()
-        .enumerate()
-        .flat_map(|(layer, gates)| gates.iter().take(64).enumerate().map(move |(head, gate)| (*gate, layer, head)))
-        .collect();
-    heads.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let count = ((1.0 - sparsity.clamp(0.0, 1.0)) * heads.len() as f64).round() as usize;
-    let mut retrieval = vec![0; gates.len()];
-    heads.iter().take(count).for_each(|(_, layer, head)| retrieval[*layer] |= 1 << head);
-    retrieval
+/// What `duo(gates = learned)` leaves to the stage `gates`.
+fn learned_gates(attention: Option<&Attention>) -> GatesPlan {
+    match attention {
+        Some(&Attention::Duo { gates: Gates::Learned, sparsity, sink, recent }) => GatesPlan::Learned {
+            sparsity: sparsity.unwrap_or(SPARSITY),
+            sink: sink.unwrap_or(STREAM_SINK),
+            recent: recent.unwrap_or(RECENT),
+        },
+        _ => GatesPlan::Given,
+    }
 }
 
 /// The paper walks chunks of s and puts far queries at c − 1 = s + w − 1; the program takes the local window off the chunk
@@ -307,9 +308,10 @@ fn positions(written: Option<Positions>, native: usize, target: usize) -> (Posit
     }
 }
 
-/// A replay brings short-range abilities back, so it reads whole text.
+/// A replay brings short-range abilities back, and gates watch a model at work, so both read whole text.
 fn select(written: Option<&Select>, kind: StageKind) -> SelectPlan {
-    let Some(Select::Impactful { types, keep, form }) = written.filter(|_| kind != StageKind::Replay) else {
+    let whole = matches!(kind, StageKind::Replay | StageKind::Gates);
+    let Some(Select::Impactful { types, keep, form }) = written.filter(|_| !whole) else {
         return SelectPlan::All;
     };
     let form = form.unwrap_or(Form::Paper);
@@ -336,14 +338,22 @@ fn stage(stage: &Stage, index: usize, recipe: &Recipe, model: &Llama) -> StagePl
     let (kind, target) = (stage.kind, recipe.context.target);
     let (positions, usual) = match kind {
         StageKind::Replay => (PositionsPlan::Contiguous, model.context.min(target)),
+        // Gates are for inference, whose positions are contiguous.
+        StageKind::Gates => (PositionsPlan::Contiguous, target),
         _ => positions(recipe.positions, model.context, target),
     };
     let length = stage.length.unwrap_or(usual);
     let batch = stage.batch.unwrap_or(BATCH);
-    let steps = stage.steps.unwrap_or_else(|| steps_for(stage.tokens.unwrap_or(0), length, batch));
-    let (beta1, beta2) = stage.betas.unwrap_or(BETAS);
+    let gates = kind == StageKind::Gates;
+    let steps = match (stage.steps, stage.tokens) {
+        (Some(steps), _) => steps,
+        (None, None) if gates => GATE_STEPS,
+        (None, tokens) => steps_for(tokens.unwrap_or(0), length, batch),
+    };
+    let (beta1, beta2) = stage.betas.unwrap_or(if gates { GATE_BETAS } else { BETAS });
     StagePlan {
         kind,
+        learns: learns(stage),
         steps,
         length,
         rope: stage_rope(stage, recipe, model),
@@ -353,18 +363,43 @@ fn stage(stage: &Stage, index: usize, recipe: &Recipe, model: &Llama) -> StagePl
         positions,
         reach: reach(positions, length, target),
         batch,
-        lr: stage.lr.unwrap_or(if kind == StageKind::Replay { REPLAY_LR } else { LR }),
+        lr: stage.lr.unwrap_or(match kind {
+            StageKind::Replay => REPLAY_LR,
+            StageKind::Gates => GATE_LR,
+            StageKind::Extend | StageKind::Anneal => LR,
+        }),
         // A stage shorter than the usual warm-up is all warm-up; an annealing goes on at its peak.
-        warmup: stage.warmup.unwrap_or(if kind == StageKind::Anneal { 0 } else { WARMUP.min(steps) }),
-        schedule: stage.schedule.unwrap_or(if kind == StageKind::Anneal { Schedule::Linear } else { SCHEDULE }),
+        warmup: stage.warmup.unwrap_or(match kind {
+            StageKind::Anneal => 0,
+            StageKind::Gates => steps / 5,
+            StageKind::Extend | StageKind::Replay => WARMUP.min(steps),
+        }),
+        schedule: stage.schedule.unwrap_or(match kind {
+            StageKind::Anneal => Schedule::Linear,
+            StageKind::Gates => Schedule::Trapezoid,
+            StageKind::Extend | StageKind::Replay => SCHEDULE,
+        }),
         beta1,
         beta2,
         weight_decay: stage.weight_decay.unwrap_or(WEIGHT_DECAY),
-        clip: stage.clip.unwrap_or(CLIP),
+        // DuoAttention's program does not clip.
+        clip: stage.clip.unwrap_or(if gates { f64::MAX } else { CLIP }),
         // Stages that share a seed would read the same text again.
         seed: stage.seed.unwrap_or(index as u64),
         recompute: stage.recompute.unwrap_or(RECOMPUTE),
         merge: stage.merge.map_or(MergePlan::None, merge),
+    }
+}
+
+fn learns(stage: &Stage) -> Learns {
+    if stage.kind != StageKind::Gates {
+        return Learns::Weights;
+    }
+    Learns::Gates {
+        sink: stage.sink.unwrap_or(GATE_SINK),
+        recent: stage.recent.unwrap_or(GATE_RECENT),
+        reg: stage.reg.unwrap_or(GATE_REG),
+        form: stage.form.unwrap_or(Form::Paper),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Random recipes, most of them nonsense: planning returns a verdict, never panics, and what it passes is consistent.
 
 use recipe_core::{
-    Adapt, Attention, Context, Device, Documents, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle,
-    Pattern, Place, Positions, Recipe, Rope, Schedule, Select, Source, SourceKind, Sparse, Stage, StageKind, Strided,
-    Target, TokenType, Window, presets,
+    Adapt, Attention, Context, Device, Documents, Eval, Form, FullLayers, Gates, LongRopeFactors, Merge, MergeForm,
+    Needle, Pattern, Place, Positions, Recipe, Rope, Schedule, Select, Source, SourceKind, Sparse, Stage, StageKind,
+    Strided, Target, TokenType, Window, presets,
 };
 
 /// SplitMix64 (public domain, S. Vigna).
@@ -83,7 +83,8 @@ fn attention(r: &mut Random) -> Attention {
         },
         5 => {
             let (layers, heads) = (r.below(40), r.below(40));
-            let gates = (0..layers).map(|_| (0..heads).map(|_| r.number()).collect()).collect();
+            let given = (0..layers).map(|_| (0..heads).map(|_| r.number()).collect()).collect();
+            let gates = if r.below(2) == 0 { Gates::Learned } else { Gates::Given(given) };
             let sparsity = r.maybe(Random::number);
             Attention::Duo { gates, sparsity, sink: r.maybe(Random::size), recent: r.maybe(Random::size) }
         }
@@ -150,16 +151,20 @@ fn stage(r: &mut Random) -> Stage {
         lr: Some(r.pick(&[1e-5, 1e-4, 1e-3, 2.0, f64::NAN])).filter(|_| r.below(2) == 0),
         warmup: Some(r.size()).filter(|_| r.below(4) == 0),
         batch: r.maybe(Random::size),
-        schedule: r.maybe(|r| r.pick(&[Schedule::Constant, Schedule::Cosine, Schedule::Linear])),
+        schedule: r.maybe(|r| r.pick(&[Schedule::Constant, Schedule::Cosine, Schedule::Linear, Schedule::Trapezoid])),
         betas: Some((r.number(), r.number())).filter(|_| r.below(8) == 0),
         weight_decay: r.maybe(Random::number),
         clip: r.maybe(Random::number),
         seed: r.maybe(Random::next),
         recompute: r.maybe(|r| r.below(2) == 0),
-        kind: r.pick(&[StageKind::Extend, StageKind::Replay, StageKind::Anneal]),
+        kind: r.pick(&[StageKind::Extend, StageKind::Replay, StageKind::Anneal, StageKind::Gates]),
         theta: Some(r.number()).filter(|_| r.below(16) == 0),
         scale: Some(r.number()).filter(|_| r.below(16) == 0),
         data: if r.below(4) == 0 { vec![Source::new(SourceKind::Passkey)] } else { vec![] },
+        sink: r.maybe(Random::size),
+        recent: r.maybe(Random::size),
+        reg: r.maybe(Random::number),
+        form: r.maybe(|r| r.pick(&[Form::Paper, Form::Code])),
         documents: r.maybe(|r| r.pick(&[Documents::Mask, Documents::Joined])),
         merge: Some(Merge { base: Some(r.pick(&[0.5, 0.0, f64::NAN])), form: r.maybe(|r| r.pick(&FORMS)) })
             .filter(|_| r.below(16) == 0),

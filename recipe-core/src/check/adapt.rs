@@ -112,7 +112,7 @@ fn adapter_needs_merge(case: &Case) -> Vec<Finding> {
 /// Adapters only matter where something learns.
 fn adapter_without_training(case: &Case) -> Vec<Finding> {
     match case.recipe.adapt {
-        Some(Adapt::Lora { .. }) if case.recipe.train.is_empty() => {
+        Some(Adapt::Lora { .. }) if !case.plan.trains_weights() => {
             let message = "adapters are planned, but nothing trains them".to_owned();
             vec![Finding::new(Field::new("adapt"), message, "add `train: […]`, or remove `adapt:`")]
         }

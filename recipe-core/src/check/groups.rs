@@ -2,9 +2,10 @@
 
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
+use crate::gates::MOST_HEADS;
 use crate::pattern::Pattern;
 use crate::readable::readable_tokens as tokens;
-use crate::recipe::{Attention, Form, Positions, Sparse, Strided};
+use crate::recipe::{Attention, Form, Gates, Positions, Sparse, Strided};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "zero_stride", level: Level::Law, find: zero_stride },
@@ -126,18 +127,19 @@ fn groups_without_training(case: &Case) -> Vec<Finding> {
 
 fn gates<'a>(case: &Case<'a>) -> Option<&'a [Vec<f64>]> {
     match &case.recipe.attention {
-        Some(Attention::Duo { gates, .. }) => Some(gates),
+        Some(Attention::Duo { gates: Gates::Given(gates), .. }) => Some(gates),
         _ => None,
     }
 }
 
 /// A gate for each key/value head of each layer; a layer's heads are the bits of a number.
 fn gates_shape(case: &Case) -> Vec<Finding> {
-    let Some(gates) = gates(case) else { return vec![] };
     let (layers, heads) = (case.recipe.model.layers, case.recipe.model.kv_heads);
-    if heads > 64 {
-        return one("gates", format!("{heads} key/value heads, 64 are the most"), "write another attention");
+    if heads > MOST_HEADS && matches!(case.recipe.attention, Some(Attention::Duo { .. })) {
+        let message = format!("{heads} key/value heads, {MOST_HEADS} are the most");
+        return one("gates", message, "write another attention");
     }
+    let Some(gates) = gates(case) else { return vec![] };
     let uneven = gates.iter().find(|layer| layer.len() != heads);
     let got = match uneven {
         Some(layer) => format!("a layer of {} gates", layer.len()),

@@ -9,6 +9,7 @@ mod context;
 mod data;
 mod device;
 mod eval;
+mod gates;
 mod groups;
 mod merge;
 mod model;
@@ -91,6 +92,7 @@ pub(crate) fn rules() -> impl Iterator<Item = &'static Rule> {
         train::RULES,
         stage_rope::RULES,
         merge::RULES,
+        gates::RULES,
         eval::RULES,
         device::RULES,
         allow::RULES,

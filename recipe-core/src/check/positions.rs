@@ -84,7 +84,8 @@ fn scale_max_range(case: &Case) -> Vec<Finding> {
 fn positions_without_training(case: &Case) -> Vec<Finding> {
     match case.recipe.positions {
         Some(Positions::Contiguous) | None => vec![],
-        Some(_) if !case.recipe.train.is_empty() => vec![],
+        // The stage of gates reads contiguous positions.
+        Some(_) if case.plan.trains_weights() => vec![],
         Some(_) => {
             one(Field::new("positions"), "nothing is trained, so no position is ever drawn", "add a `train:` stage")
         }

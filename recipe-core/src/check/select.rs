@@ -74,7 +74,7 @@ fn select_without_training(case: &Case) -> Vec<Finding> {
     }
     let message = match case.recipe.train.is_empty() {
         true => "nothing is trained, so no text is ever selected",
-        false => "replays read all of their text, and nothing else is trained",
+        false => "replays and gates read all of their text, nothing else is trained",
     };
     one(Field::new("select"), message, "add an `extend(…)` stage")
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::{Level, NATIVE_CONTEXT, rules};
 use crate::plan::{Device, Scaling, SourceKind, StageKind};
 use crate::recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, LongRopeFactors, Merge, MergeForm, Needle, Positions, Recipe,
-    Rope, Select, Source, Sparse, Stage, Strided, Target, TokenType, Window,
+    Adapt, Attention, Context, Eval, Form, FullLayers, Gates, LongRopeFactors, Merge, MergeForm, Needle, Positions,
+    Recipe, Rope, Select, Source, Sparse, Stage, Strided, Target, TokenType, Window,
 };
 use crate::samples::{bare, llama2_128k};
 
@@ -32,7 +32,14 @@ fn longrope(recipe: &mut Recipe, short: Vec<f64>, long: Vec<f64>) {
 }
 
 fn duo(recipe: &mut Recipe, gates: Vec<Vec<f64>>, sparsity: Option<f64>, recent: Option<usize>) {
-    recipe.attention = Some(Attention::Duo { gates, sparsity, sink: None, recent });
+    recipe.attention = Some(Attention::Duo { gates: Gates::Given(gates), sparsity, sink: None, recent });
+}
+
+/// `duo(gates = learned)` with the stages before the sample's gates, and what is changed about these.
+fn learned(recipe: &mut Recipe, before: Vec<Stage>, gates: Stage) {
+    recipe.attention = Some(Attention::Duo { gates: Gates::Learned, sparsity: None, sink: None, recent: None });
+    recipe.train = before;
+    recipe.train.push(Stage { kind: StageKind::Gates, length: Some(32_768), ..gates });
 }
 
 fn full(recipe: &mut Recipe, layers: FullLayers) {
@@ -258,7 +265,7 @@ const FAULTS: &[Row] = &[
     ("select_without_training", "select", "nothing is trained", "extend", |r| {
         (r.train, r.select) = (vec![], impactful());
     }),
-    ("select_without_training", "select", "replays read all", "extend", |r| {
+    ("select_without_training", "select", "replays and gates read all", "extend", |r| {
         (r.train[0].kind, r.select) = (StageKind::Replay, impactful());
     }),
     ("select_without_files", "select", "are read whole", "text(…)", |r| {
@@ -401,6 +408,54 @@ const FAULTS: &[Row] = &[
     ("merge_spherical_adapters", "train[0].merge.form", "adapters cannot hold", "form = linear", |r| {
         merged(r, Merge { base: None, form: Some(MergeForm::Spherical) });
     }),
+    ("gates_without_duo", "train[1]", "no head of `attention` has one", "duo(gates = learned)", |r| {
+        r.train.push(Stage { kind: StageKind::Gates, ..Stage::default() });
+    }),
+    ("gates_without_duo", "train[0]", "reads its own from a file", "duo(gates = learned)", |r| {
+        learned(r, vec![], Stage::default());
+        duo(r, vec![vec![0.0; 32]; 32], None, None);
+    }),
+    ("gates_never_learned", "attention.gates", "no stage learns", "gates(…) as the last stage", |r| {
+        learned(r, vec![], Stage::default());
+        r.train.clear();
+    }),
+    ("gates_not_last", "train[1]", "a stage `extend` behind the gates", "gates(…) last", |r| {
+        let extend = r.train.clone();
+        learned(r, vec![], Stage::default());
+        r.train.extend(extend);
+    }),
+    ("gates_not_last", "train[1]", "a second stage of gates", "remove one", |r| {
+        learned(r, vec![], Stage::default());
+        learned(r, r.train.clone(), Stage::default());
+    }),
+    ("gates_not_last", "train[0].merge", "a merge behind the gates", "merge(…) before gates(…)", |r| {
+        learned(r, vec![], Stage { merge: Some(Merge::default()), ..Stage::default() });
+    }),
+    ("gates_window", "train[0].recent", "sees no token", "recent = 256", |r| {
+        learned(r, vec![], Stage { recent: Some(0), ..Stage::default() });
+    }),
+    ("gates_window", "train[0].sink", "32K seen tokens hide nothing of a sequence of 32K", "length above 32K", |r| {
+        learned(r, vec![], Stage { sink: Some(32_512), ..Stage::default() });
+    }),
+    (
+        "gates_window",
+        "train[0].recent",
+        "384 seen tokens hide nothing of a sequence of 256",
+        "sink = 8 and recent = 16",
+        |r| {
+            (r.context, r.rope, r.eval) = (Context { native: None, target: 256 }, None, vec![]);
+            r.model.context = 256;
+            learned(r, vec![], Stage::default());
+            r.train[0].length = None;
+        },
+    ),
+    ("reg_range", "train[0].reg", "reg -0.1 is negative", "reg = 0.05", |r| {
+        learned(r, vec![], Stage { reg: Some(-0.1), ..Stage::default() });
+    }),
+    ("gates_shape", "attention.gates", "128 key/value heads, 64 are the most", "another attention", |r| {
+        (r.model.heads, r.model.kv_heads) = (128, 128);
+        learned(r, vec![], Stage::default());
+    }),
     ("no_eval_lengths", "eval[1]", "passkey at no length", "passkey(128K)", |r| r.eval[1] = Eval::Passkey(vec![])),
     ("eval_too_short", "eval[0][0]", "length 1", "write 128K", |r| r.eval[0] = Eval::Perplexity(vec![1])),
     ("eval_beyond_target", "eval[0][1]", "length 256K is beyond target 128K", "write 128K", |r| {
@@ -465,6 +520,7 @@ const NOTES: &[(&str, &str, Break)] = &[
     ("few_full_layers", "2 of 32 layers are full", |r| full(r, FullLayers::Count(2))),
     ("adapter_needs_merge", "the embedding and the norms learn in full", |_| ()),
     ("adapter_without_training", "nothing trains them", |r| r.train.clear()),
+    ("adapter_without_training", "nothing trains them", |r| learned(r, vec![], Stage::default())),
     ("positions_without_gaps", "stage 1 is as long as the target, 128K", |r| r.positions = Some(Positions::Random)),
     ("select_leaves_chat", "stage 1 reads conversations", |r| {
         r.select = impactful();

@@ -2,7 +2,7 @@
 
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::{StageKind, StagePlan};
+use crate::plan::{Learns, StageKind, StagePlan};
 use crate::readable::readable_tokens as tokens;
 use crate::recipe::Stage;
 
@@ -41,7 +41,8 @@ fn steps_or_tokens(case: &Case) -> Vec<Finding> {
             let message = format!("both steps = {steps} and tokens = {tokens} say how long the stage is");
             Some(("tokens", message, "remove one of them".into()))
         }
-        (None, None) => {
+        // Gates have a published number.
+        (None, None) if stage.kind != StageKind::Gates => {
             let message = format!("nothing says how long this stage at length {} is", settled.length);
             Some(("steps", message, "write steps = 1000, or tokens = …".into()))
         }
@@ -101,7 +102,8 @@ fn replay_same_data(case: &Case) -> Vec<Finding> {
 /// Shorter training is legal and cheaper; what it reaches then rests on the rope law alone.
 fn target_not_trained(case: &Case) -> Vec<Finding> {
     let target = case.plan.target;
-    let Some(longest) = case.plan.stages.iter().map(|stage| stage.reach).max() else {
+    let trained = case.plan.stages.iter().filter(|stage| stage.learns == Learns::Weights);
+    let Some(longest) = trained.map(|stage| stage.reach).max() else {
         return vec![];
     };
     if longest >= target {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::recipe::{Adapt, Attention, Context, FullLayers, Recipe, Rope, Sparse, Stage, Window};
+use crate::recipe::{Adapt, Attention, Context, FullLayers, Gates, Recipe, Rope, Sparse, Stage, Window};
 use crate::samples::{bare, llama2_128k};
 
 fn rehearsed(change: impl FnOnce(&mut Recipe)) -> Plan {
@@ -143,6 +143,28 @@ fn what_trains_shorter_is_rehearsed_shorter() {
     assert_eq!(odd.stages[4].schedule, Schedule::Cosine);
     assert_eq!(odd.stages[0].schedule, Schedule::Constant);
     assert_eq!(odd.eval[0].lengths().unwrap(), [256, 1024, 2048, 2560]);
+}
+
+#[test]
+fn gates_are_learned_behind_everything_else() {
+    let duo = |r: &mut Recipe| {
+        let (sink, recent) = (Some(64), Some(256));
+        r.attention = Some(Attention::Duo { gates: Gates::Learned, sparsity: Some(0.75), sink, recent });
+        r.train.push(Stage { kind: StageKind::Gates, length: Some(65_536), ..Stage::default() });
+    };
+    let toy = rehearsed(duo);
+    let last = toy.stages.last().unwrap();
+    assert_eq!((toy.stages.len(), last.kind, last.length, last.batch), (7, StageKind::Gates, 1024, 2));
+    assert_eq!((last.lr, last.steps, last.warmup, last.schedule), (0.02, 300, 60, Schedule::Trapezoid));
+    let Learns::Gates { sink: 8, recent: 16, reg: 0.05, .. } = last.learns else { panic!("{:?}", last.learns) };
+    assert_eq!(toy.gates, GatesPlan::Learned { sparsity: 0.75, sink: 4, recent: 16 });
+    let only = rehearsed(|r| {
+        duo(r);
+        r.train.remove(0);
+        (r.context, r.rope) = (Context { native: None, target: 4096 }, None);
+        (r.train[0].length, r.eval) = (None, vec![]);
+    });
+    assert_eq!((only.target, only.stages.len(), only.stages[0].length, only.stages[0].batch), (256, 1, 256, 8));
 }
 
 #[test]
