@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Flag,
     /// One word of a list.
     OneOf(&'static [&'static str]),
+    /// `"gates.json"`, or one word of a list.
+    TextOr(&'static [&'static str]),
     /// `[word, word]`.
     SomeOf(&'static [&'static str]),
     /// `(0.9, 0.95)`.
@@ -103,7 +105,8 @@ impl Kind {
                 .map(|count| Datum::Layers(FullLayers::Count(usize::try_from(count).unwrap_or(usize::MAX)))),
             (Self::Layers, _) => share(&value.node, self).map(|share| Datum::Layers(FullLayers::Share(share))),
             (Self::Share, _) => share(&value.node, self).map(Datum::Number),
-            (Self::Text, Node::Text(text)) => Ok(Datum::Text(text.clone())),
+            (Self::TextOr(words), Node::Word(_)) => return one_of(words, value).map(Datum::Word),
+            (Self::Text | Self::TextOr(_), Node::Text(text)) => Ok(Datum::Text(text.clone())),
             (Self::Flag, Node::Flag(flag)) => Ok(Datum::Flag(*flag)),
             _ => Err(self.mismatch(&value.node)),
         };
@@ -124,7 +127,8 @@ impl Kind {
     }
 
     fn is_numeric(self) -> bool {
-        !matches!(self, Self::Text | Self::Flag | Self::OneOf(_) | Self::SomeOf(_) | Self::Sources | Self::Source)
+        let words = matches!(self, Self::OneOf(_) | Self::SomeOf(_) | Self::TextOr(_));
+        !(words || matches!(self, Self::Text | Self::Flag | Self::Sources | Self::Source))
     }
 
     fn name(self) -> &'static str {
@@ -136,6 +140,7 @@ impl Kind {
             Self::Share => "a share",
             Self::Layers => "a share of the layers or a number of layers",
             Self::Text => "a text",
+            Self::TextOr(_) => "a text or a word",
             Self::Flag => "`true` or `false`",
             Self::OneOf(_) => "a word",
             Self::SomeOf(_) => "a list of words",
@@ -157,6 +162,7 @@ impl Kind {
             Self::Share => "a share such as `30%` or `1/3`".to_owned(),
             Self::Layers => "a share such as `1/3` or `30%`, or a number of layers such as `12`".to_owned(),
             Self::Text => "a text in quotes".to_owned(),
+            Self::TextOr(words) => format!("a text in quotes, or {}", quoted(words)),
             Self::Flag => "`true` or `false`".to_owned(),
             Self::OneOf(words) => format!("one of {}", quoted(words)),
             Self::SomeOf(words) => format!("a list of {}", quoted(words)),
@@ -177,7 +183,7 @@ impl Kind {
             Self::Bytes => Datum::Count(if high { u64::MAX } else { 0 }),
             Self::Lengths => Datum::Counts(vec![guessed_length(world)]),
             Self::Layers => Datum::Layers(FullLayers::Share(if high { 1.0 } else { 0.0 })),
-            Self::Text => Datum::Text(if high { "a" } else { "b" }.to_owned()),
+            Self::Text | Self::TextOr(_) => Datum::Text(if high { "a" } else { "b" }.to_owned()),
             Self::Flag => Datum::Flag(high),
             Self::OneOf(words) => {
                 Datum::Word(if high { words.last() } else { words.first() }.copied().unwrap_or_default())

@@ -104,10 +104,13 @@ pub(crate) const ATTENTION: &[Word] = &[
         0,
     ),
     word("shifted_groups", &[may("group", Share)], 1),
-    word("duo", &[need("gates", Text), may("sparsity", Share), may("sink", Length), may("recent", Length)], 1),
+    word("duo", &[need("gates", TextOr(GATES)), may("sparsity", Share), may("sink", Length), may("recent", Length)], 1),
     word("dual_chunk", &[may("chunk", Length), may("local", Length), may("form", OneOf(FORMS))], 2),
     word("self_extend", &[need("group", Count), need("window", Length)], 2),
 ];
+
+/// Gates that a stage of `train` finds.
+pub(crate) const GATES: &[&str] = &["learned"];
 
 pub(crate) const PLACES: &[&str] = &["middle", "top", "bottom", "interleaved"];
 
@@ -166,6 +169,7 @@ pub(crate) const TRAIN: &[Word] = &[
     word("extend", STAGE, 0),
     word("replay", STAGE, 0),
     word("anneal", STAGE, 0),
+    word("gates", GATES_STAGE, 0),
     word("merge", &[may("base", Share), may("form", OneOf(MERGES))], 0),
 ];
 
@@ -188,12 +192,31 @@ const STAGE: &[Arg] = &[
     may("recompute", OneOf(RECOMPUTES)),
 ];
 
+/// Weights stay, so neither rope nor what AdamW does to weights can be said.
+const GATES_STAGE: &[Arg] = &[
+    may("steps", Count),
+    may("tokens", Count),
+    may("length", Length),
+    may("sink", Length),
+    may("recent", Length),
+    may("reg", Number),
+    may("form", OneOf(FORMS)),
+    may("lr", Number),
+    may("warmup", Count),
+    may("batch", Count),
+    may("schedule", OneOf(SCHEDULES)),
+    may("data", Sources),
+    may("documents", OneOf(DOCUMENTS)),
+    may("betas", Pair),
+    may("seed", Count),
+];
+
 /// `mask`: each document on its own; `joined`: those of a sequence count as one.
 pub(crate) const DOCUMENTS: &[&str] = &["mask", "joined"];
 
 pub(crate) const MERGES: &[&str] = &["linear", "spherical"];
 
-pub(crate) const SCHEDULES: &[&str] = &["constant", "cosine", "linear"];
+pub(crate) const SCHEDULES: &[&str] = &["constant", "cosine", "linear", "trapezoid"];
 
 /// `every` layer's activations are recomputed in its backward pass, or none's.
 pub(crate) const RECOMPUTES: &[&str] = &["every", "none"];
@@ -257,9 +280,11 @@ mod tests {
     #[test]
     fn the_documentation_knows_every_word() {
         let text = include_str!("language.md");
-        let mut words: Vec<&str> =
-            [KEYS, PLACES, FORMS, TYPES, TARGETS, WHOLE, SCHEDULES, RECOMPUTES, DOCUMENTS, MERGES, NEEDLES, LOSSES]
-                .concat();
+        let mut words: Vec<&str> = [
+            KEYS, GATES, PLACES, FORMS, TYPES, TARGETS, WHOLE, SCHEDULES, RECOMPUTES, DOCUMENTS, MERGES, NEEDLES,
+            LOSSES,
+        ]
+        .concat();
         words.extend(presets::NAMES);
         words.extend(ALL.iter().copied().flatten().map(|word| word.name));
         words.extend(ALL.iter().copied().flatten().flat_map(|word| word.args).map(|arg| arg.name));

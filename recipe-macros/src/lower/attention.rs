@@ -1,6 +1,6 @@
 //! `attention:`.
 
-use recipe_core::{Attention, Field, Place, Sparse, Strided, Window};
+use recipe_core::{Attention, Field, Gates, Place, Sparse, Strided, Window};
 
 use super::keys::form;
 use super::model::names_a_file;
@@ -20,7 +20,7 @@ pub(super) fn attention(context: &mut Context, value: &Value) -> Attention {
         "window" | "strided" => Attention::Sparse(sparse(&bound, word.name == "strided")),
         "hybrid" => hybrid(context, written, &bound),
         "shifted_groups" => Attention::ShiftedGroups { group: bound.maybe("group") },
-        "duo" if names_a_file(value) => duo(context, &bound),
+        "duo" => duo(context, &bound, names_a_file(value)),
         "dual_chunk" => Attention::DualChunk {
             chunk: bound.maybe("chunk"),
             local: bound.maybe("local"),
@@ -31,18 +31,32 @@ pub(super) fn attention(context: &mut Context, value: &Value) -> Attention {
     }
 }
 
-fn duo(context: &mut Context, bound: &Bound) -> Attention {
-    let path: String = bound.need("gates");
-    match config::gates(&path) {
-        Ok((gates, file)) => {
-            context.files.push(file);
+/// Gates that cannot be read may have been a file's or learned: either guess stands for them in one of the two worlds.
+fn duo(context: &mut Context, bound: &Bound, names_a_file: bool) -> Attention {
+    let gates = match (bound.maybe::<&str>("gates"), names_a_file) {
+        (Some(_), _) => Some(Gates::Learned),
+        (None, true) => given(context, &bound.need::<String>("gates")),
+        (None, false) => None,
+    };
+    match gates.or((context.world == World::High).then_some(Gates::Learned)) {
+        Some(gates) => {
             let (sink, recent) = (bound.maybe("sink"), bound.maybe("recent"));
             Attention::Duo { gates, sparsity: bound.maybe("sparsity"), sink, recent }
+        }
+        None => Attention::Full,
+    }
+}
+
+fn given(context: &mut Context, path: &str) -> Option<Gates> {
+    match config::gates(path) {
+        Ok((gates, file)) => {
+            context.files.push(file);
+            Some(Gates::Given(gates))
         }
         Err(wrong) => {
             let place = context.spans.place(&Field::new("attention.gates"));
             context.problem(&place, wrong.message, wrong.help);
-            Attention::Full
+            None
         }
     }
 }

@@ -3,7 +3,7 @@
 use recipe_core::{Documents, Field, Merge, MergeForm, Schedule, Stage, StageKind};
 
 use super::data::source;
-use super::keys::{elements, list_in};
+use super::keys::{elements, form, list_in};
 use crate::ast::Value;
 use crate::bind::{Bound, Context};
 use crate::words;
@@ -63,6 +63,7 @@ fn stage(word: &str, bound: &Bound) -> Stage {
         kind: match word {
             "replay" => StageKind::Replay,
             "anneal" => StageKind::Anneal,
+            "gates" => StageKind::Gates,
             _ => StageKind::Extend,
         },
         steps: bound.maybe("steps"),
@@ -81,6 +82,10 @@ fn stage(word: &str, bound: &Bound) -> Stage {
         clip: bound.maybe("clip"),
         seed: bound.maybe("seed"),
         recompute: bound.maybe("recompute").map(|word: &str| word == "every"),
+        sink: bound.maybe("sink"),
+        recent: bound.maybe("recent"),
+        reg: bound.maybe("reg"),
+        form: bound.maybe("form").map(form),
         merge: None,
     }
 }
@@ -93,6 +98,7 @@ fn schedule(word: &'static str) -> Schedule {
     match word {
         "cosine" => Schedule::Cosine,
         "linear" => Schedule::Linear,
+        "trapezoid" => Schedule::Trapezoid,
         _ => Schedule::Constant,
     }
 }
