@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use kernels::device::Cpu;
-use recipe_core::{Pattern, Plan, RopePlan};
+use recipe_core::Plan;
 
 use super::args::AnalyseArgs;
 use super::load;
@@ -19,8 +19,9 @@ pub(super) fn run(plan: &Plan, args: &AnalyseArgs) -> Result<()> {
         fs::read_to_string(&args.text).map_err(|error| Error::usage(format!("{}: {error}", args.text.display())))?;
     let context = args.context.unwrap_or(plan.target);
     // One model at a time is in memory.
-    let (encoder, base) = scored(&as_released(plan), &args.base, &text, context, args)?;
-    let (other, extended) = scored(&plan.merged(), &args.model, &text, context, args)?;
+    let (encoder, base) = scored(&plan.untouched(), &args.base, &text, context, args)?;
+    let extended = load::with_gates(plan, &args.model)?.merged();
+    let (other, extended) = scored(&extended, &args.model, &text, context, args)?;
     let tokens = encoder.encode(&text)?;
     if tokens != other.encode(&text)? {
         let (base, model) = (args.base.display(), args.model.display());
@@ -34,12 +35,6 @@ pub(super) fn run(plan: &Plan, args: &AnalyseArgs) -> Result<()> {
         crate::hub::save_bytes(path, &json)?;
     }
     if args.json { super::print_json(&found) } else { print(&found) }
-}
-
-/// The base before the recipe: its own rope, every layer full.
-fn as_released(plan: &Plan) -> Plan {
-    let layers = vec![Pattern::Full; plan.layers.len()].into();
-    Plan { rope: RopePlan::native(&plan.model), layers, ..plan.merged() }
 }
 
 fn scored(

@@ -57,6 +57,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn open(plan: &Plan, model: &Path, args: &'a EvalArgs) -> Result<Self> {
         let checkpoint = load::checkpoint(plan, model)?;
+        let plan = load::with_gates(plan, model)?;
         let encoder = load::encoder(&checkpoint)?;
         let cpu = Cpu::with_limit(plan.device.memory());
         let engine = Engine::new(cpu, &plan.merged(), &checkpoint.weights, 0, Mode::Infer)?;

@@ -14,6 +14,7 @@ use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
     let checkpoint = load::checkpoint(plan, &args.model)?;
+    let plan = load::with_gates(plan, &args.model)?;
     let tokenizer = checkpoint.tokenizer()?.clone();
     let prompt = tokenizer.encode(&args.prompt, Special::Add)?;
     if prompt.is_empty() {

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use recipe_core::{Llama, Pattern, Plan, RopePlan};
+use recipe_core::{GatesPlan, Llama, Pattern, Plan, RopePlan};
 
 use crate::data::Encoder;
 use crate::hub::{Checkpoint, Tokenizer};
 use crate::report::rope_words;
+use crate::train::{GATES_FILE, read_gates};
 use crate::{Error, Result};
 
 /// Reads a checkpoint that has the recipe's shape.
@@ -27,6 +28,25 @@ pub(super) fn checkpoint(plan: &Plan, path: &Path) -> Result<Checkpoint> {
     let differences = [rope_difference(plan, &checkpoint.model), window_difference(plan, &checkpoint.model)];
     differences.iter().flatten().for_each(|difference| eprintln!("note: {difference}"));
     Ok(checkpoint)
+}
+
+/// The plan as the model at `path` runs it: where the recipe's gates are learned, with those beside the model.
+pub(super) fn with_gates(plan: &Plan, path: &Path) -> Result<Plan> {
+    if plan.gates == GatesPlan::Given {
+        return Ok(plan.clone());
+    }
+    let folder = if path.is_dir() { Some(path) } else { path.parent() };
+    let file = folder.unwrap_or(path).join(GATES_FILE);
+    if !file.exists() {
+        return Err(Error::usage(format!(
+            "{}: not there, and the recipe `{}` has learned gates say which heads see everything. `train --model {} --out RUN` \
+             learns them, `export --run RUN --out DIR` writes them beside the model",
+            file.display(),
+            plan.name,
+            path.display()
+        )));
+    }
+    Ok(plan.with_gates(&read_gates(&file, plan)?))
 }
 
 /// Every number of the architecture that differs. The context and rope may: an extended model says its own.

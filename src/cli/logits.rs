@@ -26,6 +26,7 @@ struct Input {
 pub(super) fn run(plan: &Plan, args: &LogitsArgs) -> Result<()> {
     let batch = read(args)?;
     let checkpoint = load::checkpoint(plan, &args.model)?;
+    let plan = load::with_gates(plan, &args.model)?;
     let mode = if args.grad { Mode::Train } else { Mode::Infer };
     let cpu = Cpu::with_limit(plan.device.memory());
     let mut engine = Engine::new(cpu, &plan.merged(), &checkpoint.weights, 0, mode)?;

@@ -8,7 +8,7 @@ use super::args::{RehearseArgs, Trainer};
 use crate::rehearse::{self, Options, Outcome, Progress as Event};
 use recipe_core::RehearsalRule;
 
-use crate::report::{Progress, RehearsalReport, Series};
+use crate::report::{self, Progress, RehearsalReport, Series};
 use crate::{Recipe, Result};
 
 pub(super) fn run<R: Recipe>(args: &RehearseArgs) -> Result<()> {
@@ -24,6 +24,8 @@ pub(super) fn run<R: Recipe>(args: &RehearseArgs) -> Result<()> {
     let files = [("model".to_owned(), outcome.model.clone())];
     let curves: Vec<Series> =
         outcome.curves.iter().map(|(state, points)| Series::new(*state, points.iter().copied())).collect();
+    let mut protocol = rehearse::protocol();
+    protocol.extend(outcome.gates.iter().map(|gates| format!("Gates: {}.", report::gates_words(&plan, gates))));
     let report = RehearsalReport {
         plan: &plan,
         seed: outcome.seed,
@@ -32,7 +34,7 @@ pub(super) fn run<R: Recipe>(args: &RehearseArgs) -> Result<()> {
         curves: &curves,
         metrics: &outcome.steps,
         passkey: &outcome.depths,
-        protocol: &rehearse::protocol(),
+        protocol: &protocol,
         files: &files,
     };
     let written = report.write(&options.out)?;
@@ -76,6 +78,7 @@ fn to_json(outcome: &Outcome) -> serde_json::Value {
             "loss_difference": outcome.agreement.loss_difference,
             "gradient_difference": outcome.agreement.gradient_difference,
         },
+        "gates": outcome.gates,
         "model": outcome.model,
     })
 }

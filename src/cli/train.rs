@@ -29,12 +29,16 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     corpora.notes(&read).iter().for_each(|note| eprintln!("note: {note}"));
     let seed = plan.stages.first().map_or(0, |stage| stage.seed);
     let cpu = Cpu::with_limit(plan.device.memory());
-    let mut engine = Engine::new(cpu, &plan, &checkpoint.weights, seed, Mode::Train)?;
+    let mut engine = Engine::new(cpu, &plan, &checkpoint.weights, seed, Mode::training(&plan))?;
     drop(checkpoint);
     run.record(&args.out)?;
     drive(&mut engine, &read, &corpora, &run, args)?;
     let (planned, counted) = (plan.memory().total, engine.device().memory().1);
     println!("peak memory in buffers {}, planned {}", readable_bytes(counted), readable_bytes(planned));
+    if let Some(gates) = engine.gates() {
+        let file = train::save_gates(&args.out, &gates)?;
+        println!("{}\ngates   {}", report::gates_words(&plan, &gates), file.display());
+    }
     let metrics = MetricsLog::read(&args.out.join("metrics.jsonl"))?;
     let report =
         RunReport { plan: &plan, metrics: &metrics, evaluation: &Evaluation::default(), protocol: &[], files: &[] };

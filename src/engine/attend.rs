@@ -1,14 +1,35 @@
-//! A layer's attention: its parts, each at its own rotary positions, joined by their log-sum-exp.
+//! A layer's attention: its parts, each at its own rotary positions, joined by their log-sum-exp; or, while gates learn, a
+//! mixture of full and streaming attention.
 
 use kernels::attention::{Patterns, Shape};
-use kernels::device::{Attention, Device, Grads, Rows, Saved};
+use kernels::device::{Attention, Device, GateGrads, Grads, Rows, Saved};
 use kernels::rope::Direction;
-use recipe_core::{Pattern, Plan};
+use recipe_core::{Form, Pattern, Plan};
 
 use super::Error;
 use super::layer::Pass;
-use super::workspace::{Activations, BackwardScratch, Remap};
+use super::workspace::{Activations, BackwardScratch, Gated, Remap, Scratch};
 use crate::model::parts::{Part, Places, parts, places};
+
+/// What the heads of a layer attend to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sight {
+    /// What the pattern shows.
+    Pattern(Pattern),
+    /// α · full + (1 − α) · stream in each head (DuoAttention, arXiv 2410.10819, equation 2).
+    Gated {
+        /// Which layer's gates.
+        layer: usize,
+        /// What a closed gate leaves.
+        stream: Pattern,
+    },
+}
+
+impl Sight {
+    pub(crate) fn remaps(self) -> bool {
+        matches!(self, Self::Pattern(pattern) if pattern.remaps())
+    }
+}
 
 /// Rotary tables of positions that patterns give to the rows of a pass.
 pub(crate) struct Turned<D: Device>(Vec<(Places, D::Batch)>);
@@ -37,7 +58,99 @@ impl<D: Device> Turned<D> {
 
 impl<D: Device> Pass<'_, D> {
     /// `acts.attn_out` and `acts.lse` of `acts.q`, `acts.k`, `acts.v`; a pattern that remaps finds q and k not turned yet.
-    pub(crate) fn attend(&self, pattern: Pattern, acts: &mut Activations<D>, remap: Option<&mut Remap<D>>) {
+    pub(crate) fn attend(&self, sight: Sight, acts: &mut Activations<D>, scratch: &mut Scratch<D>) {
+        match (sight, scratch.gated.as_mut()) {
+            (Sight::Gated { layer, stream }, Some(gated)) => self.attend_gated((layer, stream), acts, gated),
+            (Sight::Pattern(pattern), _) => self.attend_pattern(pattern, acts, scratch.remap.as_mut()),
+            (Sight::Gated { .. }, None) => {}
+        }
+    }
+
+    /// `back.dq`, `back.dk` and `back.dv` from `back.dattn`, turned back; to `dgates` those of the layer's gates are added.
+    pub(crate) fn attend_backward(
+        &self,
+        sight: Sight,
+        acts: &Activations<D>,
+        scratch: &mut Scratch<D>,
+        back: &mut BackwardScratch<D>,
+        dgates: Option<&mut D::Buffer>,
+    ) {
+        match (sight, scratch.gated.as_mut(), dgates) {
+            (Sight::Gated { layer, stream }, Some(gated), Some(dgates)) => {
+                self.gated_backward((layer, stream), acts, gated, back, dgates);
+            }
+            (Sight::Pattern(pattern), ..) => self.pattern_backward(pattern, acts, scratch.remap.as_mut(), back),
+            (Sight::Gated { .. }, ..) => {}
+        }
+    }
+
+    /// The mixture in `acts.attn_out`. The full part is the layer's own, with its log-sum-exp in `acts.lse`, or the full
+    /// model's, which is there already.
+    fn attend_gated(&self, (layer, stream): (usize, Pattern), acts: &mut Activations<D>, gated: &mut Gated<D>) {
+        let (device, batch) = (self.device, self.batch);
+        let Some(gates) = self.gates else { return };
+        let [full_parts, stream_parts] = [Pattern::Full, stream].map(|pattern| self.parts(pattern));
+        let job = self.attention_job(full_parts[0].patterns());
+        if gated.form == Form::Paper {
+            device.attention(batch, &job, &acts.q, &acts.k, &acts.v, &mut gated.full[0], &mut acts.lse);
+        }
+        let streaming = self.attention_job(stream_parts[0].patterns());
+        let (out, lse) = (&mut gated.stream, &mut gated.stream_lse);
+        device.attention(batch, &streaming, &acts.q, &acts.k, &acts.v, out, lse);
+        let full = &gated.full[if gated.form == Form::Paper { 0 } else { layer }];
+        device.gate(&job, (gates, layer * self.model.kv_heads), full, &gated.stream, &mut acts.attn_out);
+    }
+
+    /// The gradient of each part is the mixture's times α or 1 − α; those of q, k and v add up where both parts have one.
+    fn gated_backward(
+        &self,
+        (layer, stream): (usize, Pattern),
+        acts: &Activations<D>,
+        gated: &mut Gated<D>,
+        back: &mut BackwardScratch<D>,
+        dgates: &mut D::Buffer,
+    ) {
+        let (device, batch) = (self.device, self.batch);
+        let Some(gates) = self.gates else { return };
+        let [full_parts, stream_parts] = [Pattern::Full, stream].map(|pattern| self.parts(pattern));
+        let job = self.attention_job(full_parts[0].patterns());
+        let full = &gated.full[if gated.form == Form::Paper { 0 } else { layer }];
+        let into = GateGrads { dout: &mut back.dattn, dstream: &mut gated.dstream, dgates };
+        device.gate_backward(&job, (gates, layer * self.model.kv_heads), (full, &gated.stream), into);
+        let saved = Saved {
+            q: &acts.q,
+            k: &acts.k,
+            v: &acts.v,
+            out: &gated.stream,
+            lse: &gated.stream_lse,
+            dout: &gated.dstream,
+        };
+        let grads = Grads { dq: &mut back.dq, dk: &mut back.dk, dv: &mut back.dv };
+        device.attention_backward(batch, &self.attention_job(stream_parts[0].patterns()), saved, grads);
+        if gated.form == Form::Paper {
+            let saved = Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: full, lse: &acts.lse, dout: &back.dattn };
+            let grads = Grads { dq: &mut gated.dq, dk: &mut gated.dk, dv: &mut gated.dv };
+            device.attention_backward(batch, &job, saved, grads);
+            self.add_to(back, [&gated.dq, &gated.dk, &gated.dv]);
+        }
+        self.turn_back(back);
+    }
+
+    /// Adds gradients of q, k and v.
+    fn add_to(&self, back: &mut BackwardScratch<D>, [dq, dk, dv]: [&D::Buffer; 3]) {
+        let [query, key] = [self.model.query_width(), self.model.kv_width()].map(|width| width * self.rows);
+        self.device.add(dq, &mut back.dq, query);
+        self.device.add(dk, &mut back.dk, key);
+        self.device.add(dv, &mut back.dv, key);
+    }
+
+    /// Gradients of turned queries and keys become those of the unturned ones.
+    fn turn_back(&self, back: &mut BackwardScratch<D>) {
+        self.device.rope(self.batch, self.model.heads, &mut back.dq, Direction::Backward);
+        self.device.rope(self.batch, self.model.kv_heads, &mut back.dk, Direction::Backward);
+    }
+
+    fn attend_pattern(&self, pattern: Pattern, acts: &mut Activations<D>, remap: Option<&mut Remap<D>>) {
         let (parts, device) = (self.parts(pattern), self.device);
         let Some(remap) = remap.filter(|_| pattern.remaps()) else {
             let job = self.attention_job(parts[0].patterns());
@@ -55,10 +168,8 @@ impl<D: Device> Pass<'_, D> {
         }
     }
 
-    /// `back.dq`, `back.dk` and `back.dv` from `back.dattn`, turned back.
-    ///
     /// With the joint output and log-sum-exp, each part's backward pass gives that part's share of the gradient.
-    pub(crate) fn attend_backward(
+    fn pattern_backward(
         &self,
         pattern: Pattern,
         acts: &Activations<D>,
@@ -71,8 +182,7 @@ impl<D: Device> Pass<'_, D> {
                 Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: &acts.attn_out, lse: &acts.lse, dout: &back.dattn };
             let grads = Grads { dq: &mut back.dq, dk: &mut back.dk, dv: &mut back.dv };
             device.attention_backward(self.batch, &self.attention_job(parts[0].patterns()), saved, grads);
-            device.rope(self.batch, self.model.heads, &mut back.dq, Direction::Backward);
-            device.rope(self.batch, self.model.kv_heads, &mut back.dk, Direction::Backward);
+            self.turn_back(back);
             return;
         };
         for (index, part) in parts.iter().enumerate() {
@@ -90,10 +200,7 @@ impl<D: Device> Pass<'_, D> {
             device.rope(query, heads, if index == 0 { &mut back.dq } else { &mut remap.dq }, Direction::Backward);
             device.rope(key, kv_heads, if index == 0 { &mut back.dk } else { &mut remap.dk }, Direction::Backward);
             if index > 0 {
-                let [query, key] = [self.model.query_width(), self.model.kv_width()].map(|width| width * self.rows);
-                device.add(&remap.dq, &mut back.dq, query);
-                device.add(&remap.dk, &mut back.dk, key);
-                device.add(&remap.dv, &mut back.dv, key);
+                self.add_to(back, [&remap.dq, &remap.dk, &remap.dv]);
             }
         }
     }

@@ -35,6 +35,9 @@ pub enum Error {
         /// Tokens read so far.
         after: usize,
     },
+    /// Gates are asked of an engine that has none.
+    #[error("the plan learns no gates; write `attention: duo(gates = learned)` and a stage `gates(…)`")]
+    NoGates,
     /// A batch without rows.
     #[error("the batch has no tokens; give at least one")]
     Empty,

@@ -8,9 +8,9 @@ use kernels::device::{Device, Linear, Weight};
 use kernels::dropout::Mask;
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
-use recipe_core::{Llama, Pattern};
+use recipe_core::Llama;
 
-use super::attend::Turned;
+use super::attend::{Sight, Turned};
 use super::store::{Adapter, LayerIndex, Projection};
 use super::workspace::{Activations, Adapting, BackwardScratch, Scratch};
 use crate::model::noise::Noise;
@@ -25,27 +25,37 @@ pub(crate) struct Pass<'a, D: Device> {
     pub(crate) turned: &'a Turned<D>,
     /// What adapters do not see of their inputs.
     pub(crate) noise: Option<Noise>,
+    /// The gates of all layers, where they learn `[layers, G]`.
+    pub(crate) gates: Option<&'a D::Buffer>,
+}
+
+/// Where a backward pass adds what it finds.
+pub(crate) struct Gradients<'a, D: Device> {
+    /// One for each parameter that learns.
+    pub(crate) weights: &'a mut [Option<D::Buffer>],
+    /// Of the gates, where they learn `[layers, G]`.
+    pub(crate) gates: Option<&'a mut D::Buffer>,
 }
 
 impl<D: Device> Pass<'_, D> {
     /// Runs a layer on `input` `[T, C]`. Without `output`, only what the backward pass needs is computed.
-    #[allow(clippy::too_many_arguments, reason = "the layer's weights, pattern, input and three kinds of memory")]
+    #[allow(clippy::too_many_arguments, reason = "the layer's weights, its sight, input and three kinds of memory")]
     pub(crate) fn layer(
         &self,
         values: &[Weight<D>],
         layer: &LayerIndex,
-        pattern: Pattern,
+        sight: Sight,
         input: &D::Buffer,
         acts: &mut Activations<D>,
         scratch: &mut Scratch<D>,
         output: Option<&mut D::Buffer>,
     ) {
         self.project_qkv(values, layer, input, acts, scratch);
-        if !pattern.remaps() {
+        if !sight.remaps() {
             self.device.rope(self.batch, self.model.heads, &mut acts.q, Direction::Forward);
             self.device.rope(self.batch, self.model.kv_heads, &mut acts.k, Direction::Forward);
         }
-        self.attend(pattern, acts, scratch.remap.as_mut());
+        self.attend(sight, acts, scratch);
         self.device.copy(input, &mut acts.middle, self.rows * self.model.hidden);
         self.project(values, &layer.o, &acts.attn_out, &mut acts.middle, &mut scratch.adapting, Write::Add);
         self.mlp(values, layer, acts, scratch, output);
@@ -92,19 +102,19 @@ impl<D: Device> Pass<'_, D> {
     }
 
     /// Makes `acts` and `scratch.act` those of this layer again: all of it, or only what the next layer has overwritten.
-    #[allow(clippy::too_many_arguments, reason = "the layer's weights, pattern, input and two kinds of memory")]
+    #[allow(clippy::too_many_arguments, reason = "the layer's weights, its sight, input and two kinds of memory")]
     pub(crate) fn recompute(
         &self,
         values: &[Weight<D>],
         layer: &LayerIndex,
-        pattern: Pattern,
+        sight: Sight,
         input: &D::Buffer,
         acts: &mut Activations<D>,
         scratch: &mut Scratch<D>,
         all: bool,
     ) {
         if all {
-            self.layer(values, layer, pattern, input, acts, scratch, None);
+            self.layer(values, layer, sight, input, acts, scratch, None);
         } else {
             self.device.swiglu(self.rows * self.model.ffn, &acts.gate, &acts.up, &mut scratch.act);
         }
@@ -113,19 +123,21 @@ impl<D: Device> Pass<'_, D> {
     /// Turns `back.dx` from the gradient of the layer's output into that of its input, and adds to `grads`.
     ///
     /// `acts` are those of this layer, and `scratch.act` belongs to them.
-    #[allow(clippy::too_many_arguments, reason = "the layer's weights, pattern, input and four kinds of memory")]
+    #[allow(clippy::too_many_arguments, reason = "the layer's weights, its sight, input and four kinds of memory")]
     pub(crate) fn layer_backward(
         &self,
         values: &[Weight<D>],
-        grads: &mut [Option<D::Buffer>],
+        grads: &mut Gradients<'_, D>,
         layer: &LayerIndex,
-        pattern: Pattern,
+        sight: Sight,
         input: &D::Buffer,
         acts: &mut Activations<D>,
         scratch: &mut Scratch<D>,
         back: &mut BackwardScratch<D>,
     ) {
-        let mut at = Backward { pass: self, values, grads, adapting: &mut scratch.adapting, dlow: &mut back.dlow };
+        let weights = &mut *grads.weights;
+        let mut at =
+            Backward { pass: self, values, grads: weights, adapting: &mut scratch.adapting, dlow: &mut back.dlow };
         // MLP
         at.project(&layer.down, &scratch.act, &back.dx, &mut back.dact, Write::Set);
         self.device.swiglu_backward(self.rows * self.model.ffn, &back.dact, &mut acts.gate, &mut acts.up);
@@ -134,8 +146,10 @@ impl<D: Device> Pass<'_, D> {
         at.norm(layer.post_norm, &acts.middle, &back.dnorm, &mut back.dx);
         // attention
         at.project(&layer.o, &acts.attn_out, &back.dx, &mut back.dattn, Write::Set);
-        self.attend_backward(pattern, acts, scratch.remap.as_mut(), back);
-        let mut at = Backward { pass: self, values, grads, adapting: &mut scratch.adapting, dlow: &mut back.dlow };
+        self.attend_backward(sight, acts, scratch, back, grads.gates.as_deref_mut());
+        let weights = &mut *grads.weights;
+        let mut at =
+            Backward { pass: self, values, grads: weights, adapting: &mut scratch.adapting, dlow: &mut back.dlow };
         let [dq, dk] = match (layer.qk_norm, &acts.raw) {
             (Some([q_norm, k_norm]), Some([raw_q, raw_k])) => {
                 // Turned q and k have served; their buffers take the gradients behind the norms.
@@ -234,7 +248,10 @@ impl<D: Device> Backward<'_, '_, D> {
         device.linear_backward_input(job(write), dy, &self.values[to.weight], dx);
         let Some(adapter) = &to.adapter else { return };
         let up = |write| pass.linear(adapter.rank, to.outputs, adapter.scale, write);
-        pass.project_down(self.values, to, adapter, x, self.adapting);
+        // Where neither A nor B learns, nobody asks what A saw.
+        if self.grads[adapter.b].is_some() {
+            pass.project_down(self.values, to, adapter, x, self.adapting);
+        }
         device.linear_backward_input(up(Write::Set), dy, &self.values[adapter.b], self.dlow);
         if let Some(db) = &mut self.grads[adapter.b] {
             device.linear_backward_weight(up(Write::Add), dy, &self.adapting.low, db);

@@ -6,6 +6,7 @@
 mod attend;
 mod cache;
 mod error;
+mod gates;
 mod generate;
 mod layer;
 mod store;
@@ -14,16 +15,18 @@ mod workspace;
 pub use kernels::adamw::Hyper;
 pub use kernels::device::Device;
 use kernels::device::{Head, HeadGrads, Rows, Scores};
-use recipe_core::{Plan, RopePlan};
+use recipe_core::{GatesPlan, Pattern, Plan, RopePlan};
 
 use crate::data::Batch;
 use crate::hub::{Tensor, Weights};
 use crate::model::noise::Noise;
-use attend::Turned;
+use attend::{Sight, Turned};
 pub use cache::Cache;
 pub use error::Error;
+pub use gates::GATES;
+use gates::GateStore;
 pub use generate::{Generated, Sampling, SamplingError};
-use layer::Pass;
+use layer::{Gradients, Pass};
 use store::{ModelIndex, Store};
 use workspace::{Purpose, Workspace};
 
@@ -37,6 +40,8 @@ pub struct Engine<D: Device> {
     plan: Plan,
     store: Store<D>,
     index: ModelIndex,
+    /// Where the plan learns gates and the mode is not to infer.
+    gates: Option<GateStore<D>>,
     workspace: Option<(Purpose, Workspace<D>)>,
     noise: Option<u64>,
 }
@@ -46,8 +51,17 @@ pub struct Engine<D: Device> {
 pub enum Mode {
     /// Scoring and generation: no gradients, no optimiser state.
     Infer,
-    /// Training: gradients and AdamW's moments for every parameter that learns.
+    /// Training: gradients and AdamW's moments for every parameter that learns, and for gates.
     Train,
+    /// Learning gates on weights that stay: gradients and moments for gates alone.
+    Gates,
+}
+
+impl Mode {
+    /// What the stages of `plan` take.
+    pub fn training(plan: &Plan) -> Self {
+        if plan.gates_stage().is_some() && !plan.trains_weights() { Self::Gates } else { Self::Train }
+    }
 }
 
 impl<D: Device> Engine<D> {
@@ -60,7 +74,9 @@ impl<D: Device> Engine<D> {
     pub fn new(device: D, plan: &Plan, weights: &Weights, seed: u64, mode: Mode) -> Result<Self, Error> {
         let store = Store::new(&device, plan, weights, seed, mode == Mode::Train)?;
         let index = ModelIndex::of(&store, plan)?;
-        Ok(Self { device, plan: plan.clone(), store, index, workspace: None, noise: None })
+        let learned = matches!(plan.gates, GatesPlan::Learned { .. }) && mode != Mode::Infer;
+        let gates = if learned { Some(GateStore::new(&device, &plan.model)?) } else { None };
+        Ok(Self { device, plan: plan.clone(), store, index, gates, workspace: None, noise: None })
     }
 
     /// The plan that the engine runs.
@@ -90,7 +106,7 @@ impl<D: Device> Engine<D> {
     pub fn score(&mut self, batch: &Batch) -> Result<Scores, Error> {
         let purpose = Purpose::Score;
         let on_device = self.ready(batch, purpose)?;
-        self.forward(&on_device, batch.len());
+        self.forward(&on_device, batch.len(), None);
         let (head, ws) = (self.head_job(batch.len(), 0.0), self.workspace.as_mut().map(|(_, ws)| ws));
         let Some(ws) = ws else { return Err(Error::Empty) };
         Ok(self.device.head(&on_device.batch, head, &ws.normed, &self.store.values[self.index.head], None)?)
@@ -102,7 +118,7 @@ impl<D: Device> Engine<D> {
     /// A batch that does not fit the model, or too little memory.
     pub fn learn(&mut self, batch: &Batch, grad_scale: f32, recompute: bool) -> Result<Scores, Error> {
         let on_device = self.ready(batch, Purpose::Train { recompute })?;
-        self.forward(&on_device, batch.len());
+        self.forward(&on_device, batch.len(), None);
         self.backward(&on_device, batch.len(), grad_scale)
     }
 
@@ -112,7 +128,7 @@ impl<D: Device> Engine<D> {
     /// A batch that does not fit the model, or too little memory.
     pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
         let on_device = self.ready(batch, Purpose::Score)?;
-        self.forward(&on_device, batch.len());
+        self.forward(&on_device, batch.len(), None);
         let Some((_, ws)) = &self.workspace else { return Err(Error::Empty) };
         let (rows, vocab) = (batch.len(), self.plan.model.vocab);
         let mut logits = self.device.zeros(rows * vocab)?;
@@ -129,14 +145,17 @@ impl<D: Device> Engine<D> {
                 self.device.clear(grad, store::numel(spec));
             }
         }
+        if let Some(gates) = &mut self.gates {
+            gates.clear_gradients(&self.device);
+        }
     }
 
-    /// The 2-norm of all gradients together, summed in parameter order.
+    /// The 2-norm of all weights' gradients together, summed in parameter order.
     pub fn gradient_norm(&self) -> f64 {
         self.store.grads.iter().flatten().map(|grad| self.device.sum_of_squares(grad)).sum::<f64>().sqrt()
     }
 
-    /// One AdamW step on every parameter that learns.
+    /// One AdamW step on every weight that learns.
     pub fn update(&mut self, hyper: &Hyper) {
         let Store { values, grads, moments, .. } = &mut self.store;
         for ((value, grad), moments) in values.iter_mut().zip(grads).zip(moments) {
@@ -146,15 +165,16 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Gradients by Hugging Face name.
+    /// Gradients by Hugging Face name; those of gates as [`GATES`].
     pub fn gradients(&self) -> Weights {
-        self.read_back(|index| self.store.grads[index].as_ref())
+        self.read_back(|index| self.store.grads[index].as_ref(), |gates| &gates.grads)
     }
 
-    /// Values of everything that learns, by Hugging Face name.
+    /// Values of everything that learns, by Hugging Face name; gates as [`GATES`].
     pub fn trained(&self) -> Weights {
         let learns = |index: &usize| self.store.grads[*index].is_some();
-        (0..self.store.specs.len()).filter(learns).map(|index| self.named(index)).collect()
+        let weights = (0..self.store.specs.len()).filter(learns).map(|index| self.named(index));
+        weights.chain(self.gate_tensor(|gates| &gates.values)).collect()
     }
 
     /// Every parameter as it stands, adapters apart, by Hugging Face name.
@@ -166,8 +186,8 @@ impl<D: Device> Engine<D> {
     pub fn moments(&self) -> (Weights, Weights) {
         let state = |index: usize| self.store.moments[index].as_ref();
         (
-            self.read_back(|index| state(index).map(|moments| &moments.first)),
-            self.read_back(|index| state(index).map(|moments| &moments.second)),
+            self.read_back(|index| state(index).map(|moments| &moments.first), |gates| &gates.first),
+            self.read_back(|index| state(index).map(|moments| &moments.second), |gates| &gates.second),
         )
     }
 
@@ -179,6 +199,9 @@ impl<D: Device> Engine<D> {
         let learns: Vec<usize> = (0..self.store.specs.len()).filter(|&i| self.store.grads[i].is_some()).collect();
         for source in [trained, first, second] {
             learns.iter().try_for_each(|&index| expect(source, &self.store.specs[index]).map(drop))?;
+        }
+        if let Some(gates) = &mut self.gates {
+            gates.restore(&self.device, [trained, first, second])?;
         }
         for index in learns {
             let spec = &self.store.specs[index];
@@ -236,13 +259,17 @@ impl<D: Device> Engine<D> {
         (spec.name.clone(), Tensor { shape: spec.shape.clone(), data })
     }
 
-    fn read_back<'a>(&'a self, buffer: impl Fn(usize) -> Option<&'a D::Buffer>) -> Weights {
+    fn read_back<'a>(
+        &'a self,
+        buffer: impl Fn(usize) -> Option<&'a D::Buffer>,
+        of_gates: impl Fn(&GateStore<D>) -> &D::Buffer,
+    ) -> Weights {
         let specs = self.store.specs.iter().enumerate();
         let tensor = |(index, spec): (usize, &recipe_core::Parameter)| {
             let data = self.device.download(buffer(index)?, store::numel(spec));
             Some((spec.name.clone(), Tensor { shape: spec.shape.clone(), data }))
         };
-        specs.filter_map(tensor).collect()
+        specs.filter_map(tensor).chain(self.gate_tensor(of_gates)).collect()
     }
 
     /// Checks the batch, makes room for it, and uploads it.
@@ -269,14 +296,18 @@ impl<D: Device> Engine<D> {
         Ok(OnDevice {
             turned: Turned::new(&self.device, &self.plan, &rows)?,
             batch: self.device.batch(&rows)?,
-            noise: Noise::of(self.plan.adapt.dropout(), self.noise.filter(|_| purpose != Purpose::Score)),
+            noise: Noise::of(
+                self.plan.adapt.dropout(),
+                self.noise.filter(|_| matches!(purpose, Purpose::Train { .. })),
+            ),
         })
     }
 
-    /// Embedding, all layers, final norm.
-    fn forward(&mut self, OnDevice { batch, turned, noise }: &OnDevice<D>, rows: usize) {
+    /// Embedding, all layers, final norm; with `gated`, heads mix full attention with this streaming one.
+    fn forward(&mut self, OnDevice { batch, turned, noise }: &OnDevice<D>, rows: usize, gated: Option<Pattern>) {
         let Some((_, ws)) = &mut self.workspace else { return };
-        let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows, turned, noise: *noise };
+        let gates = self.gates.as_ref().map(|gates| &gates.values);
+        let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows, turned, noise: *noise, gates };
         let values = &self.store.values;
         let hidden = self.plan.model.hidden;
         self.device.embed(batch, &values[self.index.embed], hidden, &mut ws.x);
@@ -294,41 +325,68 @@ impl<D: Device> Engine<D> {
                     &ws.normed
                 }
             };
-            pass.layer(values, layer, pattern, input, acts, &mut ws.scratch, Some(&mut ws.x));
+            pass.layer(values, layer, sight(l, pattern, gated), input, acts, &mut ws.scratch, Some(&mut ws.x));
+            if gated.is_none() {
+                ws.scratch.teach(&self.device, l, &acts.attn_out, rows * self.plan.model.query_width());
+            }
         }
         pass.norm(values, self.index.norm, &ws.x, &mut ws.normed);
     }
 
     /// Loss, then every layer from the top, then the embedding.
     fn backward(&mut self, ready: &OnDevice<D>, rows: usize, grad_scale: f32) -> Result<Scores, Error> {
-        let OnDevice { batch, turned, noise } = ready;
         let head = self.head_job(rows, grad_scale);
         let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
         let Some(back) = &mut ws.backward else { return Err(Error::Empty) };
         let Store { values, grads, .. } = &mut self.store;
-        let model = &self.plan.model;
         let into = HeadGrads { dx: &mut back.dnorm, dw: grads[self.index.head].as_mut() };
-        let scores = self.device.head(batch, head, &ws.normed, &values[self.index.head], Some(into))?;
+        let scores = self.device.head(&ready.batch, head, &ws.normed, &values[self.index.head], Some(into))?;
+        self.layers_backward(ready, rows, None);
+        if let (Some((_, ws)), Some(dtable)) = (&self.workspace, &mut self.store.grads[self.index.embed])
+            && let Some(back) = &ws.backward
+        {
+            self.device.embed_backward(&ready.batch, &back.dx, self.plan.model.hidden, dtable);
+        }
+        Ok(scores)
+    }
+
+    /// From the gradient of the final norm's output to that of the embedding's: the final norm, and every layer from the top.
+    /// With `gated`, the gradients of gates are added to, and no weight's.
+    fn layers_backward(&mut self, ready: &OnDevice<D>, rows: usize, gated: Option<Pattern>) {
+        let OnDevice { batch, turned, noise } = ready;
+        let Some((_, ws)) = &mut self.workspace else { return };
+        let Some(back) = &mut ws.backward else { return };
+        let Store { values, grads, .. } = &mut self.store;
+        let mut frozen: Vec<Option<D::Buffer>> =
+            if gated.is_some() { grads.iter().map(|_| None).collect() } else { vec![] };
+        let (gates, dgates) = self.gates.as_mut().map(|gates| (&gates.values, &mut gates.grads)).unzip();
+        let mut grads = Gradients { weights: if gated.is_some() { &mut frozen } else { grads }, gates: dgates };
+        let model = &self.plan.model;
         self.device.clear(&mut back.dx, rows * model.hidden);
-        let (weight, dweight) = (&values[self.index.norm], grads[self.index.norm].as_mut());
+        let (weight, dweight) = (&values[self.index.norm], grads.weights[self.index.norm].as_mut());
         let eps = model.norm_eps as f32;
         self.device.rms_norm_backward(rows, &ws.x, weight, eps, &back.dnorm, &mut back.dx, dweight);
-        let pass = Pass { device: &self.device, batch, model, rows, turned, noise: *noise };
+        let pass = Pass { device: &self.device, batch, model, rows, turned, noise: *noise, gates };
         let shared = ws.saved.len() == 1;
         for (l, (layer, &pattern)) in self.index.layers.iter().zip(self.plan.layers.iter()).enumerate().rev() {
             let (acts, input) = (&mut ws.saved[if shared { 0 } else { l }], &ws.inputs[l]);
-            pass.recompute(values, layer, pattern, input, acts, &mut ws.scratch, shared);
-            pass.layer_backward(values, grads, layer, pattern, input, acts, &mut ws.scratch, back);
+            let sight = sight(l, pattern, gated);
+            pass.recompute(values, layer, sight, input, acts, &mut ws.scratch, shared);
+            pass.layer_backward(values, &mut grads, layer, sight, input, acts, &mut ws.scratch, back);
         }
-        if let Some(dtable) = &mut grads[self.index.embed] {
-            self.device.embed_backward(batch, &back.dx, model.hidden, dtable);
-        }
-        Ok(scores)
     }
 
     fn head_job(&self, rows: usize, grad_scale: f32) -> Head {
         let model = &self.plan.model;
         Head { rows, hidden: model.hidden, vocab: model.vocab, chunk: LOGIT_ROWS, grad_scale }
+    }
+}
+
+/// What a layer's heads do: what its pattern says, or mix.
+fn sight(layer: usize, pattern: Pattern, gated: Option<Pattern>) -> Sight {
+    match gated {
+        None => Sight::Pattern(pattern),
+        Some(stream) => Sight::Gated { layer, stream },
     }
 }
 

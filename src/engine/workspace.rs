@@ -1,7 +1,7 @@
 //! The memory of one pass: every buffer that the layers share, allocated once for the longest batch so far.
 
 use kernels::device::Device;
-use recipe_core::{AdaptPlan, Llama, Plan};
+use recipe_core::{AdaptPlan, Form, Llama, Plan};
 
 use super::Error;
 
@@ -60,6 +60,53 @@ pub(crate) struct Scratch<D: Device> {
     pub(crate) adapting: Adapting<D>,
     /// Where a pattern gives rows other positions than their own.
     pub(crate) remap: Option<Remap<D>>,
+    /// While gates learn.
+    pub(crate) gated: Option<Gated<D>>,
+}
+
+/// What gated heads need beside one attention.
+#[derive(Debug)]
+pub(crate) struct Gated<D: Device> {
+    /// Whose full attention an open gate lets through.
+    pub(crate) form: Form,
+    /// The full model's last hidden states, normed `[T, C]`.
+    pub(crate) taught: D::Buffer,
+    /// What an open gate lets through `[T, H, D]`: the gated model's own attention of the layer at hand, or the full model's
+    /// of every layer.
+    pub(crate) full: Vec<D::Buffer>,
+    /// The streaming part `[T, H, D]`.
+    pub(crate) stream: D::Buffer,
+    /// Its log-sum-exp `[T, H]`.
+    pub(crate) stream_lse: D::Buffer,
+    /// Its gradient `[T, H, D]`.
+    pub(crate) dstream: D::Buffer,
+    /// Gradients through the full part `[T, H, D]`; empty where it has none, as are the next two.
+    pub(crate) dq: D::Buffer,
+    /// `[T, G, D]`.
+    pub(crate) dk: D::Buffer,
+    /// `[T, G, D]`.
+    pub(crate) dv: D::Buffer,
+}
+
+impl<D: Device> Gated<D> {
+    fn new(device: &D, model: &Llama, rows: usize, form: Form) -> Result<Self, Error> {
+        let (query, kv) = (model.query_width(), model.kv_width());
+        let (kept, gradient) = match form {
+            Form::Paper => (1, rows),
+            Form::Code => (model.layers, 0),
+        };
+        Ok(Self {
+            form,
+            taught: device.zeros(rows * model.hidden)?,
+            full: (0..kept).map(|_| device.zeros(rows * query)).collect::<Result<_, _>>()?,
+            stream: device.zeros(rows * query)?,
+            stream_lse: device.zeros(rows * model.heads)?,
+            dstream: device.zeros(rows * query)?,
+            dq: device.zeros(gradient * query)?,
+            dk: device.zeros(gradient * kv)?,
+            dv: device.zeros(gradient * kv)?,
+        })
+    }
 }
 
 /// What an adapter's pass needs.
@@ -154,6 +201,11 @@ pub(crate) enum Purpose {
         /// Activations of one layer at a time.
         recompute: bool,
     },
+    /// Forward of the full and of the gated model, backward of the latter, activations of one layer at a time.
+    Gates {
+        /// What an open gate lets through.
+        form: Form,
+    },
 }
 
 impl<D: Device> Workspace<D> {
@@ -162,21 +214,25 @@ impl<D: Device> Workspace<D> {
         let buffer = |width: usize| device.zeros(rows * width);
         let (inputs, saved, training) = match purpose {
             Purpose::Score => (0, 1, false),
-            Purpose::Train { recompute: true } => (model.layers, 1, true),
+            Purpose::Train { recompute: true } | Purpose::Gates { .. } => (model.layers, 1, true),
             Purpose::Train { recompute: false } => (model.layers, model.layers, true),
         };
         let rank = rank(plan);
         let remaps = plan.layers.iter().any(|pattern| pattern.remaps());
         let remap = remaps.then(|| Remap::new(device, model, rows, training)).transpose()?;
-        let thinned = if training { plan.adapt.widest_thinned(model) } else { 0 };
+        let thinned = if matches!(purpose, Purpose::Train { .. }) { plan.adapt.widest_thinned(model) } else { 0 };
         let adapting = Adapting { low: buffer(rank)?, thinned: buffer(thinned)? };
+        let gated = match purpose {
+            Purpose::Gates { form } => Some(Gated::new(device, model, rows, form)?),
+            Purpose::Score | Purpose::Train { .. } => None,
+        };
         Ok(Self {
             rows,
             x: buffer(model.hidden)?,
             normed: buffer(model.hidden)?,
             inputs: (0..inputs).map(|_| buffer(model.hidden)).collect::<Result<_, _>>()?,
             saved: (0..saved).map(|_| Activations::new(device, model, rows)).collect::<Result<_, _>>()?,
-            scratch: Scratch { act: buffer(model.ffn)?, adapting, remap },
+            scratch: Scratch { act: buffer(model.ffn)?, adapting, remap, gated },
             backward: if training { Some(BackwardScratch::new(device, model, rows, rank)?) } else { None },
         })
     }

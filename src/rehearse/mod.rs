@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kernels::device::Cpu;
-use recipe_core::{EvalPlan, HfConfig, MergePlan, Pattern, Plan, StagePlan};
+use recipe_core::{EvalPlan, GatesPlan, HfConfig, Learns, MergePlan, Pattern, Plan, StagePlan};
 
 use crate::data::Encoder;
 use crate::engine::{Engine, Mode};
@@ -61,6 +61,8 @@ pub struct Outcome {
     pub curves: Vec<(&'static str, Vec<(f64, f64)>)>,
     /// Every optimiser step.
     pub steps: Vec<StepMetrics>,
+    /// The gates that were learned, layer by layer, where the plan learns any.
+    pub gates: Option<Vec<Vec<f64>>>,
     /// The exported model, a Hugging Face directory.
     pub model: PathBuf,
 }
@@ -112,10 +114,12 @@ pub fn run<M: TypedModel>(
     watch(Progress::Agreed(&agreement));
     at.measure("base", &plan.untouched(), &base.weights, watch)?;
     at.measure("rope", &rope_only(&plan), &base.weights, watch)?;
-    let (merged, steps) = if options.dfdx { at.train_typed::<M>(&text, watch)? } else { at.train(&text, watch)? };
+    let Trained { merged, steps, gates } =
+        if options.dfdx { at.train_typed::<M>(&text, watch)? } else { at.train(&text, watch)? };
     watch(Progress::Trained);
-    at.measure("recipe", &plan.merged(), &merged, watch)?;
-    let model = at.export(&merged)?;
+    let finished = gates.as_ref().map_or_else(|| plan.clone(), |gates| plan.with_gates(gates));
+    at.measure("recipe", &finished.merged(), &merged, watch)?;
+    let model = at.export(&merged, gates.as_deref())?;
     let Rehearsal { rows, curves, depths, .. } = at;
     let seconds = started.elapsed().as_secs_f64();
     Ok(Outcome {
@@ -127,8 +131,17 @@ pub fn run<M: TypedModel>(
         depths,
         curves,
         steps,
+        gates,
         model,
     })
+}
+
+/// What training leaves.
+struct Trained {
+    /// Weights with their adapters.
+    merged: Weights,
+    steps: Vec<StepMetrics>,
+    gates: Option<Vec<Vec<f64>>>,
 }
 
 struct Rehearsal<'a> {
@@ -144,7 +157,7 @@ struct Rehearsal<'a> {
 impl Rehearsal<'_> {
     /// One step of two short sequences in both implementations.
     fn agreement<M: TypedModel>(&self, text: &Text) -> Result<Agreement, Error> {
-        let mut engine = self.engine()?;
+        let mut engine = self.engine(Mode::Train)?;
         let typed: M = agree::typed_model(self.plan, &self.starting_point(&engine))?;
         let native = self.base.model.context;
         let piece = |index| text.piece(&self.plan.data, self.options.seed, index, native);
@@ -159,8 +172,8 @@ impl Rehearsal<'_> {
         self.base.weights.clone().into_iter().chain(adapters).collect()
     }
 
-    fn engine(&self) -> Result<Engine<Cpu>, Error> {
-        Ok(Engine::new(Cpu::new(), self.plan, &self.base.weights, self.options.seed, Mode::Train)?)
+    fn engine(&self, mode: Mode) -> Result<Engine<Cpu>, Error> {
+        Ok(Engine::new(Cpu::new(), self.plan, &self.base.weights, self.options.seed, mode)?)
     }
 
     fn measure(
@@ -190,9 +203,9 @@ impl Rehearsal<'_> {
         Ok(())
     }
 
-    /// Trains the engine; gives the merged weights.
-    fn train(&self, text: &Text, watch: &mut dyn FnMut(Progress<'_>)) -> Result<(Weights, Vec<StepMetrics>), Error> {
-        let mut engine = self.engine()?;
+    /// Trains the engine.
+    fn train(&self, text: &Text, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Trained, Error> {
+        let mut engine = self.engine(Mode::training(self.plan))?;
         let mut steps = vec![];
         if !self.plan.stages.is_empty() {
             watch(Progress::Training(self.plan));
@@ -206,21 +219,19 @@ impl Rehearsal<'_> {
                 }
             })?;
         }
-        Ok((engine.merged(), steps))
+        Ok(Trained { merged: engine.merged(), steps, gates: engine.gates() })
     }
 
-    /// The same schedule on dfdx's tape and optimiser, one sequence batch at a time.
-    fn train_typed<M: TypedModel>(
-        &self,
-        text: &Text,
-        watch: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<(Weights, Vec<StepMetrics>), Error> {
-        let mut typed: M = agree::typed_model(self.plan, &self.starting_point(&self.engine()?))?;
+    /// The same schedule on dfdx's tape and optimiser, one sequence batch at a time. Gates learn on the engine: the typed
+    /// model says what weights mean.
+    fn train_typed<M: TypedModel>(&self, text: &Text, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Trained, Error> {
+        let mut typed: M = agree::typed_model(self.plan, &self.starting_point(&self.engine(Mode::Train)?))?;
         watch(Progress::Training(self.plan));
         // The typed model's numbers are rounded already.
         let plan = Plan { adapt: self.plan.adapt.clone().dense(), ..self.plan.clone() };
         let (mut place, mut steps) = (Place::default(), vec![]);
-        for (index, stage) in self.plan.stages.iter().enumerate() {
+        let of_weights = |(_, stage): &(usize, &StagePlan)| stage.learns == Learns::Weights;
+        for (index, stage) in self.plan.stages.iter().enumerate().filter(of_weights) {
             place = Place { stage: index, step: 0, ..place };
             for _ in 0..stage.steps {
                 let metrics = typed_step(&mut typed, stage, &place, text)?;
@@ -234,15 +245,27 @@ impl Rehearsal<'_> {
                 typed = agree::typed_model(&plan, &weights)?;
             }
         }
-        let engine = Engine::new(Cpu::new(), &plan, &agree::weights_of(&typed), 0, Mode::Infer)?;
-        Ok((engine.merged(), steps))
+        let mut engine = Engine::new(Cpu::new(), &plan, &agree::weights_of(&typed), 0, Mode::Gates)?;
+        for (index, stage) in self.plan.stages.iter().enumerate().filter(|stage| !of_weights(stage)) {
+            place = Place { stage: index, step: 0, ..place };
+            for _ in 0..stage.steps {
+                let metrics = train::step(&mut engine, stage, &place, text)?;
+                place = place.after(&metrics);
+                watch(Progress::Step(&metrics));
+                steps.push(metrics);
+            }
+        }
+        Ok(Trained { merged: engine.merged(), steps, gates: engine.gates() })
     }
 
-    fn export(&self, merged: &Weights) -> Result<PathBuf, Error> {
+    fn export(&self, merged: &Weights, gates: Option<&[Vec<f64>]>) -> Result<PathBuf, Error> {
         let dir = self.options.out.join("model");
         let config = HfConfig::of(&self.base.model).with_rope(&self.plan.rope, self.plan.target);
         let options = hub::Options { tokenizer: Some(&self.base.tokenizer), ..hub::Options::default() };
         hub::write(&dir, &config, merged.views(), &options)?;
+        if let Some(gates) = gates {
+            train::save_gates(&dir, gates)?;
+        }
         Ok(dir)
     }
 }
@@ -274,6 +297,7 @@ fn typed_step<M: TypedModel>(
         tokens: place.tokens + batch.len() as u64,
         tokens_per_second: batch.len() as f64 / started.elapsed().as_secs_f64(),
         peak_memory_bytes: 0,
+        gates: None,
     })
 }
 
@@ -286,7 +310,8 @@ fn seeded(plan: &Plan, seed: u64) -> Plan {
 
 /// The base's weights under the recipe's rope, full attention.
 fn rope_only(plan: &Plan) -> Plan {
-    Plan { layers: vec![Pattern::Full; plan.layers.len()].into(), ..plan.merged() }
+    let layers = vec![Pattern::Full; plan.layers.len()].into();
+    Plan { layers, gates: GatesPlan::Given, ..plan.merged() }
 }
 
 fn lengths(plan: &Plan) -> Vec<usize> {

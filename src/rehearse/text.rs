@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use recipe_core::{Plan, SelectPlan, SourceKind, SourcePlan, StagePlan};
+use recipe_core::{Learns, Plan, SelectPlan, SourceKind, SourcePlan, StagePlan};
 
 use crate::data::chronicle::Density;
 use crate::data::{Batch, Corpus, Encoder, Error};
@@ -16,24 +16,31 @@ pub(super) struct Text {
     /// Read at longer lengths.
     far: Corpus,
     native: usize,
-    exams: Corpus,
+    /// Of each list of generated sources, their corpus.
+    exams: Vec<(Vec<SourcePlan>, Corpus)>,
 }
 
 impl Text {
     /// Chronicles, or the file at `own`, and exams.
     pub(super) fn new(encoder: &Arc<Encoder>, plan: &Plan, own: Option<&Path>, cache: &Path) -> Result<Self, Error> {
         let whole = |kind| [SourcePlan::new(kind, 1.0)];
-        // All stages of a rehearsal select alike; what is generated is read whole.
-        let select = plan.stages.last().map_or(&SelectPlan::All, |stage| &stage.select);
+        // All stages that change weights select alike; what is generated is read whole.
+        let selects = plan.stages.iter().rev().find(|stage| stage.learns == Learns::Weights);
+        let select = selects.map_or(&SelectPlan::All, |stage| &stage.select);
         let open = |sources: &[SourcePlan]| Corpus::open(sources, select, Arc::clone(encoder), cache, &mut |_| {});
         let prose = |density| match own {
             Some(path) => open(&whole(SourceKind::Text { glob: path.display().to_string().into() })),
             None => Ok(Corpus::chronicle(Arc::clone(encoder), density)),
         };
         let (near, far) = (prose(Density::Dense)?, prose(Density::Distant)?);
-        let stages = plan.stages.last().map_or(&plan.data, |stage| &stage.data);
-        let generated: Vec<SourcePlan> = stages.iter().filter(|it| it.kind.is_generated()).cloned().collect();
-        let exams = if generated.is_empty() { open(&whole(SourceKind::Passkey))? } else { open(&generated)? };
+        let mut exams: Vec<(Vec<SourcePlan>, Corpus)> = vec![];
+        for data in plan.stages.iter().map(|stage| &stage.data).chain([&plan.data]) {
+            let sources = generated(data);
+            if !sources.is_empty() && !exams.iter().any(|(known, _)| *known == sources) {
+                let corpus = open(&sources)?;
+                exams.push((sources, corpus));
+            }
+        }
         Ok(Self { near, far, native: plan.model.context, exams })
     }
 }
@@ -51,14 +58,19 @@ impl Sequences for Text {
 impl Text {
     /// Exams are spread evenly: after any number of sequences their count is the nearest to the share that `data` says.
     pub(super) fn piece(&self, data: &[SourcePlan], seed: u64, index: u64, length: usize) -> Result<Batch, Error> {
-        let generated = data.iter().filter(|source| source.kind.is_generated());
-        let share: f64 = generated.map(|source| source.share).sum();
+        let sources = generated(data);
+        let share: f64 = sources.iter().map(|source| source.share).sum();
+        let corpus = self.exams.iter().find(|(known, _)| *known == sources).map(|(_, corpus)| corpus);
         let exams = |sequences: u64| (sequences as f64 * share).round() as u64;
         let (before, after) = (exams(index), exams(index + 1));
-        match after > before {
-            true => self.exams.sequence(seed, before, length),
-            false if length <= self.native => self.near.sequence(seed, index - before, length),
-            false => self.far.sequence(seed, index - before, length),
+        match corpus.filter(|_| after > before) {
+            Some(exams) => exams.sequence(seed, before, length),
+            None if length <= self.native => self.near.sequence(seed, index - before, length),
+            None => self.far.sequence(seed, index - before, length),
         }
     }
+}
+
+fn generated(data: &[SourcePlan]) -> Vec<SourcePlan> {
+    data.iter().filter(|source| source.kind.is_generated()).cloned().collect()
 }

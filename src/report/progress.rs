@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use super::number::{duration, fixed, percent, rate, scientific};
+use super::number::{duration, fixed, percent, rate, scientific, significant};
 use crate::train::StepMetrics;
 use recipe_core::Plan;
 
@@ -83,7 +83,9 @@ impl Progress {
     /// One optimiser step is done.
     pub fn step(&self, metrics: &StepMetrics) {
         let StepMetrics { loss, learning_rate, tokens_per_second, .. } = *metrics;
-        let words = format!("loss {}, {}, lr {}", fixed(loss, 3), rate(tokens_per_second), scientific(learning_rate));
+        let gates = metrics.gates.map_or(String::new(), |gates| format!(", mean gate {}", fixed(gates.mean, 2)));
+        let loss = if metrics.gates.is_some() { significant(loss, 3) } else { fixed(loss, 3) };
+        let words = format!("loss {loss}{gates}, {}, lr {}", rate(tokens_per_second), scientific(learning_rate));
         self.show(|count| count.done = metrics.step as u64, &words);
     }
 
@@ -230,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Clone, Default)]
+    #[derive(Clone, Debug, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Memory {
@@ -264,6 +266,7 @@ mod tests {
             tokens: 0,
             tokens_per_second: 12_345.0,
             peak_memory_bytes: 0,
+            gates: None,
         }
     }
 
@@ -275,6 +278,14 @@ mod tests {
         let lines = memory.lines();
         assert!(lines[0].starts_with("train 120/1000 steps (12%), loss 2.346, 12.3 K tok/s, lr 2e-5, "), "{lines:?}");
         assert!(lines[0].ends_with(" left"), "{lines:?}");
+    }
+
+    #[test]
+    fn steps_of_gates_show_how_open_they_are() {
+        let memory = Memory::default();
+        let gates = Some(crate::train::GateMetrics { mean: 0.5, open: 0.25 });
+        memory.progress(10, Duration::ZERO).step(&StepMetrics { gates, loss: 0.001_234, ..step(1) });
+        assert!(memory.lines()[0].starts_with("train 1/10 steps (10%), loss 0.00123, mean gate 0.50, "), "{memory:?}");
     }
 
     #[test]

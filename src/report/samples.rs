@@ -180,6 +180,7 @@ pub(super) fn metrics(plan: &Plan) -> Vec<StepMetrics> {
             tokens: (index as u64 + 1) * 4096,
             tokens_per_second: 12_345.0,
             peak_memory_bytes: 734_003_200,
+            gates: None,
         }
     };
     stages.enumerate().map(step).collect()

@@ -27,13 +27,15 @@ fn stage_row(plan: &Plan, steps: &[StepMetrics]) -> Vec<String> {
     };
     let length = plan.stages.get(first.stage).map_or(String::new(), |stage| tokens(stage.length));
     let tenth = &steps[steps.len() - steps.len().div_ceil(10)..];
+    // A distance of hidden states may be small.
+    let loss = |value| if first.gates.is_some() { significant(value, 3) } else { fixed(value, 3) };
     let largest = steps.iter().map(|step| step.grad_norm).fold(f64::NAN, f64::max);
     vec![
         (first.stage + 1).to_string(),
         length,
         steps.len().to_string(),
-        fixed(first.loss, 3),
-        fixed(mean(tenth.iter().map(|step| step.loss)), 3),
+        loss(first.loss),
+        loss(mean(tenth.iter().map(|step| step.loss))),
         significant(largest, 3),
         rate(mean(steps.iter().map(|step| step.tokens_per_second))),
         bytes(last.peak_memory_bytes),
@@ -56,7 +58,17 @@ pub fn training_plot(plan: &Plan, metrics: &[StepMetrics]) -> LinePlot {
         series: vec![Series::new(name, running_mean(&losses, window))],
         raw,
         marks,
-        ..LinePlot::new("Training loss", Axis::linear(x), Axis::linear("loss, nats per token"))
+        ..LinePlot::new("Training loss", Axis::linear(x), Axis::linear(loss_words(metrics)))
+    }
+}
+
+/// Gates have a loss of another kind.
+fn loss_words(metrics: &[StepMetrics]) -> &'static str {
+    let of_gates = metrics.iter().filter(|step| step.gates.is_some()).count();
+    match of_gates {
+        0 => "loss, nats per token",
+        all if all == metrics.len() => "loss, squared distance of hidden states",
+        _ => "loss, nats per token; of gates, squared distance",
     }
 }
 

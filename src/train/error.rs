@@ -63,6 +63,14 @@ pub enum Error {
         /// The system's words.
         reason: std::io::Error,
     },
+    /// A file of gates holds something else.
+    #[error("{path}: this is not the model's file of gates: {reason}", path = path.display())]
+    Gates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A merge without the weights that the run started from.
     #[error(
         "the model that the run started from has no tensor `{name}` of the trained size, so nothing can be merged with it; give the same --model as before"

@@ -15,7 +15,7 @@ pub struct StepMetrics {
     pub step: usize,
     /// Stage, from 0.
     pub stage: usize,
-    /// Mean nll per counted token, in nats.
+    /// Mean nll per counted token, in nats; while gates learn, the distance of the last hidden states.
     pub loss: f64,
     /// 2-norm of the gradient before clipping.
     pub grad_norm: f64,
@@ -27,6 +27,18 @@ pub struct StepMetrics {
     pub tokens_per_second: f64,
     /// The most bytes that were in buffers so far.
     pub peak_memory_bytes: u64,
+    /// How open the gates were, while they learn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<GateMetrics>,
+}
+
+/// How open gates are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GateMetrics {
+    /// Their mean.
+    pub mean: f64,
+    /// Share of those above one half.
+    pub open: f64,
 }
 
 /// The open log.

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod error;
+mod gates;
 mod merge;
 mod metrics;
 mod run;
@@ -12,15 +13,16 @@ use std::time::Instant;
 
 use kernels::adamw::Hyper;
 use kernels::device::Device;
-use recipe_core::{Documents, MergePlan, Plan, StagePlan};
+use recipe_core::{Documents, Learns, MergePlan, Plan, StagePlan};
 
 use crate::data::{Batch, Rng, positions};
 use crate::engine::Engine;
 use crate::hub::Weights;
 pub use checkpoint::{Checkpoints, Origin, Place, Resumed};
 pub use error::Error;
+pub use gates::{GATES_FILE, read_gates, save_gates};
 pub(crate) use merge::merge;
-pub use metrics::{MetricsLog, StepMetrics};
+pub use metrics::{GateMetrics, MetricsLog, StepMetrics};
 pub use run::{Lock, Run};
 pub use schedule::learning_rate;
 
@@ -62,7 +64,7 @@ impl Sequences for crate::data::Corpora {
     }
 }
 
-/// One optimiser step: gradients over the step's sequences in passes, clipping, AdamW.
+/// One optimiser step, of weights or of gates: gradients over the step's sequences in passes, clipping, AdamW.
 ///
 /// The loss is the mean over all counted tokens of the step, not a mean of means.
 ///
@@ -81,20 +83,22 @@ pub fn step<D: Device>(
     let counted = batches.iter().map(Batch::counted).sum::<usize>().max(1);
     engine.set_rope(&stage.rope);
     engine.clear_gradients();
-    let mut nll = 0.0;
-    for (index, pass) in batches.chunks(stage.micro_batch().max(1)).enumerate() {
-        engine.set_noise(noise(stage, place.total_steps, index));
-        let scores = engine.learn(&Batch::concat(pass), 1.0 / counted as f32, stage.recompute)?;
-        nll += scores.nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
-    }
-    let (loss, grad_norm) = (nll / counted as f64, engine.gradient_norm());
+    let Learned { sum, grad_norm, gates } = match stage.learns {
+        Learns::Weights => weights(engine, stage, place, &batches, counted)?,
+        Learns::Gates { reg, .. } => gates::learn(engine, stage, reg, &batches, counted)?,
+    };
+    let loss = sum / counted as f64;
     let lr = learning_rate(stage, place.step + 1);
     for (what, value) in [("loss", loss), ("gradient norm", grad_norm)] {
         if !value.is_finite() {
             return Err(Error::NotFinite { step: place.total_steps + 1, what, value, first, end, lr });
         }
     }
-    engine.update(&hyper(stage, place.updates + 1, lr, grad_norm));
+    match stage.learns {
+        Learns::Weights => engine.update(&hyper(stage, place.updates + 1, lr, grad_norm)),
+        // One stage learns gates, so its steps are theirs.
+        Learns::Gates { .. } => engine.update_gates(&hyper(stage, place.step + 1, lr, grad_norm)),
+    }
     let tokens = (stage.batch * stage.length) as u64;
     Ok(StepMetrics {
         step: place.total_steps + 1,
@@ -105,12 +109,37 @@ pub fn step<D: Device>(
         tokens: place.tokens + tokens,
         tokens_per_second: tokens as f64 / started.elapsed().as_secs_f64(),
         peak_memory_bytes: engine.device().memory().1,
+        gates,
     })
 }
 
 /// Names the dropout of a pass.
 pub(crate) fn noise(stage: &StagePlan, step: usize, pass: usize) -> u64 {
     Rng::new(&[stage.seed, step as u64, pass as u64]).bits()
+}
+
+/// What the passes of a step came to.
+struct Learned {
+    /// Of the loss, over all rows.
+    sum: f64,
+    grad_norm: f64,
+    gates: Option<GateMetrics>,
+}
+
+fn weights<D: Device>(
+    engine: &mut Engine<D>,
+    stage: &StagePlan,
+    place: &Place,
+    batches: &[Batch],
+    counted: usize,
+) -> Result<Learned, Error> {
+    let mut sum = 0.0;
+    for (index, pass) in batches.chunks(stage.micro_batch().max(1)).enumerate() {
+        engine.set_noise(noise(stage, place.total_steps, index));
+        let scores = engine.learn(&Batch::concat(pass), 1.0 / counted as f32, stage.recompute)?;
+        sum += scores.nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
+    }
+    Ok(Learned { sum, grad_norm: engine.gradient_norm(), gates: None })
 }
 
 /// AdamW's moments go on from stage to stage up to a merge, so its bias correction counts the steps since. Clipping as in

@@ -19,6 +19,7 @@ fn stage(positions: PositionsPlan, length: usize, reach: usize) -> StagePlan {
         seed: 7,
         recompute: true,
         kind: recipe_core::StageKind::Extend,
+        learns: recipe_core::Learns::Weights,
         rope: recipe_core::RopePlan { theta: 1e4, scaling: recipe_core::Scaling::Default, head_dim: 8 },
         data: vec![].into(),
         select: recipe_core::SelectPlan::All,

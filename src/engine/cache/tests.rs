@@ -40,6 +40,7 @@ pub(in crate::engine) fn plan(layers: &[Pattern], scaling: Scaling) -> Plan {
         target: 256,
         rope: RopePlan { theta: 1e4, scaling, head_dim: model.head_dim },
         layers: Cow::Owned(layers.to_vec()),
+        gates: recipe_core::GatesPlan::Given,
         block: 4,
         adapt: AdaptPlan::Full,
         data: Cow::Borrowed(&[]),

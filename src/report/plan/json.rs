@@ -1,8 +1,8 @@
 //! A plan for programs: what `plan --json` prints.
 
 use recipe_core::{
-    AdaptPlan, Device, Documents, EvalPlan, Form, Llama, Loss, MergePlan, Papers, Pattern, Plan, RopePlan, SelectPlan,
-    SourceKind, SourcePlan, StageFlops, StagePlan, Target, TokenType, Work,
+    AdaptPlan, Device, Documents, EvalPlan, Form, GatesPlan, Learns, Llama, Loss, MergePlan, Papers, Pattern, Plan,
+    RopePlan, SelectPlan, SourceKind, SourcePlan, StageFlops, StagePlan, Target, TokenType, Work,
 };
 use serde_json::{Map, Value, json};
 
@@ -24,6 +24,7 @@ pub fn plan_json(plan: &Plan, length: usize) -> Value {
         "context": { "native": plan.model.context, "target": plan.target },
         "rope": rope(plan, length),
         "layers": plan.layers.iter().enumerate().map(layer).collect::<Vec<_>>(),
+        "gates": gates(&plan.gates),
         "block": plan.block,
         "adapt": adapt(&plan.adapt),
         "parameters": counts.base().saturating_add(counts.adapters),
@@ -96,6 +97,30 @@ fn layer((index, pattern): (usize, &Pattern)) -> Value {
     }
 }
 
+/// Null where `layers` say which heads stream.
+fn gates(gates: &GatesPlan) -> Value {
+    match gates {
+        GatesPlan::Given => Value::Null,
+        GatesPlan::Learned { sparsity, sink, recent } => {
+            json!({ "sparsity": sparsity, "sink": sink, "recent": recent })
+        }
+    }
+}
+
+/// Null where weights learn.
+fn learns(learns: &Learns) -> Value {
+    match learns {
+        Learns::Weights => Value::Null,
+        Learns::Gates { sink, recent, reg, form } => {
+            json!({ "sink": sink, "recent": recent, "reg": reg, "form": form_word(*form) })
+        }
+    }
+}
+
+fn form_word(form: Form) -> &'static str {
+    if form == Form::Code { "code" } else { "paper" }
+}
+
 fn adapt(adapt: &AdaptPlan) -> Value {
     match adapt {
         AdaptPlan::Full => json!({ "kind": "full" }),
@@ -140,6 +165,7 @@ fn papers(papers: &Papers) -> Value {
 fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {
     json!({
         "kind": stage.kind.word(),
+        "gates": learns(&stage.learns),
         "steps": stage.steps,
         "length": stage.length,
         "positions": position_words(stage.positions).unwrap_or_else(|| "contiguous".to_owned()),
@@ -155,7 +181,8 @@ fn stage((stage, work): (&StagePlan, StageFlops)) -> Value {
         "schedule": super::schedule_word(stage.schedule),
         "betas": [stage.beta1, stage.beta2],
         "weight_decay": stage.weight_decay,
-        "clip": stage.clip,
+        // Null for no limit.
+        "clip": Some(stage.clip).filter(|clip| *clip < f64::MAX),
         "seed": stage.seed,
         "recompute": if stage.recompute { "every" } else { "none" },
         "merge": merge(&stage.merge),
@@ -170,7 +197,7 @@ fn select(select: &SelectPlan) -> Value {
         SelectPlan::All => Value::Null,
         SelectPlan::Impactful { types, keep, form } => {
             let types: Vec<&str> = types.iter().map(TokenType::word).collect();
-            json!({ "types": types, "keep": keep, "form": if *form == Form::Code { "code" } else { "paper" } })
+            json!({ "types": types, "keep": keep, "form": form_word(*form) })
         }
     }
 }

@@ -32,7 +32,7 @@ fn row(program: &str, plan: &Plan) -> [String; 10] {
         rope_words(&plan.rope),
         attention(plan),
         skips.unwrap_or_else(contiguous),
-        if plan.stages.is_empty() { "nothing".to_owned() } else { learns(&plan.adapt) },
+        learns(plan),
         longest.map_or_else(none, tokens),
         if read > 0.0 { number::count(read) } else { none() },
         number::bytes(plan.memory().total),
@@ -41,7 +41,14 @@ fn row(program: &str, plan: &Plan) -> [String; 10] {
 }
 
 /// `qlora, rank 32, embedding, norms`.
-fn learns(adapt: &AdaptPlan) -> String {
+fn learns(plan: &Plan) -> String {
+    let weights = plan.trains_weights().then(|| adapts(&plan.adapt));
+    let gates = plan.gates_stage().map(|_| "a gate for each key/value head".to_owned());
+    let words: Vec<String> = weights.into_iter().chain(gates).collect();
+    if words.is_empty() { "nothing".to_owned() } else { words.join(", then ") }
+}
+
+fn adapts(adapt: &AdaptPlan) -> String {
     let AdaptPlan::Lora { rank, embed, norm, quantized, .. } = adapt else {
         return "all weights".to_owned();
     };

@@ -89,6 +89,7 @@ fn schedule_word(schedule: Schedule) -> &'static str {
         Schedule::Constant => "constant",
         Schedule::Cosine => "cosine",
         Schedule::Linear => "linear",
+        Schedule::Trapezoid => "trapezoid",
     }
 }
 
@@ -106,8 +107,12 @@ fn optimizers(stages: &[StagePlan]) -> String {
 }
 
 fn optimizer(stage: &StagePlan) -> String {
-    let [beta1, beta2, decay, clip] = [stage.beta1, stage.beta2, stage.weight_decay, stage.clip].map(number::plain);
-    format!("AdamW, betas {beta1} and {beta2}, weight decay {decay}, clipped at norm {clip}")
+    let [beta1, beta2, decay] = [stage.beta1, stage.beta2, stage.weight_decay].map(number::plain);
+    let clip = match stage.clip {
+        f64::MAX => "not clipped".to_owned(),
+        clip => format!("clipped at norm {}", number::plain(clip)),
+    };
+    format!("AdamW, betas {beta1} and {beta2}, weight decay {decay}, {clip}")
 }
 
 /// The recipe's sources, and those of stages that have their own.

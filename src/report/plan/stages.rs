@@ -1,6 +1,8 @@
 //! What is particular to a stage, a line each; nothing for what every stage does.
 
-use recipe_core::{Documents, Form, MergePlan, Plan, PositionsPlan, SelectPlan, StageKind, StagePlan, TokenType};
+use recipe_core::{
+    Documents, Form, Learns, MergePlan, Plan, PositionsPlan, SelectPlan, StageKind, StagePlan, TokenType,
+};
 
 use super::page::wrapped;
 use super::{number, rope_words};
@@ -13,8 +15,18 @@ pub(super) fn particulars(plan: &Plan) -> String {
 
 fn lines(number: usize, stage: &StagePlan, plan: &Plan) -> Vec<String> {
     let mut words = Vec::new();
-    if stage.kind != StageKind::Extend {
-        words.push(stage.kind.word().to_owned());
+    match stage.learns {
+        Learns::Gates { sink, recent, reg, form } => {
+            let through = if form == Form::Code { ", open gates let the full model's attention through" } else { "" };
+            words.push(format!(
+                "gates, weights stay: distance of last hidden states + {} × mean gate; streaming heads see {} recent tokens + \
+                 {sink} sinks{through}",
+                number::plain(reg),
+                number::tokens(recent)
+            ));
+        }
+        Learns::Weights if stage.kind != StageKind::Extend => words.push(stage.kind.word().to_owned()),
+        Learns::Weights => {}
     }
     if let Some(positions) = position_words(stage.positions) {
         words.push(format!("positions {positions}, up to {}", number::tokens(stage.reach)));

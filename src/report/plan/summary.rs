@@ -1,6 +1,6 @@
 //! The lines at the head of a plan, for a terminal and for a report.
 
-use recipe_core::{AdaptPlan, Pattern, Plan, RopePlan, Scaling, Target};
+use recipe_core::{AdaptPlan, GatesPlan, Pattern, Plan, RopePlan, Scaling, Target};
 
 use super::layer_map::pattern_words;
 use crate::report::number::{self, plain, tokens};
@@ -16,7 +16,7 @@ pub(crate) fn summary(plan: &Plan) -> Vec<(&'static str, String)> {
         ("weights", weights(plan)),
         ("device", plan.device.to_string()),
     ];
-    let only_read = plan.stages.is_empty() && plan.adapt == AdaptPlan::Full;
+    let only_read = !plan.trains_weights() && plan.adapt == AdaptPlan::Full;
     lines.retain(|(label, _)| *label != "adapt" || !only_read);
     lines
 }
@@ -79,6 +79,11 @@ pub(crate) fn rope_words(rope: &RopePlan) -> String {
 }
 
 pub(super) fn attention(plan: &Plan) -> String {
+    if let GatesPlan::Learned { sparsity, sink, recent } = plan.gates {
+        let share = number::percent(sparsity);
+        let window = pattern_words(Pattern::Window { window: recent, sink });
+        return format!("{share} of the heads {window}, the others full, by learned gates");
+    }
     let (layers, block) = (plan.layers.len(), plan.block);
     let full = plan.layers.iter().filter(|pattern| **pattern == Pattern::Full).count();
     let sparse = plan.layers.iter().find(|pattern| **pattern != Pattern::Full).map(|pattern| pattern_words(*pattern));
@@ -117,6 +122,10 @@ fn weights(plan: &Plan) -> String {
     let size = format!("{}{adapters}", number::count(counts.base() as f64));
     if plan.stages.is_empty() {
         return size;
+    }
+    if !plan.trains_weights() {
+        let gates = plan.model.layers.saturating_mul(plan.model.kv_heads);
+        return format!("{size}; none learn, but {gates} gates");
     }
     let share = number::percent(counts.trainable as f64 / all.max(1) as f64);
     format!("{size}; {} learn, {share}", number::count(counts.trainable as f64))

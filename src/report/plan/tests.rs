@@ -1,6 +1,6 @@
 use recipe_core::{
-    Device, Documents, Form, MergePlan, Pattern, Recipe, RopePlan, Scaling, SelectPlan, SourceKind, SourcePlan,
-    StageKind, StagePlan, TokenType, presets,
+    AdaptPlan, Device, Documents, Form, GatesPlan, Learns, MergePlan, Pattern, Recipe, RopePlan, Scaling, Schedule,
+    SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan, TokenType, presets,
 };
 
 use super::*;
@@ -187,6 +187,41 @@ fn what_is_particular_to_a_stage_has_a_line() {
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+}
+
+#[test]
+fn gates_are_announced_before_anyone_knows_them() {
+    let gates = StagePlan {
+        kind: StageKind::Gates,
+        learns: Learns::Gates { sink: 128, recent: 256, reg: 0.05, form: Form::Code },
+        clip: f64::MAX,
+        schedule: Schedule::Trapezoid,
+        ..llama2_128k().stages[0].clone()
+    };
+    let plan = Plan {
+        adapt: AdaptPlan::Full,
+        layers: vec![Pattern::Full; 32].into(),
+        gates: GatesPlan::Learned { sparsity: 0.75, sink: 64, recent: 256 },
+        stages: vec![gates].into(),
+        ..llama2_128k()
+    };
+    let text = plan_text(&plan);
+    for words in [
+        "75% of the heads window 256 + 64 sinks, the others full, by learned gates",
+        "none learn, but 1024 gates",
+        "stage 1: gates, weights stay: distance of last hidden states + 0.05 × mean gate;",
+        "trapezoid",
+        "not clipped",
+        "saves 75%",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let json = plan_json(&plan, 8);
+    assert_eq!(json["gates"], serde_json::json!({ "sparsity": 0.75, "sink": 64, "recent": 256 }));
+    let stage = &json["stages"][0];
+    assert_eq!(stage["gates"], serde_json::json!({ "sink": 128, "recent": 256, "reg": 0.05, "form": "code" }));
+    assert!(stage["clip"].is_null() && json["memory"].get("logits").is_none());
+    assert!(plan_json(&llama2_128k(), 8)["gates"].is_null());
 }
 
 /// The macro's constant is made elsewhere; whatever is in it, printing it must not fail.
