@@ -14,8 +14,12 @@ use serde_json::{Value, json};
 
 /// The example that trains the tiny Llama of the fixtures.
 fn program() -> Command {
+    example("tiny_llama")
+}
+
+fn example(name: &str) -> Command {
     let tests = std::env::current_exe().unwrap();
-    let built = tests.parent().and_then(Path::parent).unwrap().join("examples/tiny_llama");
+    let built = tests.parent().and_then(Path::parent).unwrap().join("examples").join(name);
     assert!(built.exists(), "{}: `cargo test` builds the examples first", built.display());
     Command::new(built)
 }
@@ -25,14 +29,20 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 fn ok(arguments: &[&str]) -> String {
-    let output = run(arguments);
+    succeeded(arguments, run(arguments))
+}
+
+fn succeeded(arguments: &[&str], output: Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{arguments:?}: {said}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 fn fails(arguments: &[&str]) -> String {
-    let output = run(arguments);
+    failed(arguments, run(arguments))
+}
+
+fn failed(arguments: &[&str], output: Output) -> String {
     assert!(!output.status.success(), "{arguments:?} should fail");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!said.contains("panicked"), "{said}");
@@ -221,6 +231,56 @@ fn a_killed_run_goes_on_and_its_export_can_be_read() {
             .unwrap();
     assert!(!said["tokens"].as_array().unwrap().is_empty());
     short_compares(&data, &model, &text(&exported));
+}
+
+/// Gates lie beside the model that they were learned on, and what reads that model finds them there.
+#[test]
+fn learned_gates_travel_with_the_model() {
+    let gates = |arguments: &[&str]| example("tiny_gates").args(arguments).output().unwrap();
+    let works = |arguments: &[&str]| succeeded(arguments, gates(arguments));
+    let breaks = |arguments: &[&str]| failed(arguments, gates(arguments));
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model) = (corpus(dir.path()), text(&with_tokenizer(dir.path())));
+    let [run, exported, tokens] = ["run", "exported", "tokens.json"].map(|name| dir.path().join(name));
+    let said = breaks(&["eval", "--model", &model, "--text", &data]);
+    assert!(said.contains("gates.json: not there") && said.contains("`train --model "), "{said}");
+
+    let said = works(&["train", "--model", &model, "--out", &text(&run), "--data", &data]);
+    assert!(said.contains("of 6 gates are above 0.5") && said.contains("3 heads stream"), "{said}");
+    works(&["export", "--run", &text(&run), "--out", &text(&exported)]);
+    let learned = fs::read_to_string(run.join("gates.json")).unwrap();
+    assert_eq!(fs::read_to_string(exported.join("gates.json")).unwrap(), learned);
+    let config: Value = serde_json::from_str(&fs::read_to_string(exported.join("config.json")).unwrap()).unwrap();
+    assert!(config["context_recipe_attention"][0]["Duo"].is_object(), "{config}");
+
+    let out = text(&dir.path().join("out.safetensors"));
+    fs::write(&tokens, "{\"tokens\": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]}").unwrap();
+    works(&["logits", "--model", &text(&exported), "--tokens", &text(&tokens), "--out", &out, "--grad"]);
+    works(&["generate", "--model", &text(&exported), "--prompt", "the quick", "--json"]);
+    let nll = |model: &str| {
+        let found: Value = serde_json::from_str(&works(&[
+            "eval",
+            "--model",
+            model,
+            "--text",
+            &data,
+            "--only",
+            "perplexity",
+            "--json",
+        ]))
+        .unwrap();
+        found["perplexity"][0]["mean_nll"].as_f64().unwrap()
+    };
+    let before = nll(&text(&exported));
+    // Other heads, other numbers: the file is what says which heads stream.
+    fs::write(exported.join("gates.json"), "[[0, 0], [0, 0.1], [0.9, 1]]").unwrap();
+    let first = nll(&text(&exported));
+    fs::write(exported.join("gates.json"), "[[1, 0.9], [0.8, 0], [0, 0]]").unwrap();
+    let last = nll(&text(&exported));
+    assert!(before.is_finite() && first != last, "{before} {first} {last}");
+    fs::write(exported.join("gates.json"), "[[1, 1]]").unwrap();
+    let said = breaks(&["generate", "--model", &text(&exported), "--prompt", "the quick"]);
+    assert!(said.contains("exported/gates.json") && said.contains("3 layers of 2 key/value heads"), "{said}");
 }
 
 /// A model that has learned the text has lost nothing against the untouched one; the other way round it has.

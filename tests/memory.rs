@@ -7,7 +7,9 @@ use context_recipe::Cpu;
 use context_recipe::data::{Batch, Rng};
 use context_recipe::engine::{Device as _, Engine, Mode};
 use context_recipe::hub::Weights;
-use context_recipe::plan::{Adapt, Attention, Llama, Plan, Recipe, Stage, StagePlan, Target, presets};
+use context_recipe::plan::{
+    Adapt, Attention, Form, Gates, Llama, Plan, Recipe, Stage, StageKind, StagePlan, Target, presets,
+};
 use context_recipe::train::{self, Place, Sequences};
 
 struct Noise;
@@ -25,7 +27,7 @@ fn holds(model: Llama, adapt: Adapt, stage: Stage) {
 
 fn trains(recipe: &Recipe) {
     let plan: Plan = recipe.plan().unwrap();
-    let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::Train).unwrap();
+    let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::training(&plan)).unwrap();
     train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap();
     close(&plan, &engine);
 }
@@ -138,4 +140,27 @@ fn attention_at_other_positions() {
     let tokens = (0..plan.target).map(|index| (index % 97) as u32).collect();
     engine.score(&Batch::sequence(tokens, &[0]).unwrap()).unwrap();
     close(&plan, &engine);
+}
+
+/// Weights have neither gradients nor moments, and there are no logits.
+#[test]
+fn gates_learn_alone() {
+    for (form, adapt) in [(Form::Paper, None), (Form::Code, None), (Form::Paper, Some(lora(true)))] {
+        let attention = Some(Attention::Duo { gates: Gates::Learned, sparsity: None, sink: None, recent: None });
+        let gates = Stage {
+            kind: StageKind::Gates,
+            sink: Some(2),
+            recent: Some(16),
+            form: Some(form),
+            recompute: None,
+            ..stage(256, 2, true)
+        };
+        let recipe = Recipe { attention, adapt, train: vec![gates], ..recipe(other()) };
+        let plan = recipe.plan().unwrap();
+        assert_eq!(
+            plan.memory().terms.iter().filter(|term| ["gradients", "optimizer"].contains(&&*term.name)).count(),
+            0
+        );
+        trains(&recipe);
+    }
 }

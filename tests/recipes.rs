@@ -7,12 +7,15 @@ use std::fs;
 use std::path::Path;
 
 use context_recipe::Recipe;
-use context_recipe::plan::{Pattern, Plan, PositionsPlan, RehearsalRule};
+use context_recipe::plan::{Form, GatesPlan, Learns, Pattern, Plan, PositionsPlan, RehearsalRule};
 use context_recipe::report::plan_list;
 
 #[path = "../examples/chunkllama_llama2_100k.rs"]
 #[allow(dead_code, reason = "an example brings its main")]
 mod chunkllama_llama2_100k;
+#[path = "../examples/duo_llama2_32k.rs"]
+#[allow(dead_code, reason = "an example brings its main")]
+mod duo_llama2_32k;
 #[path = "../examples/e2_llm_llama2_32k.rs"]
 #[allow(dead_code, reason = "an example brings its main")]
 mod e2_llm_llama2_32k;
@@ -96,6 +99,7 @@ fn published() -> Vec<Published> {
         easycontext_llama2_1m::EasycontextLlama2_1m,
         chunkllama_llama2_100k::ChunkllamaLlama2_100k,
         self_extend_llama2_16k::SelfExtendLlama2_16k,
+        duo_llama2_32k::DuoLlama2_32k,
         smollm2_32k::Smollm2_32k,
         llama2_128k::Llama2_128k,
     }
@@ -148,6 +152,12 @@ fn plans_hold_the_published_numbers() {
     assert_eq!(plan("longlora_llama2_32k").layers[0], Pattern::ShiftedGroups { size: 8192 });
     assert_eq!(plan("longlora_llama2_32k").merged().layers[0], Pattern::Full);
     assert_eq!(plan("easycontext_llama2_1m").stages.len(), 7);
+    let duo = plan("duo_llama2_32k");
+    assert_eq!(duo.gates, GatesPlan::Learned { sparsity: 0.75, sink: 64, recent: 256 });
+    let Learns::Gates { sink: 128, recent: 256, reg: 0.05, form: Form::Paper } = duo.stages[0].learns else {
+        panic!("{:?}", duo.stages[0])
+    };
+    assert_eq!((duo.stages[0].steps, duo.stages[0].warmup, duo.stages[0].lr), (2000, 400, 0.02));
 }
 
 #[test]
@@ -160,8 +170,8 @@ fn every_recipe_can_be_rehearsed() {
 
 #[test]
 fn no_example_is_forgotten() {
-    // Not published: two for the evaluation and training of one model, one for tests, and the one that makes the base.
-    let own = ["smollm2_8k", "smollm2_16k", "tiny_llama", "tiny_base"];
+    // Not published: two for the evaluation and training of one model, two for tests, and the one that makes the base.
+    let own = ["smollm2_8k", "smollm2_16k", "tiny_llama", "tiny_gates", "tiny_base"];
     let folder = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap();
     let programs = folder.map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned());
     let expected: BTreeSet<String> = programs.filter(|program| !own.contains(&&**program)).collect();

@@ -4,13 +4,19 @@
 //! REHEARSAL_SEEDS=0,1,2 cargo test --release --test rehearsal -- --nocapture --test-threads 1
 //! ```
 
-use context_recipe::Recipe;
-use context_recipe::rehearse::{self, Options, Outcome};
+use context_recipe::data::Rng;
+use context_recipe::engine::{Engine, Mode};
+use context_recipe::plan::Plan;
+use context_recipe::rehearse::{self, Base, Options, Outcome};
 use context_recipe::report::RehearsalRow;
+use context_recipe::{Cpu, Recipe, eval};
 
 #[path = "../examples/chunkllama_llama2_100k.rs"]
 #[allow(dead_code, reason = "an example brings its main")]
 mod chunkllama_llama2_100k;
+#[path = "../examples/duo_llama2_32k.rs"]
+#[allow(dead_code, reason = "an example brings its main")]
+mod duo_llama2_32k;
 #[path = "../examples/llama2_128k.rs"]
 #[allow(dead_code, reason = "an example brings its main")]
 mod llama2_128k;
@@ -91,5 +97,38 @@ fn chunks_read_further_without_training() {
         let [base, recipe] = ["base", "recipe"].map(|state| row(&outcome, state, 4));
         assert!(recipe.last_quarter_nll <= own && base.last_quarter_nll >= own + 1.0, "seed {seed}: {recipe:?}");
         assert!(recipe.passkey >= 0.75 && base.passkey <= BASE_RECALL, "seed {seed}: {recipe:?}");
+    }
+}
+
+/// Keys that the base recalls at its own window when the heads with the largest of `gates` keep the whole context.
+fn recalled(plan: &Plan, gates: &[Vec<f64>]) -> f64 {
+    let base = Base::embedded().unwrap();
+    let plan = plan.with_gates(gates).merged();
+    let mut engine = Engine::new(Cpu::new(), &plan, &base.weights, 0, Mode::Infer).unwrap();
+    let scores = eval::passkey(&mut engine, &base.encoder().unwrap(), plan.target, 32, 0, &mut |_| {}).unwrap();
+    let (correct, trials) = scores.iter().fold((0, 0), |all, one| (all.0 + one.correct, all.1 + one.trials));
+    correct as f64 / trials as f64
+}
+
+/// DuoAttention: a quarter of the heads recalls what all of them do. Which quarter matters: drawn ones recall less, and
+/// those that the gates would rather have streamed recall next to nothing.
+#[test]
+fn a_quarter_of_the_heads_recalls_if_it_is_the_right_one() {
+    let plan = duo_llama2_32k::DuoLlama2_32k::REHEARSAL;
+    for (seed, outcome) in rehearsed::<duo_llama2_32k::DuoLlama2_32k>() {
+        let [base, recipe] = ["base", "recipe"].map(|state| row(&outcome, state, 1));
+        assert!(recipe.passkey >= base.passkey - 0.05, "seed {seed}: {recipe:?}");
+        assert!(recipe.last_quarter_nll <= base.last_quarter_nll + 0.05, "seed {seed}: {recipe:?}");
+        let gates = outcome.gates.unwrap();
+        let drawn = |draw: u64| {
+            let mut rng = Rng::new(&[seed, draw]);
+            gates.iter().map(|heads| heads.iter().map(|_| rng.below(1 << 20) as f64).collect()).collect::<Vec<_>>()
+        };
+        let random: Vec<f64> = (0..5).map(|draw| recalled(&plan, &drawn(draw))).collect();
+        let inverted: Vec<Vec<f64>> = gates.iter().map(|heads| heads.iter().map(|gate| 1.0 - gate).collect()).collect();
+        let (learned, inverted) = (recalled(&plan, &gates), recalled(&plan, &inverted));
+        println!("keys by learned gates {learned:.2}, drawn ones {random:.2?}, inverted {inverted:.2}; {gates:.2?}");
+        assert!(random.iter().sum::<f64>() / 5.0 <= learned - 0.3, "seed {seed}: {random:?}");
+        assert!(inverted <= 0.3, "seed {seed}: {inverted}");
     }
 }

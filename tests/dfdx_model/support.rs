@@ -48,6 +48,7 @@ pub(crate) fn plan(layers: [Pattern; 3]) -> Plan {
         target: 64,
         rope: RopePlan::native(&model),
         layers: layers.to_vec().into(),
+        gates: context_recipe::plan::GatesPlan::Given,
         block: 4,
         adapt: AdaptPlan::Full,
         data: Cow::Borrowed(&[]),
