@@ -39,7 +39,7 @@ pub(super) fn with_gates(plan: &Plan, path: &Path) -> Result<Plan> {
     let file = folder.unwrap_or(path).join(GATES_FILE);
     if !file.exists() {
         return Err(Error::usage(format!(
-            "{}: not there, and the recipe `{}` has learned gates say which heads see everything. `train --model {} --out RUN` \
+            "{}: not there, and the recipe `{}` lets learned gates say which heads see everything. `train --model {} --out RUN` \
              learns them, `export --run RUN --out DIR` writes them beside the model",
             file.display(),
             plan.name,
