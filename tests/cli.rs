@@ -3,10 +3,11 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use common::cli::{corpus, example, text, with_tokenizer};
 use common::fixture;
 use context_recipe::hub::TensorFile;
 use context_recipe::plan::LongRopeFactors;
@@ -15,13 +16,6 @@ use serde_json::{Value, json};
 /// The example that trains the tiny Llama of the fixtures.
 fn program() -> Command {
     example("tiny_llama")
-}
-
-fn example(name: &str) -> Command {
-    let tests = std::env::current_exe().unwrap();
-    let built = tests.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(built.exists(), "{}: `cargo test` builds the examples first", built.display());
-    Command::new(built)
 }
 
 fn run(arguments: &[&str]) -> Output {
@@ -47,10 +41,6 @@ fn failed(arguments: &[&str], output: Output) -> String {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!said.contains("panicked"), "{said}");
     said
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
 }
 
 fn model() -> String {
@@ -126,34 +116,6 @@ fn bad_input_is_named() {
     assert!(says("{\"tokns\": [1]}").contains("tokns"));
     assert!(fails(&["check", "--model", "/nowhere/at/all"]).contains("/nowhere/at/all"));
     assert!(fails(&["export", "--run", &text(dir.path()), "--out", &out]).contains("no run is here"));
-}
-
-fn corpus(dir: &Path) -> String {
-    let file = dir.join("corpus.txt");
-    fs::write(&file, "the quick brown fox jumps over the lazy dog. ".repeat(400)).unwrap();
-    text(&file)
-}
-
-/// The tiny Llama has a vocabulary of 97: one token for each printable character.
-fn with_tokenizer(dir: &Path) -> PathBuf {
-    let model = dir.join("model");
-    fs::create_dir_all(&model).unwrap();
-    for entry in fs::read_dir(fixture("tiny_hf")).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
-    }
-    let vocab: serde_json::Map<String, Value> = (32..127_u8)
-        .map(|c| ((c as char).to_string(), json!(c - 32)))
-        .chain([("<unk>".to_owned(), json!(95))])
-        .collect();
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
-        "post_processor": null, "decoder": {"type": "Fuse"},
-        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
-    });
-    fs::write(model.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    model
 }
 
 #[test]

@@ -5,9 +5,12 @@
 mod error;
 mod evaluation;
 mod exams;
-mod files;
 mod gates;
+mod html;
+mod layers;
+mod markdown;
 pub mod number;
+mod page;
 mod plan;
 mod plot;
 mod progress;

@@ -6,13 +6,14 @@ use recipe_core::Plan;
 use serde::Serialize;
 
 use super::Error;
-use super::evaluation::{passkey_grid, passkey_table, position_plot};
-use super::files::{Folder, file_list, list, note_list, plan_table};
+use super::evaluation::{passkey_table, position_plot};
+use super::layers::layer_map;
 use super::number::{duration, fixed, percent, scientific, significant, tokens};
+use super::page::{Block, Page};
 use super::plan::wrapped;
 use super::plot::Series;
+use super::run::{passkey_picture, training};
 use super::table::{Align, Table};
-use super::training::{training_plot, training_table};
 use crate::eval::PasskeyScore;
 use crate::train::StepMetrics;
 
@@ -119,37 +120,30 @@ impl RehearsalReport<'_> {
         parts.join("\n")
     }
 
-    /// Writes `report.md` and its pictures into `dir`; gives the page's path.
+    /// Writes `report.html`, `report.md` and their pictures into `dir`; gives the HTML page's path.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn write(&self, dir: &Path) -> Result<PathBuf, Error> {
         let native = self.plan.model.context;
-        let mut folder = Folder::new(&self.title());
-        folder.section("Before and after", &rehearsal_table(native, self.rows).to_markdown());
-        folder.paragraph(&list(&rehearsal_findings(native, self.rows)));
+        let mut page = Page::new(&self.title());
+        let findings = Block::lines(&rehearsal_findings(native, self.rows));
+        page.section("Before and after", [Block::Table(rehearsal_table(native, self.rows)), findings]);
         if !self.curves.is_empty() {
             let title = format!("{}: loss by position", self.plan.name);
             let svg = position_plot(title, native, self.curves).to_svg();
-            folder.picture("loss_by_position.svg", "Loss by position in the document", svg);
+            page.add(Block::picture("loss_by_position.svg", "Loss by position in the document", svg));
         }
         if !self.passkey.is_empty() {
-            folder.section("Recall after the recipe", &passkey_table(self.passkey).to_markdown());
-            folder.picture(
-                "passkey.svg",
-                "Recall by depth and length",
-                passkey_grid("Passkey recall", self.passkey).to_svg(),
-            );
+            let blocks = [Block::Table(passkey_table(self.passkey)), passkey_picture(self.passkey)];
+            page.section("Recall after the recipe", blocks);
         }
-        folder.section("What was rehearsed", &plan_table(self.plan));
-        folder.paragraph(&note_list(&self.plan.notes));
-        if !self.metrics.is_empty() {
-            folder.section("Training", &training_table(self.plan, self.metrics).to_markdown());
-            folder.picture("training.svg", "Training loss by step", training_plot(self.plan, self.metrics).to_svg());
-        }
-        folder.section("Protocol", &list(self.protocol));
-        folder.section("Files", &file_list(self.files));
-        folder.write(dir)
+        page.section("What was rehearsed", [Block::plan(self.plan), Block::notes(&self.plan.notes)]);
+        page.add(Block::picture("layers.svg", "What each layer sees", layer_map(self.plan).to_svg()));
+        training(&mut page, self.plan, self.metrics);
+        page.section("Protocol", [Block::lines(self.protocol)]);
+        page.section("Files", [Block::files(self.files)]);
+        page.write(dir)
     }
 
     fn title(&self) -> String {
@@ -253,9 +247,10 @@ mod tests {
             files: &[("exported model".to_owned(), PathBuf::from("runs/a/model"))],
         };
         let path = report.write(&dir.path().join("new/folder")).unwrap();
-        let page = std::fs::read_to_string(&path).unwrap();
+        let page = std::fs::read_to_string(path.with_file_name("report.md")).unwrap();
         let shown: Vec<&str> = page.split("](").skip(1).filter_map(|tail| tail.split(')').next()).collect();
-        assert_eq!(shown, ["loss_by_position.svg", "passkey.svg", "training.svg"]);
+        let course = ["training.svg", "grad_norm.svg", "learning_rate.svg", "speed.svg"];
+        assert_eq!(shown, [&["loss_by_position.svg", "passkey.svg", "layers.svg"], &course[..]].concat());
         assert!(shown.iter().all(|name| path.with_file_name(name).is_file()));
         assert!(page.contains("- exported model: `runs/a/model`") && page.contains("- read once"));
         assert!(page.starts_with("# Rehearsal of Llama2_128k, seed 3, 3 min 32 s\n"));

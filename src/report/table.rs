@@ -63,7 +63,7 @@ impl Table {
         if !self.groups.is_empty() {
             lines.push(self.group_line(&widths));
         }
-        let names: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
+        let names = self.own_names();
         if names.iter().any(|name| !name.is_empty()) {
             lines.push(self.text_line(&names, &widths));
             lines.push(self.rule_line(&widths));
@@ -77,32 +77,49 @@ impl Table {
 
     /// For a Markdown file; a group's name is put before its columns' names.
     pub fn to_markdown(&self) -> String {
-        let names = self.columns.iter().enumerate().map(|(index, (name, _))| match self.group_of(index) {
-            Some(group) if !group.is_empty() => markdown_cell(&format!("{group}: {name}")),
-            _ => markdown_cell(name),
-        });
+        let names = self.names().into_iter().map(|name| markdown_cell(&name));
         let dashes = self.columns.iter().map(|(_, align)| match align {
             Align::Left => "---".to_owned(),
             Align::Right => "---:".to_owned(),
         });
-        let mut out = markdown_line(names) + &markdown_line(dashes);
-        for line in &self.lines {
-            if let Line::Cells(cells) = line {
-                let cell = |index: usize| cells.get(index).map_or_else(String::new, |cell| markdown_cell(cell));
-                out += &markdown_line((0..self.columns.len()).map(cell));
-            }
-        }
-        out
+        let head = markdown_line(names) + &markdown_line(dashes);
+        self.rows().fold(head, |out, cells| {
+            let cell = |index: usize| cells.get(index).map_or_else(String::new, |cell| markdown_cell(cell));
+            out + &markdown_line((0..self.columns.len()).map(cell))
+        })
+    }
+
+    /// Where each column's text stands.
+    pub(super) fn aligns(&self) -> Vec<Align> {
+        self.columns.iter().map(|(_, align)| *align).collect()
+    }
+
+    /// The columns' names by themselves.
+    pub(super) fn own_names(&self) -> Vec<String> {
+        self.columns.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The columns' names, a group's name before those of its columns.
+    fn names(&self) -> Vec<String> {
+        let name = |(index, (name, _)): (usize, &(String, Align))| match self.group_of(index) {
+            Some(group) if !group.is_empty() => format!("{group}: {name}"),
+            _ => name.clone(),
+        };
+        self.columns.iter().enumerate().map(name).collect()
+    }
+
+    /// The rows without the lines across.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &[String]> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Cells(cells) => Some(&cells[..]),
+            Line::Rule => None,
+        })
     }
 
     /// Each column's width in characters; a group's last column grows until the group's name fits.
     fn widths(&self) -> Vec<usize> {
-        let rows = self.lines.iter().filter_map(|line| match line {
-            Line::Cells(cells) => Some(cells),
-            Line::Rule => None,
-        });
         let mut widths: Vec<usize> = self.columns.iter().map(|(name, _)| width(name)).collect();
-        for (index, cell) in rows.flat_map(|cells| cells.iter().enumerate()) {
+        for (index, cell) in self.rows().flat_map(|cells| cells.iter().enumerate()) {
             widths[index] = widths[index].max(width(cell));
         }
         for (name, first, end) in self.spans() {
@@ -115,7 +132,7 @@ impl Table {
     }
 
     /// Every group with its first column and the one behind its last.
-    fn spans(&self) -> Vec<(&str, usize, usize)> {
+    pub(super) fn spans(&self) -> Vec<(&str, usize, usize)> {
         let mut first = 0_usize;
         let mut spans = vec![];
         for (name, columns) in &self.groups {

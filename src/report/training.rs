@@ -62,6 +62,23 @@ pub fn training_plot(plan: &Plan, metrics: &[StepMetrics]) -> LinePlot {
     }
 }
 
+/// Gradient norm, learning rate and speed by step: a name of a file, what it shows, and the plot.
+pub(super) fn course_plots(plan: &Plan, metrics: &[StepMetrics]) -> [(&'static str, &'static str, LinePlot); 3] {
+    let of = |title: &str, label: &str, value: fn(&StepMetrics) -> f64| {
+        let points: Vec<(f64, f64)> = metrics.iter().map(|step| (step.step as f64, value(step))).collect();
+        LinePlot {
+            series: vec![Series::new("each step", points)],
+            marks: stage_marks(plan, metrics),
+            ..LinePlot::new(title, Axis::linear("optimiser step"), Axis::linear(label))
+        }
+    };
+    [
+        ("grad_norm.svg", "Gradient norm by step", of("Gradient norm", "before clipping", |step| step.grad_norm)),
+        ("learning_rate.svg", "Learning rate by step", of("Learning rate", "of AdamW", |step| step.learning_rate)),
+        ("speed.svg", "Tokens per second by step", of("Speed", "tokens per second", |step| step.tokens_per_second)),
+    ]
+}
+
 /// Gates have a loss of another kind.
 fn loss_words(metrics: &[StepMetrics]) -> &'static str {
     let of_gates = metrics.iter().filter(|step| step.gates.is_some()).count();

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line per optimiser step.
+//! What a run writes down of every optimiser step: a line of `metrics.jsonl`, and an event for TensorBoard.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::tensorboard::EventFile;
 
 /// What one optimiser step came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,7 @@ pub struct GateMetrics {
 pub struct MetricsLog {
     path: PathBuf,
     file: File,
+    events: EventFile,
 }
 
 impl MetricsLog {
@@ -60,7 +62,8 @@ impl MetricsLog {
             Self::read(&path)?.into_iter().filter(|line| line.step <= steps).map(|line| to_line(&line)).collect();
         crate::hub::save_bytes(&path, kept.as_bytes())?;
         let file = OpenOptions::new().append(true).open(&path).map_err(Error::file(&path))?;
-        Ok(Self { path, file })
+        let events = EventFile::create(&out.join("tensorboard"), steps + 1)?;
+        Ok(Self { path, file, events })
     }
 
     /// Appends a step.
@@ -68,7 +71,8 @@ impl MetricsLog {
     /// # Errors
     /// When the disk refuses.
     pub fn push(&mut self, metrics: &StepMetrics) -> Result<(), Error> {
-        self.file.write_all(to_line(metrics).as_bytes()).map_err(Error::file(&self.path))
+        self.file.write_all(to_line(metrics).as_bytes()).map_err(Error::file(&self.path))?;
+        self.events.push(metrics)
     }
 
     /// All whole lines of a log; none when there is no log.

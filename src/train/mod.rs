@@ -7,6 +7,7 @@ mod merge;
 mod metrics;
 mod run;
 mod schedule;
+mod tensorboard;
 
 use std::path::Path;
 use std::time::Instant;

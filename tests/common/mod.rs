@@ -1,6 +1,7 @@
 //! What several test files need: the fixtures and a plan for the tiny Llama that they were made with.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod cli;
 pub(crate) mod plain;
 
 use std::path::PathBuf;

@@ -22,11 +22,13 @@ pub struct HeatGrid {
 
 const EDGE: f64 = 20.0;
 const TOP: f64 = 64.0;
-/// Cells shrink to stay within this width, down to the least.
+/// Cells shrink to stay within this width and height, down to the least.
 const MOST_WIDTH: f64 = 900.0;
 const LEAST_CELL: f64 = 14.0;
 const MOST_CELL: f64 = 76.0;
-const CELL_HEIGHT: f64 = 34.0;
+const MOST_HEIGHT: f64 = 700.0;
+const LEAST_CELL_HEIGHT: f64 = 12.0;
+const MOST_CELL_HEIGHT: f64 = 34.0;
 const MOST_ROW_NAME: f64 = 120.0;
 /// A cell as wide as this shows its value.
 const WORDED: f64 = 42.0;
@@ -36,6 +38,9 @@ const NONE: [f64; 3] = [213.0, 94.0, 0.0];
 const HALF: [f64; 3] = [246.0, 240.0, 228.0];
 const ALL: [f64; 3] = [0.0, 114.0, 178.0];
 const UNKNOWN: &str = "#eeeeee";
+/// Text on cells, which keep their colours on any ground.
+const ON_PALE: &str = "#202020";
+const ON_DARK: &str = "#fefefe";
 
 impl HeatGrid {
     /// The picture as SVG text.
@@ -43,8 +48,9 @@ impl HeatGrid {
         let left = EDGE + self.row_names() + 8.0;
         let cell = ((MOST_WIDTH - left - EDGE) / self.columns.len().max(1) as f64).clamp(LEAST_CELL, MOST_CELL);
         let right = left + cell * self.columns.len() as f64;
-        let bottom = TOP + CELL_HEIGHT * self.rows.len() as f64;
-        let width = (right + EDGE).max(360.0);
+        let bottom = TOP + self.cell_height() * self.rows.len() as f64;
+        let words = [(&self.title, TITLE_SIZE), (&self.y_label, SIZE)].map(|(text, size)| text_width(text, size));
+        let width = (right + EDGE).max(2.0 * EDGE + words[0].max(words[1]).min(MOST_WIDTH));
         let mut svg = Svg::new(width.ceil(), bottom + 52.0);
         svg.text_sized(
             (EDGE, 28.0),
@@ -65,6 +71,10 @@ impl HeatGrid {
         svg.finish(&self.title)
     }
 
+    fn cell_height(&self) -> f64 {
+        (MOST_HEIGHT / self.rows.len().max(1) as f64).clamp(LEAST_CELL_HEIGHT, MOST_CELL_HEIGHT)
+    }
+
     fn row_names(&self) -> f64 {
         let widths = self.rows.iter().map(|name| text_width(name, SIZE));
         widths.fold(0.0, f64::max).min(MOST_ROW_NAME)
@@ -75,13 +85,14 @@ impl HeatGrid {
     }
 
     fn row(&self, svg: &mut Svg, row: usize, left: f64, cell: f64) {
-        let top = TOP + CELL_HEIGHT * row as f64;
-        let base = top + CELL_HEIGHT / 2.0 + 4.0;
+        let height = self.cell_height();
+        let top = TOP + height * row as f64;
+        let base = top + height / 2.0 + 4.0;
         svg.text((left - 8.0, base), Anchor::End, GREY, &shortened(&self.rows[row], MOST_ROW_NAME, SIZE));
         for column in 0..self.columns.len() {
             let (value, x) = (self.value(row, column), left + cell * column as f64);
-            svg.rect((x, top), (cell - 1.5, CELL_HEIGHT - 1.5), &colour(value));
-            if cell >= WORDED {
+            svg.rect((x, top), (cell - 1.5, height - 1.5), &colour(value));
+            if cell >= WORDED && height >= SIZE {
                 svg.text((x + (cell - 1.5) / 2.0, base), Anchor::Middle, ink(value), &number::percent(value));
             }
         }
@@ -110,5 +121,5 @@ fn colour(value: f64) -> String {
 
 /// Dark on pale cells, white on dark ones.
 fn ink(value: f64) -> &'static str {
-    if (0.12..=0.8).contains(&value) || value.is_nan() { INK } else { "#ffffff" }
+    if (0.12..=0.8).contains(&value) || value.is_nan() { ON_PALE } else { ON_DARK }
 }

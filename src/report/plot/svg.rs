@@ -8,6 +8,13 @@ pub(super) const GREY: &str = "#666666";
 pub(super) const GRID: &str = "#e4e4e4";
 pub(super) const AXIS: &str = "#999999";
 pub(super) const GROUND: &str = "#ffffff";
+/// The same on a dark ground, where a reader's system asks for it; lines and cells keep their colours.
+const DARK: &str = concat!(
+    "<style>@media (prefers-color-scheme: dark) { ",
+    r##"rect[fill="#ffffff"] { fill: #16181c } text[fill="#222222"] { fill: #e6e7ea } text[fill="#666666"] { fill: #9aa0a8 } "##,
+    r##"[stroke="#e4e4e4"] { stroke: #33373e } [stroke="#999999"] { stroke: #6b7079 } [stroke="#222222"] { stroke: #e6e7ea } "##,
+    "}</style>"
+);
 /// Font size of everything but titles.
 pub(super) const SIZE: f64 = 12.0;
 pub(super) const TITLE_SIZE: f64 = 15.0;
@@ -94,13 +101,14 @@ impl Svg {
             concat!(
                 r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" "#,
                 r#"height="{height}" role="img" font-family="Helvetica, Arial, 'DejaVu Sans', sans-serif">"#,
-                "\n<title>{name}</title>\n",
+                "\n<title>{name}</title>\n{dark}\n",
                 r#"<rect width="{width}" height="{height}" fill="{ground}"/>"#,
                 "\n{body}</svg>\n"
             ),
             width = width,
             height = height,
             name = escaped(name),
+            dark = DARK,
             ground = GROUND,
             body = body,
         );
