@@ -18,6 +18,8 @@ use crate::recipe::{Form, Target};
 const MICRO_BATCH: usize = 4096;
 /// Rows of logits that exist at a time.
 const LOGIT_ROWS: usize = 512;
+/// Weights of a quantised projection that are unpacked together.
+const TILE: u64 = 1 << 20;
 /// Driver, cuBLAS workspace and fragmentation on a card.
 const CUDA_RESERVED: u64 = 2 << 30;
 
@@ -97,7 +99,7 @@ impl Plan {
             ("layer workspace", self.layer_workspace(tokens, stage)),
             ("rope tables", self.rope_tables(tokens)),
             ("logits", if stage.learns == Learns::Weights { self.logits(tokens) } else { 0 }),
-            ("dequantized projection", self.dequantized()),
+            ("dequantized tile", self.dequantized()),
             ("reserved", self.reserved()),
         ])
     }
@@ -115,7 +117,7 @@ impl Plan {
             ("adapters", self.adapters()),
             (name, bytes),
             ("logits", self.logits(self.target)),
-            ("dequantized projection", self.dequantized()),
+            ("dequantized tile", self.dequantized()),
             ("reserved", self.reserved()),
         ])
     }
@@ -263,13 +265,16 @@ impl Plan {
         product(&[LOGIT_ROWS.min(tokens), self.model.vocab]).saturating_mul(F32)
     }
 
-    /// The widest projection, unpacked while it is used.
+    /// Rows of a projection, unpacked while they are used.
     fn dequantized(&self) -> u64 {
         if !self.adapt.quantized() {
             return 0;
         }
-        let sizes = Target::ALL.iter().map(|target| product(&target.shape(&self.model)));
-        sizes.max().unwrap_or(0).saturating_mul(self.stored())
+        let tiles = Target::ALL.iter().map(|target| {
+            let shape = target.shape(&self.model);
+            product(&shape).min(TILE).max(shape[1] as u64)
+        });
+        tiles.max().unwrap_or(0).saturating_mul(self.stored())
     }
 
     fn reserved(&self) -> u64 {
@@ -358,7 +363,7 @@ mod tests {
         let parameters = plan.counts().base();
         let lasting = ["weights", "gradients", "optimizer"].map(|name| term(&plan, name)).iter().sum::<u64>();
         assert_eq!(lasting, 16 * parameters);
-        assert_eq!(term(&plan, "dequantized projection"), 0);
+        assert_eq!(term(&plan, "dequantized tile"), 0);
         assert_eq!(plan.memory().total, plan.memory().terms.iter().map(|term| term.bytes).sum::<u64>());
     }
 
@@ -410,6 +415,6 @@ mod tests {
         });
         let saved = term(&plain, "weights") - term(&packed, "weights");
         assert_eq!(saved, 32 * layer.sum::<u64>());
-        assert_eq!(term(&packed, "dequantized projection"), 4096 * 11_008 * 4);
+        assert_eq!(term(&packed, "dequantized tile"), TILE * 4);
     }
 }

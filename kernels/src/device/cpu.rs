@@ -1,5 +1,6 @@
 //! The CPU as a device: f32 buffers that are counted, and the ops of this crate.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -69,21 +70,35 @@ impl Cpu {
         Ok(CpuBuffer { data, _counted: counted })
     }
 
+    /// Runs `job` on a quantised matrix, a tile of it unpacked at a time.
+    fn with_tiles(&self, matrix: &CpuQuantized, dims: linear::Dims, job: impl FnOnce(linear::Packed<'_>)) {
+        let len = linear::TILE.min(dims.inputs * dims.outputs).max(dims.inputs);
+        self.with_unpacked(len, |tile| {
+            let unpack = |range: Range<usize>, to: &mut [f32]| matrix.nf4.dequantize_into(range, to);
+            job(linear::Packed { unpack: &unpack, tile });
+        });
+    }
+
+    /// Runs `job` with memory for `len` unpacked weights, which is kept for the next one.
+    fn with_unpacked<T>(&self, len: usize, job: impl FnOnce(&mut [f32]) -> T) -> T {
+        let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+        if unpacked.len() < len {
+            let grown = 4 * (len - unpacked.len()) as u64;
+            let live = self.meter.live.fetch_add(grown, Ordering::Relaxed) + grown;
+            self.meter.peak.fetch_max(live, Ordering::Relaxed);
+            unpacked.resize(len, 0.0);
+        }
+        job(&mut unpacked[..len])
+    }
+
     /// Runs `job` on the matrix as f32, unpacking it first where it is quantised.
     fn with_dense<T>(&self, weight: &Weight<Self>, len: usize, job: impl FnOnce(&[f32]) -> T) -> T {
         match weight {
             Weight::Dense(buffer) => job(&buffer.data[..len]),
-            Weight::Quantized(matrix) => {
-                let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
-                if unpacked.len() < len {
-                    let grown = 4 * (len - unpacked.len()) as u64;
-                    let live = self.meter.live.fetch_add(grown, Ordering::Relaxed) + grown;
-                    self.meter.peak.fetch_max(live, Ordering::Relaxed);
-                    unpacked.resize(len, 0.0);
-                }
-                matrix.nf4.dequantize_into(0..len, &mut unpacked[..len]);
-                job(&unpacked[..len])
-            }
+            Weight::Quantized(matrix) => self.with_unpacked(len, |unpacked| {
+                matrix.nf4.dequantize_into(0..len, unpacked);
+                job(unpacked)
+            }),
         }
     }
 }
@@ -264,13 +279,25 @@ impl Device for Cpu {
     fn linear(&self, job: Linear, x: &CpuBuffer, w: &Weight<Self>, y: &mut CpuBuffer) {
         let linear::Dims { rows, inputs, outputs } = job.dims;
         let (x, y) = (&x.data[..rows * inputs], &mut y.data[..rows * outputs]);
-        self.with_dense(w, inputs * outputs, |w| linear::forward(job.dims, x, w, y, job.scale, job.write));
+        match w {
+            Weight::Dense(w) => linear::forward(job.dims, x, &w.data[..inputs * outputs], y, job.scale, job.write),
+            Weight::Quantized(w) => {
+                self.with_tiles(w, job.dims, |w| linear::forward_packed(job.dims, x, w, y, job.scale, job.write));
+            }
+        }
     }
 
     fn linear_backward_input(&self, job: Linear, dy: &CpuBuffer, w: &Weight<Self>, dx: &mut CpuBuffer) {
         let linear::Dims { rows, inputs, outputs } = job.dims;
         let (dy, dx) = (&dy.data[..rows * outputs], &mut dx.data[..rows * inputs]);
-        self.with_dense(w, inputs * outputs, |w| linear::backward_input(job.dims, dy, w, dx, job.scale, job.write));
+        match w {
+            Weight::Dense(w) => {
+                linear::backward_input(job.dims, dy, &w.data[..inputs * outputs], dx, job.scale, job.write);
+            }
+            Weight::Quantized(w) => self.with_tiles(w, job.dims, |w| {
+                linear::backward_input_packed(job.dims, dy, w, dx, job.scale, job.write);
+            }),
+        }
     }
 
     fn linear_backward_weight(&self, job: Linear, dy: &CpuBuffer, x: &CpuBuffer, dw: &mut CpuBuffer) {

@@ -4,6 +4,7 @@
 use super::{Dims, Write};
 use crate::simd::{Isa, SendPtr, multiversion, vector::Vector};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Up to this many rows are multiplied weight row by weight row.
 const FEW_ROWS: usize = 4;
@@ -29,42 +30,82 @@ impl Layout {
     fn transposed(self) -> Layout {
         Layout { row: self.col, col: self.row }
     }
+
+    /// Whether a matrix of this size lies inside `len` values.
+    fn holds(self, rows: usize, columns: usize, len: usize) -> bool {
+        if rows == 0 || columns == 0 {
+            return true;
+        }
+        let last = (rows - 1) * self.row as usize + (columns - 1) * self.col as usize;
+        last < len
+    }
 }
 
 pub(crate) fn forward(isa: Isa, dims: Dims, x: &[f32], w: &[f32], y: &mut [f32], scale: f32, write: Write) {
-    if dims.rows <= FEW_ROWS && dims.inputs > 0 {
-        return few_rows(isa, dims, x, w, y, scale, write);
-    }
-    let (x_at, w_at) = (Layout::rows_of(dims.inputs), Layout::rows_of(dims.inputs));
-    product(dims.rows, dims.outputs, dims.inputs, y, (x, x_at), (w, w_at.transposed()), scale, write);
+    forward_tile(isa, dims, 0..dims.outputs, x, w, y, scale, write);
 }
 
-pub(crate) fn backward_input(_isa: Isa, dims: Dims, dy: &[f32], w: &[f32], dx: &mut [f32], scale: f32, write: Write) {
+/// The columns `outputs` of y, from these rows of the weights.
+#[allow(clippy::too_many_arguments, reason = "the product's mathematics and which part of it")]
+pub(crate) fn forward_tile(
+    isa: Isa,
+    dims: Dims,
+    outputs: Range<usize>,
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    scale: f32,
+    write: Write,
+) {
+    if dims.rows <= FEW_ROWS && dims.inputs > 0 {
+        return few_rows(isa, dims, outputs, x, w, y, scale, write);
+    }
+    let (x_at, w_at) = (Layout::rows_of(dims.inputs), Layout::rows_of(dims.inputs));
+    let (out, size) = (&mut y[outputs.start..], [dims.rows, outputs.len(), dims.inputs]);
+    product(size, (out, Layout::rows_of(dims.outputs)), (x, x_at), (w, w_at.transposed()), scale, write);
+}
+
+pub(crate) fn backward_input(isa: Isa, dims: Dims, dy: &[f32], w: &[f32], dx: &mut [f32], scale: f32, write: Write) {
+    backward_input_tile(isa, dims, 0..dims.outputs, dy, w, dx, scale, write);
+}
+
+/// What the columns `outputs` of dy give, by these rows of the weights.
+#[allow(clippy::too_many_arguments, reason = "the product's mathematics and which part of it")]
+pub(crate) fn backward_input_tile(
+    _isa: Isa,
+    dims: Dims,
+    outputs: Range<usize>,
+    dy: &[f32],
+    w: &[f32],
+    dx: &mut [f32],
+    scale: f32,
+    write: Write,
+) {
     let (dy_at, w_at) = (Layout::rows_of(dims.outputs), Layout::rows_of(dims.inputs));
-    product(dims.rows, dims.inputs, dims.outputs, dx, (dy, dy_at), (w, w_at), scale, write);
+    let (dy, size) = (&dy[outputs.start..], [dims.rows, dims.inputs, outputs.len()]);
+    product(size, (dx, w_at), (dy, dy_at), (w, w_at), scale, write);
 }
 
 pub(crate) fn backward_weight(_isa: Isa, dims: Dims, dy: &[f32], x: &[f32], dw: &mut [f32], scale: f32, write: Write) {
     let (dy_at, x_at) = (Layout::rows_of(dims.outputs), Layout::rows_of(dims.inputs));
-    product(dims.outputs, dims.inputs, dims.rows, dw, (dy, dy_at.transposed()), (x, x_at), scale, write);
+    let size = [dims.outputs, dims.inputs, dims.rows];
+    product(size, (dw, x_at), (dy, dy_at.transposed()), (x, x_at), scale, write);
 }
 
-/// `out (+)= scale · a · b` for `a` `[m, k]`, `b` `[k, n]` and a row-major `out` `[m, n]`.
-#[allow(clippy::too_many_arguments, reason = "one call of one library function")]
+/// `out (+)= scale · a · b` for `a` `[m, k]`, `b` `[k, n]` and `out` `[m, n]`.
 fn product(
-    m: usize,
-    n: usize,
-    k: usize,
-    out: &mut [f32],
+    [m, n, k]: [usize; 3],
+    (out, out_at): (&mut [f32], Layout),
     (a, a_at): (&[f32], Layout),
     (b, b_at): (&[f32], Layout),
     scale: f32,
     write: Write,
 ) {
-    let out_at = Layout::rows_of(n);
+    for (values, at, [rows, columns]) in [(&*out, out_at, [m, n]), (a, a_at, [m, k]), (b, b_at, [k, n])] {
+        assert!(at.holds(rows, columns, values.len()), "kernels: a matrix of {rows} × {columns} leaves its values");
+    }
     let keep = if write == Write::Add { 1.0 } else { 0.0 };
-    // SAFETY: the callers' length checks cover m·n, m·k and k·n values at these strides; `out` is borrowed mutably, so
-    // it overlaps neither input.
+    // SAFETY: every value lies inside its slice, as asserted; `out` is borrowed mutably, so it overlaps neither input.
     unsafe {
         gemm::gemm(
             m,
@@ -90,18 +131,29 @@ fn product(
     }
 }
 
-/// `y (+)= scale · x · wᵀ` for few rows: tasks of whole weight rows.
-fn few_rows(isa: Isa, dims: Dims, x: &[f32], w: &[f32], y: &mut [f32], scale: f32, write: Write) {
-    let outputs = CHUNK.div_ceil(dims.inputs).next_multiple_of(TOGETHER);
+/// The columns `outputs` of `y (+)= scale · x · wᵀ` for few rows: tasks of whole weight rows.
+#[allow(clippy::too_many_arguments, reason = "the product's mathematics and which part of it")]
+fn few_rows(
+    isa: Isa,
+    dims: Dims,
+    outputs: Range<usize>,
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    scale: f32,
+    write: Write,
+) {
+    let together = CHUNK.div_ceil(dims.inputs).next_multiple_of(TOGETHER);
     if w.len() <= ALONE {
         let rows = x.chunks_exact(dims.inputs).zip(y.chunks_exact_mut(dims.outputs.max(1)));
-        return rows.for_each(|(x, y)| dots(isa, x, w, y, scale, write == Write::Add));
+        return rows.for_each(|(x, y)| dots(isa, x, w, &mut y[outputs.clone()], scale, write == Write::Add));
     }
     let y = SendPtr::new(y);
-    w.par_chunks(outputs * dims.inputs).enumerate().for_each(|(task, w)| {
+    w.par_chunks(together * dims.inputs).enumerate().for_each(|(task, w)| {
         for (row, x) in x.chunks_exact(dims.inputs).enumerate() {
+            let first = row * dims.outputs + outputs.start + task * together;
             // SAFETY: only this task writes these outputs.
-            let y = unsafe { y.slice(row * dims.outputs + task * outputs, w.len() / dims.inputs) };
+            let y = unsafe { y.slice(first, w.len() / dims.inputs) };
             dots(isa, x, w, y, scale, write == Write::Add);
         }
     });
