@@ -165,6 +165,7 @@ fn every_recipe_can_be_rehearsed() {
     for Published { program, rehearsal, .. } in published() {
         assert!(rehearsal.target <= 256 * RehearsalRule::STANDARD.most_scale, "{program}");
         assert!(rehearsal.stages.iter().all(|stage| stage.length <= stage.reach), "{program}");
+        assert!(rehearsal.flops().total <= RehearsalRule::STANDARD.most_flops, "{program}");
     }
 }
 

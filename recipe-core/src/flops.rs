@@ -41,7 +41,7 @@ impl Plan {
     /// The work of every stage.
     pub fn flops(&self) -> Flops {
         let stages: Vec<StageFlops> = self.stages.iter().map(|stage| self.stage_flops(stage)).collect();
-        let total = stages.iter().map(|stage| stage.total).sum();
+        let total = stages.iter().map(|stage| stage.total).fold(0.0, |sum, total| sum + total);
         Flops { stages, total }
     }
 

@@ -34,6 +34,8 @@ pub struct RehearsalRule {
     pub steps: usize,
     /// Optimiser steps at the longest length.
     pub last_steps: usize,
+    /// Floating-point operations of all stages: the dearest has fewer steps where they would be more.
+    pub most_flops: f64,
     /// Tokens per step, where a sequence is not longer than that.
     pub tokens: usize,
     /// Peak learning rate when all weights learn.
@@ -64,6 +66,7 @@ impl RehearsalRule {
         first_steps: 250,
         steps: 60,
         last_steps: 120,
+        most_flops: 50e12,
         tokens: 2048,
         lr_full: 1e-3,
         lr_lora: 8e-3,
@@ -87,6 +90,7 @@ impl fmt::Display for RehearsalRule {
             first_steps,
             steps,
             last_steps,
+            most_flops,
             tokens,
             warmup,
             lr_decay,
@@ -105,7 +109,8 @@ impl fmt::Display for RehearsalRule {
         writeln!(out, "sequences: as long as that, or the recipe's share of it and a native window at least")?;
         writeln!(
             out,
-            "steps: {first_steps} at the native length, then {steps} for each of those, {last_steps} for the last, of {tokens} tokens or one sequence"
+            "steps: {first_steps} at the native length, then {steps} for each of those, {last_steps} for the last, of {tokens} tokens or one sequence; fewer of the longest where all would take more than {:.0} TFLOP",
+            most_flops / 1e12
         )?;
         writeln!(
             out,
@@ -130,7 +135,7 @@ impl Plan {
     #[must_use]
     pub fn rehearsal_by(&self, rule: &RehearsalRule) -> Self {
         let toy = Toy { plan: self, rule, model: presets::tiny() };
-        Self {
+        let drawn = Self {
             name: self.name.clone(),
             target: toy.target(),
             rope: toy.rope(),
@@ -144,7 +149,21 @@ impl Plan {
             device: Device::Cpu { memory: u64::MAX },
             notes: toy.notes().into(),
             model: toy.model,
-        }
+        };
+        drawn.within(rule.most_flops)
+    }
+
+    /// The same with fewer steps of the dearest stage, one at least, where all would take more than `most` operations.
+    fn within(mut self, most: f64) -> Self {
+        let flops = self.flops();
+        let works = flops.stages.iter().map(|stage| stage.total).enumerate();
+        let Some((dearest, work)) = works.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|_| flops.total > most) else {
+            return self;
+        };
+        let stage = &mut self.stages.to_mut()[dearest];
+        let affordable = stage.steps as f64 * (work - (flops.total - most)) / work;
+        stage.steps = (affordable as usize).max(1);
+        self
     }
 }
 
