@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::quant::Kind;
+use super::quant::{Kind, READ};
 use crate::hub::error::Error;
 
 /// Most elements in one metadata list; the largest vocabularies have some 300 thousand.
@@ -64,7 +65,7 @@ impl Head {
         let raw = (0..tensor_count).map(|_| cursor.described()).collect::<Result<Vec<_>, _>>()?;
         let alignment = alignment(path, &metadata)?;
         let data = cursor.at.next_multiple_of(alignment);
-        Ok(Self { metadata, tensors: placed(path, raw, data, length)? })
+        Ok(Self { metadata, tensors: placed(path, raw, alignment, data..length)? })
     }
 }
 
@@ -201,8 +202,8 @@ fn alignment(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<u64, Err
     }
 }
 
-/// Checks formats, sizes and places; `data` is where the file's data begins.
-fn placed(path: &Path, raw: Vec<Raw>, data: u64, length: u64) -> Result<Vec<Described>, Error> {
+/// Checks formats, sizes and places; `data` is the part of the file that holds them.
+fn placed(path: &Path, raw: Vec<Raw>, alignment: u64, data: Range<u64>) -> Result<Vec<Described>, Error> {
     refuse_foreign(path, &raw)?;
     refuse_twins(path, &raw)?;
     let mut tensors = Vec::with_capacity(raw.len());
@@ -212,14 +213,18 @@ fn placed(path: &Path, raw: Vec<Raw>, data: u64, length: u64) -> Result<Vec<Desc
             let expected = format!("rows of whole {} blocks of {}", kind.name(), kind.block_len());
             damaged(path, format!("tensor {name}"), expected, format!("dimensions {dimensions:?}"))
         })?;
-        let end = data.checked_add(offset).and_then(|begin| begin.checked_add(bytes));
-        if end.is_none_or(|end| end > length) {
+        if !offset.is_multiple_of(alignment) {
+            let expected = format!("its data at a multiple of {alignment} bytes");
+            return Err(damaged(path, format!("tensor {name}"), expected, format!("byte {offset} of the data")));
+        }
+        let end = data.start.checked_add(offset).and_then(|begin| begin.checked_add(bytes));
+        if end.is_none_or(|end| end > data.end) {
             let expected = format!("{bytes} bytes at byte {offset} of the data");
-            let got = format!("a file of {length} bytes whose data begins at {data}");
+            let got = format!("a file of {} bytes whose data begins at {}", data.end, data.start);
             return Err(damaged(path, format!("tensor {name}"), expected, got));
         }
         let shape = dimensions.iter().rev().map(|&size| size as usize).collect();
-        tensors.push(Described { name, kind, shape, offset: data + offset, bytes });
+        tensors.push(Described { name, kind, shape, offset: data.start + offset, bytes });
     }
     refuse_overlap(path, &tensors)?;
     Ok(tensors)
@@ -246,7 +251,7 @@ fn refuse_foreign(path: &Path, raw: &[Raw]) -> Result<(), Error> {
     Err(Error::Unsupported {
         path: path.to_path_buf(),
         what: format!("tensor format {}", named.join(", ")),
-        advice: "Use the model in F32, F16, BF16, Q8_0, Q4_0 or Q4_1".into(),
+        advice: format!("Use the model in {READ}").into(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod header;
+mod k_quants;
 mod keys;
 mod names;
 mod quant;

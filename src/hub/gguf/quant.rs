@@ -1,9 +1,11 @@
 //! GGUF's number formats, turned into f32 as llama.cpp's reference code does (`ggml-quants.c`, `dequantize_row_*`).
 //!
-//! A quantised row is a run of blocks of 32 values. Q4 blocks hold value j in the low half of byte j and value j + 16
-//! in its high half.
+//! A quantised row is a run of blocks: of 32 values here, of 256 in [`k_quants`](super::k_quants). Q4 and Q5 blocks hold
+//! value j in the low half of byte j and value j + 16 in its high half.
 
 use half::{bf16, f16};
+
+use super::k_quants;
 
 /// A number format that this program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +15,18 @@ pub(super) enum Kind {
     Bf16,
     Q4_0,
     Q4_1,
+    Q5_0,
+    Q5_1,
     Q8_0,
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
 }
+
+/// The names of all of them, for advice.
+pub(super) const READ: &str = "F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1 or Q2_K to Q6_K";
 
 impl Kind {
     /// The format of a `ggml_type` number, or the name of one that is not read.
@@ -24,7 +36,14 @@ impl Kind {
             1 => Self::F16,
             2 => Self::Q4_0,
             3 => Self::Q4_1,
+            6 => Self::Q5_0,
+            7 => Self::Q5_1,
             8 => Self::Q8_0,
+            10 => Self::Q2K,
+            11 => Self::Q3K,
+            12 => Self::Q4K,
+            13 => Self::Q5K,
+            14 => Self::Q6K,
             30 => Self::Bf16,
             other => return Err(foreign_name(other)),
         })
@@ -37,7 +56,14 @@ impl Kind {
             Self::Bf16 => "BF16",
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
             Self::Q8_0 => "Q8_0",
+            Self::Q2K => "Q2_K",
+            Self::Q3K => "Q3_K",
+            Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
+            Self::Q6K => "Q6_K",
         }
     }
 
@@ -45,7 +71,8 @@ impl Kind {
     pub(super) fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q8_0 => 32,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => k_quants::LENGTH,
         }
     }
 
@@ -56,7 +83,14 @@ impl Kind {
             Self::F16 | Self::Bf16 => 2,
             Self::Q4_0 => 2 + 16,
             Self::Q4_1 => 2 + 2 + 16,
+            Self::Q5_0 => 2 + 4 + 16,
+            Self::Q5_1 => 2 + 2 + 4 + 16,
             Self::Q8_0 => 2 + 32,
+            Self::Q2K => 16 + 64 + 2 + 2,
+            Self::Q3K => 32 + 64 + 12 + 2,
+            Self::Q4K => 2 + 2 + 12 + 128,
+            Self::Q5K => 2 + 2 + 12 + 32 + 128,
+            Self::Q6K => 128 + 64 + 16 + 2,
         }
     }
 
@@ -68,7 +102,14 @@ impl Kind {
             Self::Bf16 => out.extend(bytes.as_chunks().0.iter().map(|&two| bf16::from_le_bytes(two).to_f32())),
             Self::Q4_0 => bytes.as_chunks().0.iter().for_each(|block| q4_0(block, out)),
             Self::Q4_1 => bytes.as_chunks().0.iter().for_each(|block| q4_1(block, out)),
+            Self::Q5_0 => bytes.as_chunks().0.iter().for_each(|block| q5_0(block, out)),
+            Self::Q5_1 => bytes.as_chunks().0.iter().for_each(|block| q5_1(block, out)),
             Self::Q8_0 => bytes.as_chunks().0.iter().for_each(|block| q8_0(block, out)),
+            Self::Q2K => bytes.as_chunks().0.iter().for_each(|block| k_quants::q2_k(block, out)),
+            Self::Q3K => bytes.as_chunks().0.iter().for_each(|block| k_quants::q3_k(block, out)),
+            Self::Q4K => bytes.as_chunks().0.iter().for_each(|block| k_quants::q4_k(block, out)),
+            Self::Q5K => bytes.as_chunks().0.iter().for_each(|block| k_quants::q5_k(block, out)),
+            Self::Q6K => bytes.as_chunks().0.iter().for_each(|block| k_quants::q6_k(block, out)),
         }
     }
 }
@@ -87,27 +128,39 @@ fn q4_1(block: &[u8; 20], out: &mut Vec<f32>) {
     out.extend(quants.iter().map(|byte| f32::from(byte >> 4) * d + m));
 }
 
+/// (q − 16) · d
+fn q5_0(block: &[u8; 22], out: &mut Vec<f32>) {
+    let d = half_at(block, 0);
+    out.extend(five_bits(&block[2..]).map(|quant| f32::from(quant as i8 - 16) * d));
+}
+
+/// q · d + m
+fn q5_1(block: &[u8; 24], out: &mut Vec<f32>) {
+    let (d, m) = (half_at(block, 0), half_at(block, 2));
+    out.extend(five_bits(&block[4..]).map(|quant| f32::from(quant) * d + m));
+}
+
+/// The 32 numbers of a Q5 block: bit j of the first four bytes is the fifth bit of value j.
+fn five_bits(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let (fifths, nibbles) = bytes.split_at(4);
+    (0..32).map(move |j| nibbles[j % 16] >> (j / 16 * 4) & 0xF | (fifths[j / 8] >> (j % 8) & 1) << 4)
+}
+
 /// q · d, q signed
 fn q8_0(block: &[u8; 34], out: &mut Vec<f32>) {
     let d = half_at(block, 0);
     out.extend(block[2..].iter().map(|&byte| f32::from(byte as i8) * d));
 }
 
-fn half_at(block: &[u8], at: usize) -> f32 {
+/// The f16 at byte `at`.
+pub(super) fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
 /// Names of `enum ggml_type` in ggml.h.
 fn foreign_name(id: u32) -> String {
     let name = match id {
-        6 => "Q5_0",
-        7 => "Q5_1",
         9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        12 => "Q4_K",
-        13 => "Q5_K",
-        14 => "Q6_K",
         15 => "Q8_K",
         16 => "IQ2_XXS",
         17 => "IQ2_XS",
@@ -133,7 +186,10 @@ fn foreign_name(id: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::hub::TensorFile;
 
     fn decode(kind: Kind, bytes: &[u8]) -> Vec<f32> {
         let mut out = Vec::new();
@@ -176,14 +232,29 @@ mod tests {
 
     #[test]
     fn formats_that_are_not_read_have_names() {
-        assert_eq!(Kind::of(12), Err("Q4_K".into()));
+        assert_eq!(Kind::of(20), Err("IQ4_NL".into()));
         assert_eq!(Kind::of(77), Err("type number 77".into()));
     }
 
     #[test]
     fn numbers_and_names_agree() {
-        for (id, name) in [(0, "F32"), (1, "F16"), (2, "Q4_0"), (3, "Q4_1"), (8, "Q8_0"), (30, "BF16")] {
+        let plain =
+            [(0, "F32"), (1, "F16"), (2, "Q4_0"), (3, "Q4_1"), (6, "Q5_0"), (7, "Q5_1"), (8, "Q8_0"), (30, "BF16")];
+        let k_quants = [(10, "Q2_K"), (11, "Q3_K"), (12, "Q4_K"), (13, "Q5_K"), (14, "Q6_K")];
+        for (id, name) in plain.into_iter().chain(k_quants) {
             assert_eq!(Kind::of(id).unwrap().name(), name);
+        }
+    }
+
+    #[test]
+    fn blocks_stand_for_what_the_gguf_package_says() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gguf_quants.safetensors");
+        let file = TensorFile::open(&path).unwrap();
+        for kind in [Kind::Q5_0, Kind::Q5_1, Kind::Q2K, Kind::Q3K, Kind::Q4K, Kind::Q5K, Kind::Q6K] {
+            let bytes = file.bytes(&format!("{}.bytes", kind.name())).unwrap();
+            let expected = file.f32(&format!("{}.values", kind.name())).unwrap();
+            assert_eq!(expected.shape, [3, kind.block_len()], "{}", kind.name());
+            assert_eq!(decode(kind, &bytes), expected.data, "{}", kind.name());
         }
     }
 }

@@ -14,6 +14,7 @@ const F16: u32 = 1;
 const Q4_0: u32 = 2;
 const Q4_1: u32 = 3;
 const Q8_0: u32 = 8;
+const Q4_K: u32 = 12;
 const BF16: u32 = 30;
 
 /// A metadata value as bytes, with its type number.

@@ -48,6 +48,21 @@ fn all_formats_are_read() {
     }
 }
 
+/// Super-blocks of d = 1/2 and dmin = 0 whose scales and quants are all 1, beside the other tensors' F32.
+#[test]
+fn a_table_of_k_quants_is_read() {
+    let half = f16::from_f32(0.5).to_le_bytes();
+    let block = [&half[..], &[0, 0], &[1; 4], &[0; 4], &[1; 4], &[0x11; 128]].concat();
+    let mut draft = Draft::new();
+    draft.put("token_embd.weight", &[256, 4], Q4_K, block.repeat(4));
+    let (_dir, path) = draft.with("llama.embedding_length", number(256)).save();
+    let read = Header::open(&path).unwrap();
+    let listed = read.tensors.iter().find(|tensor| tensor.name == "model.embed_tokens.weight").unwrap();
+    assert_eq!((listed.dtype.as_str(), listed.shape.as_slice()), ("Q4_K", &[4, 256][..]));
+    let file = super::super::Gguf::open(&path).unwrap();
+    assert_eq!(file.tensor("model.embed_tokens.weight", &read.model).unwrap().data, [0.5; 1024]);
+}
+
 /// `LlamaModel.permute` of `convert_hf_to_gguf.py`: reshape(heads, 2, half, columns).swapaxes(1, 2).
 fn permute(rows: &[f32], heads: usize, half: usize, columns: usize) -> Vec<f32> {
     let mut out = Vec::new();
@@ -154,12 +169,13 @@ fn llama_3s_factors_are_recognised() {
 #[test]
 fn formats_and_architectures_that_are_not_read_are_named() {
     let mut draft = Draft::new();
-    draft.put("blk.0.ffn_up.weight", &[32, 32], 12, vec![0; 576]);
-    draft.put("blk.0.ffn_down.weight", &[32, 32], 12, vec![0; 576]);
+    draft.put("blk.0.ffn_up.weight", &[32, 32], 21, vec![0; 576]);
+    draft.put("blk.0.ffn_down.weight", &[32, 32], 21, vec![0; 576]);
     draft.put("blk.0.attn_q.weight", &[32, 32], 20, vec![0; 576]);
     let message = draft.refusal();
     assert!(
-        message.contains("IQ4_NL (tensor blk.0.attn_q.weight), Q4_K (tensor blk.0.ffn_up.weight and 1 more)"),
+        message.contains("IQ3_S (tensor blk.0.ffn_up.weight and 1 more), IQ4_NL (tensor blk.0.attn_q.weight)")
+            && message.contains("Use the model in F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1 or Q2_K to Q6_K"),
         "{message}"
     );
     let cases = [
@@ -218,11 +234,22 @@ fn heads_that_lie_are_refused() {
     let mut draft = Draft::new();
     draft.put("blk.0.ffn_up.weight", &[24, 32], Q8_0, vec![0; 816]);
     assert!(draft.refusal().contains("tensor blk.0.ffn_up.weight: expected rows of whole Q8_0 blocks of 32"));
+    draft.put("blk.0.ffn_up.weight", &[32, 32], Q4_K, vec![0; 576]);
+    assert!(draft.refusal().contains("tensor blk.0.ffn_up.weight: expected rows of whole Q4_K blocks of 256"));
     draft.put("blk.0.ffn_up.weight", &[1 << 40, 1 << 40], F32, Vec::new());
     assert!(draft.refusal().contains("tensor blk.0.ffn_up.weight: expected rows"));
     draft.put("blk.0.ffn_up.weight", &[32, 32], F32, Vec::new());
     draft.put("blk.0.ffn_zzz.weight", &[32, 64], F32, vec![0; 8192]);
     assert!(draft.refusal().contains("where blk.0.ffn_up.weight ends"));
+    let mut crooked = Draft::new().bytes();
+    let name = crooked.windows(17).position(|bytes| bytes == b"token_embd.weight").unwrap();
+    crooked[name + 17 + 4 + 16 + 4] = 8;
+    let (_dir, path) = saved(&crooked);
+    let message = Checkpoint::open(&path).unwrap_err().to_string();
+    assert!(message.contains("tensor token_embd.weight: expected its data at a multiple of 32 bytes, got byte 8"));
+    let mut short = Draft::new();
+    short.put("blk.0.ffn_up.weight", &[256, 4], Q4_K, vec![0; 500]);
+    assert!(short.refusal().contains("tensor blk.0.ffn_up.weight: expected 576 bytes at byte"));
     let mut twins = Draft::new();
     twins.tensors.push(twins.tensors[0].clone());
     assert!(twins.refusal().contains("tensor token_embd.weight: expected it once, got it twice"));
