@@ -6,9 +6,10 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::bitsandbytes::{self, Quantised};
 use super::error::Error;
 use super::listed::Listed;
-use super::tensor_file::TensorFile;
+use super::tensor_file::{Entry, TensorFile};
 use super::weights::Tensor;
 
 /// The file that holds all weights when there is one only.
@@ -19,13 +20,15 @@ pub(super) const INDEX: &str = "model.safetensors.index.json";
 pub(super) const CONFIG: &str = "config.json";
 
 /// What marks a directory that holds an adapter only.
-const ADAPTER: &str = "adapter_config.json";
+pub(super) const ADAPTER: &str = "adapter_config.json";
 
 /// The open weight files of a directory, and which of them holds which tensor.
 #[derive(Debug)]
 pub(super) struct Directory {
     files: Vec<TensorFile>,
     places: HashMap<String, usize>,
+    /// Weights in 4 bits, each of which is several tensors of the files.
+    quantised: BTreeMap<String, Quantised>,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +43,7 @@ impl Directory {
         if single.symlink_metadata().is_ok() {
             let file = TensorFile::open(&single)?;
             let places = file.names().map(|name| (name.to_string(), 0)).collect();
-            return Ok(Self { files: vec![file], places });
+            return Self::of(vec![file], places);
         }
         if index.symlink_metadata().is_ok() {
             return Self::sharded(dir, &index);
@@ -68,19 +71,45 @@ impl Directory {
             }
             places.insert(tensor.clone(), place);
         }
-        Ok(Self { files, places })
+        Self::of(files, places)
     }
 
-    /// All tensors but the tables of inverse frequencies that old checkpoints carry.
+    fn of(files: Vec<TensorFile>, places: HashMap<String, usize>) -> Result<Self, Error> {
+        let mut directory = Self { files, places, quantised: BTreeMap::new() };
+        directory.quantised = bitsandbytes::find(&directory)?;
+        Ok(directory)
+    }
+
+    /// The names of all tensors in the files.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// One of the files, for errors about what none of them holds.
+    pub(super) fn path(&self) -> &Path {
+        self.files.first().map_or(Path::new(""), TensorFile::path)
+    }
+
+    /// The file that holds a tensor.
+    pub(super) fn holder(&self, name: &str) -> Option<&TensorFile> {
+        self.places.get(name).map(|&place| &self.files[place])
+    }
+
+    /// All tensors but the tables of inverse frequencies that old checkpoints carry; a weight in 4 bits is one tensor.
     pub(super) fn listed(&self) -> Vec<Listed> {
         let mut listed = Vec::with_capacity(self.places.len());
         for (place, file) in self.files.iter().enumerate() {
             let own = file.entries().iter().filter(|entry| self.places[&entry.name] == place);
-            listed.extend(own.filter(|entry| !entry.name.ends_with("rotary_emb.inv_freq")).map(|entry| Listed {
-                name: entry.name.clone(),
-                shape: entry.info.shape.clone(),
-                dtype: entry.info.dtype.to_string(),
-                file: file.path().to_path_buf(),
+            let weights = own.filter(|entry| {
+                !entry.name.ends_with("rotary_emb.inv_freq")
+                    && bitsandbytes::owner(&entry.name).is_none_or(|weight| !self.quantised.contains_key(weight))
+            });
+            listed.extend(weights.map(|Entry { name, info }| {
+                let (shape, dtype) = match self.quantised.get(name) {
+                    Some(quantised) => (quantised.shape().to_vec(), "NF4".to_string()),
+                    None => (info.shape.clone(), info.dtype.to_string()),
+                };
+                Listed { name: name.clone(), shape, dtype, file: file.path().to_path_buf() }
             }));
         }
         listed
@@ -88,9 +117,10 @@ impl Directory {
 
     /// A tensor's values.
     pub(super) fn tensor(&self, dir: &Path, name: &str) -> Result<Tensor, Error> {
-        match self.places.get(name) {
-            Some(&place) => self.files[place].f32(name),
-            None => Err(absent(dir, name)),
+        match (self.quantised.get(name), self.holder(name)) {
+            (Some(quantised), _) => quantised.read(self),
+            (None, Some(file)) => file.f32(name),
+            (None, None) => Err(absent(dir, name)),
         }
     }
 }
@@ -133,6 +163,9 @@ fn absent(path: &Path, tensor: &str) -> Error {
 /// The error for a directory without weights, which says what is there instead.
 fn no_weights(dir: &Path) -> Result<Error, Error> {
     let names = file_names(dir)?;
+    if names.iter().any(|name| name == ADAPTER) {
+        return Ok(only_adapter(dir));
+    }
     let other = names.iter().find(|name| name.ends_with(".bin") || name.ends_with(".pth"));
     let (found, advice) = match other {
         Some(name) => (
@@ -151,12 +184,23 @@ pub(super) fn no_config(dir: &Path) -> Result<Error, Error> {
     let (found, advice) = match gguf {
         _ if names.is_empty() => ("an empty directory".to_string(), "Fetch a model into it, or check the path"),
         Some(name) => (format!("no {CONFIG}, but {name}"), "Give the path of the .gguf file itself"),
-        None if names.iter().any(|name| name == ADAPTER) => {
-            (format!("an adapter ({ADAPTER}), no whole model"), "Merge it into its base first")
-        }
+        None if names.iter().any(|name| name == ADAPTER) => return Ok(only_adapter(dir)),
         None => (format!("no {CONFIG}"), "Give the directory that holds config.json and the safetensors files"),
     };
     Ok(Error::NoModel { path: dir.to_path_buf(), found, advice })
+}
+
+/// The error for an adapter in a model's place, with the base's name where the adapter knows it.
+fn only_adapter(dir: &Path) -> Error {
+    let text = fs::read(dir.join(ADAPTER)).unwrap_or_default();
+    let keys: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let base = keys["base_model_name_or_path"].as_str().map(|name| format!(" of {name}")).unwrap_or_default();
+    let found = format!("an adapter{base} ({ADAPTER}), no whole model");
+    Error::NoModel {
+        path: dir.to_path_buf(),
+        found,
+        advice: "Give its base as --model, and this directory as --adapter",
+    }
 }
 
 fn file_names(dir: &Path) -> Result<Vec<String>, Error> {

@@ -107,7 +107,7 @@ pub enum Error {
         advice: Cow<'static, str>,
     },
     /// More than one thing is wrong.
-    #[error("{} does not fit its configuration in {} places:{}", path.display(), errors.len(), listed(errors))]
+    #[error("{} does not fit in {} places:{}", path.display(), errors.len(), listed(errors))]
     Several {
         /// The model.
         path: PathBuf,

@@ -58,10 +58,10 @@ fn missing_or_misshapen(path: &Path, name: &str, shape: &[usize], held: &HashMap
 fn advice_unexpected(held: &Listed) -> &'static str {
     if held.name.ends_with(".bias") {
         "No such bias is in the model that config.json describes; check model_type there"
-    } else if held.name.contains("absmax") || held.name.contains("quant") {
-        "The file is quantised; save the model in F32, F16 or BF16"
+    } else if ["absmax", "quant", ".SCB", "qweight", "qzeros", ".scales"].iter().any(|part| held.name.contains(part)) {
+        "The file is quantised in a way that is not read; use the model in BF16, bitsandbytes' NF4, or as GGUF"
     } else if held.name.contains("lora_") {
-        "The file holds an adapter; merge it into its base first"
+        "The file holds an adapter; give its base as --model and the adapter's directory as --adapter"
     } else {
         "Use the config.json that belongs to these files"
     }

@@ -5,6 +5,7 @@
 //! file that lies is refused with its name, the tensor's, what was expected and what is there. What reads and writes
 //! here knows nothing of recipes or training.
 
+mod bitsandbytes;
 mod directory;
 mod dtype;
 mod error;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use recipe_core::{HfConfig, Llama};
 
+use super::bitsandbytes;
 use super::directory::{self, Directory};
 use super::error::Error;
 use super::fit;
@@ -53,7 +54,7 @@ pub struct Header {
 /// A checkpoint in memory.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// The configuration.
+    /// The configuration, without what it says of quantised tensors: the weights here are plain.
     pub config: HfConfig,
     /// The architecture in it.
     pub model: Llama,
@@ -142,7 +143,8 @@ impl Header {
         }
         let text = fs::read(&file).map_err(Error::io("read", &file))?;
         let config_error = |source| Error::Config { path: file.clone(), source };
-        let config = HfConfig::parse(&String::from_utf8_lossy(&text)).map_err(config_error)?;
+        let mut config = HfConfig::parse(&String::from_utf8_lossy(&text)).map_err(config_error)?;
+        bitsandbytes::settle(&mut config, &file)?;
         let model = config.llama().map_err(config_error)?;
         let tokenizer = Tokenizer::open(path)?;
         let store = Directory::open(path)?;

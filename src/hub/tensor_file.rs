@@ -127,6 +127,12 @@ impl TensorFile {
         Ok(())
     }
 
+    /// How many bytes a tensor takes in the file.
+    pub(super) fn byte_len(&self, name: &str) -> Option<usize> {
+        let (begin, end) = self.entry(name).ok()?.info.data_offsets;
+        Some(end - begin)
+    }
+
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -149,7 +155,7 @@ impl TensorFile {
             other => Err(Error::Unsupported {
                 path: self.path.clone(),
                 what: format!("dtype {other} of tensor {name}"),
-                advice: "Save the model as F32, F16 or BF16 (a quantised one: dequantise it first)".into(),
+                advice: "Use the model in F32, F16 or BF16, in bitsandbytes' NF4, or as a GGUF file".into(),
             }),
         }
     }

@@ -1,5 +1,6 @@
 //! Whole checkpoints: read, written, damaged.
 
+mod bitsandbytes;
 mod damaged;
 mod round_trip;
 
@@ -45,6 +46,13 @@ fn configured(dir: &TempDir, old: &str, new: &str) {
 
 fn refusal(dir: &TempDir) -> String {
     Checkpoint::open(dir.path()).unwrap_err().to_string()
+}
+
+/// All of these stand in the message.
+fn says(message: &str, words: &[&str]) {
+    for word in words {
+        assert!(message.contains(word), "no {word:?} in: {message}");
+    }
 }
 
 fn zeros(shape: &[usize]) -> Tensor {

@@ -131,6 +131,11 @@ impl HfConfig {
         self.keys.insert(key.to_owned(), value);
     }
 
+    /// Takes a key out; the others keep their places.
+    pub fn remove(&mut self, key: &str) -> Option<Value> {
+        self.keys.shift_remove(key)
+    }
+
     /// The file's text: two spaces of indentation and a last line break, as Hugging Face writes it.
     pub fn to_json(&self) -> String {
         format!("{:#}\n", Value::Object(self.keys.clone()))

@@ -2,15 +2,8 @@
 
 use std::fs;
 
-use super::{configured, copy, refusal, single, tiny, zeros};
+use super::{configured, copy, refusal, says, single, tiny, zeros};
 use crate::hub::{Checkpoint, Header};
-
-/// All of these stand in the message.
-fn says(message: &str, words: &[&str]) {
-    for word in words {
-        assert!(message.contains(word), "no {word:?} in: {message}");
-    }
-}
 
 #[test]
 fn a_file_cut_short() {
@@ -181,7 +174,10 @@ fn paths_without_a_model() {
     says(&open("config.json"), &["one file of a model", "Give the directory"]);
     says(&open("pytorch_model.bin"), &["a file that does not begin with GGUF"]);
     let adapter = tiny().with_file_name("tiny_peft");
-    says(&Header::open(&adapter).unwrap_err().to_string(), &["an adapter", "Merge it"]);
+    says(
+        &Header::open(&adapter).unwrap_err().to_string(),
+        &["an adapter (adapter_config.json), no whole model", "Give its base as --model"],
+    );
 }
 
 #[cfg(unix)]
