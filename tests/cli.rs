@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::cli::{corpus, example, text, with_tokenizer};
 use common::fixture;
-use context_recipe::hub::TensorFile;
+use context_recipe::hub::{self, Adapter, Checkpoint, Dtype, TensorFile};
 use context_recipe::plan::LongRopeFactors;
 use serde_json::{Value, json};
 
@@ -336,4 +336,75 @@ fn two_processes_never_train_in_one_folder() {
     let _held = context_recipe::train::Lock::take(&out).unwrap();
     let said = fails(&["train", "--model", &model, "--out", &text(&out), "--data", &data]);
     assert!(said.contains("another process trains here"), "{said}");
+}
+
+#[test]
+fn an_adapter_is_merged_into_the_model() {
+    let (dir, adapter) = (tempfile::tempdir().unwrap(), text(&fixture("tiny_peft_saved")));
+    let checked = ok(&["check", "--model", &model(), "--adapter", &adapter]);
+    assert!(checked.contains("30 tensors (30 F32)"), "{checked}");
+    assert!(
+        checked.contains("fits this model: rank 3, scale 2.309401, 6 weights changed, 8 tensors replaced"),
+        "{checked}"
+    );
+
+    let mut merged = Checkpoint::open(&fixture("tiny_hf")).unwrap();
+    Adapter::open(&fixture("tiny_peft_saved")).unwrap().merge(&mut merged).unwrap();
+    let whole = dir.path().join("whole");
+    let options = hub::Options { dtype: Dtype::F32, ..hub::Options::default() };
+    hub::write(&whole, &merged.config, merged.weights.views(), &options).unwrap();
+    let input = dir.path().join("in.json");
+    fs::write(&input, json!({ "tokens": [5, 6, 7, 8] }).to_string()).unwrap();
+    let logits = |model: &[&str], name: &str| {
+        let out = dir.path().join(name);
+        ok(&[&["logits", "--tokens", &text(&input), "--out", &text(&out), "--model"], model].concat());
+        TensorFile::open(&out).unwrap().f32("logits").unwrap()
+    };
+    let together = logits(&[&model(), "--adapter", &adapter], "together");
+    assert_eq!(together, logits(&[&text(&whole)], "merged"));
+    assert_ne!(together, logits(&[&model()], "base"));
+
+    let said = fails(&["logits", "--model", &adapter, "--tokens", &text(&input), "--out", &text(&input)]);
+    assert!(said.contains("Give its base as --model, and this directory as --adapter"), "{said}");
+    let said = fails(&["check", "--model", &model(), "--adapter", &model()]);
+    assert!(said.contains("no adapter_config.json, so no adapter"), "{said}");
+}
+
+#[test]
+fn a_rope_beside_an_adapter_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        fs::copy(fixture("tiny_peft").join(file), dir.path().join(file)).unwrap();
+    }
+    let (config, input) = (dir.path().join("config.json"), dir.path().join("in.json"));
+    fs::copy(fixture("tiny_hf").join("config.json"), &config).unwrap();
+    fs::write(&input, json!({ "tokens": [5, 6] }).to_string()).unwrap();
+    let (adapter, out) = (text(dir.path()), text(&dir.path().join("out")));
+    let note = || {
+        let output =
+            run(&["logits", "--model", &model(), "--adapter", &adapter, "--tokens", &text(&input), "--out", &out]);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!note().contains("note:"), "{}", note());
+    let changed = fs::read_to_string(&config).unwrap().replace("\"rope_theta\": 10000.0", "\"rope_theta\": 50000.0");
+    fs::write(&config, changed).unwrap();
+    assert!(note().contains("note: the adapter's config.json says"), "{}", note());
+    let said = fails(&["check", "--model", &model(), "--adapter", &adapter]);
+    assert!(said.contains("the adapter's config.json says"), "{said}");
+}
+
+/// The norms are the adapter's, which the recipe's own LoRA leaves as they are.
+#[test]
+fn a_run_that_begins_with_an_adapter_keeps_it() {
+    let (dir, adapter) = (tempfile::tempdir().unwrap(), fixture("tiny_peft_saved"));
+    let (data, model, out) = (corpus(dir.path()), text(&with_tokenizer(dir.path())), text(&dir.path().join("run")));
+    ok(&["train", "--model", &model, "--adapter", &text(&adapter), "--out", &out, "--data", &data]);
+    let exported = dir.path().join("exported");
+    ok(&["export", "--run", &out, "--out", &text(&exported), "--dtype", "f32"]);
+    let found = Checkpoint::open(&exported).unwrap().weights;
+    let file = TensorFile::open(&adapter.join("adapter_model.safetensors")).unwrap();
+    let expected = file.f32("base_model.model.model.norm.weight").unwrap();
+    let got = found.get("model.norm.weight").unwrap();
+    assert!(common::relative(&got.data, &expected.data) < 1e-6);
 }

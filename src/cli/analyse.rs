@@ -19,9 +19,9 @@ pub(super) fn run(plan: &Plan, args: &AnalyseArgs) -> Result<()> {
         fs::read_to_string(&args.text).map_err(|error| Error::usage(format!("{}: {error}", args.text.display())))?;
     let context = args.context.unwrap_or(plan.target);
     // One model at a time is in memory.
-    let (encoder, base) = scored(&plan.untouched(), &args.base, &text, context, args)?;
+    let (encoder, base) = scored(&plan.untouched(), (&args.base, None), &text, context, args)?;
     let extended = load::with_gates(plan, &args.model)?.merged();
-    let (other, extended) = scored(&extended, &args.model, &text, context, args)?;
+    let (other, extended) = scored(&extended, (&args.model, args.adapter.as_deref()), &text, context, args)?;
     let tokens = encoder.encode(&text)?;
     if tokens != other.encode(&text)? {
         let (base, model) = (args.base.display(), args.model.display());
@@ -39,12 +39,12 @@ pub(super) fn run(plan: &Plan, args: &AnalyseArgs) -> Result<()> {
 
 fn scored(
     plan: &Plan,
-    path: &Path,
+    (path, adapter): (&Path, Option<&Path>),
     text: &str,
     context: usize,
     args: &AnalyseArgs,
 ) -> Result<(std::sync::Arc<Encoder>, Vec<f32>)> {
-    let checkpoint = load::checkpoint(plan, path)?;
+    let checkpoint = load::checkpoint(plan, path, adapter)?;
     let encoder = load::encoder(&checkpoint)?;
     let tokens = encoder.encode(text)?;
     let cpu = Cpu::with_limit(plan.device.memory());

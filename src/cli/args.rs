@@ -63,6 +63,9 @@ pub(crate) struct CheckArgs {
     /// Hugging Face directory or .gguf file
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) model: PathBuf,
+    /// PEFT LoRA adapter of that model, merged into it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +106,9 @@ pub(crate) struct TrainArgs {
     /// Hugging Face directory or .gguf file to start from
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) model: PathBuf,
+    /// PEFT LoRA adapter of that model, merged into it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// The run's folder: checkpoints, metrics.jsonl, report.md
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -131,6 +137,9 @@ pub(crate) struct EvalArgs {
     /// Hugging Face directory or .gguf file
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) model: PathBuf,
+    /// PEFT LoRA adapter of that model, merged into it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Text to score; without it only generated text and files of questions are
     #[arg(long, value_name = "FILE")]
     pub(crate) text: Option<PathBuf>,
@@ -188,6 +197,9 @@ pub(crate) struct AnalyseArgs {
     /// The extended model: Hugging Face directory or .gguf file
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) model: PathBuf,
+    /// PEFT LoRA adapter of that model, merged into it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Text that both read
     #[arg(long, value_name = "FILE")]
     pub(crate) text: PathBuf,
@@ -213,6 +225,9 @@ pub(crate) struct GenerateArgs {
     /// Hugging Face directory or .gguf file
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) model: PathBuf,
+    /// PEFT LoRA adapter of that model, merged into it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// The text to continue
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: String,
@@ -244,6 +259,9 @@ pub(crate) struct SearchArgs {
     /// Hugging Face directory or .gguf file
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) model: PathBuf,
+    /// PEFT LoRA adapter of that model, merged into it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Text whose loss is minimised
     #[arg(long, value_name = "FILE")]
     pub(crate) text: PathBuf,
@@ -280,6 +298,9 @@ pub(crate) struct LogitsArgs {
     /// Hugging Face directory or .gguf file
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) model: PathBuf,
+    /// PEFT LoRA adapter of that model, merged into it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// JSON: {"tokens":[…],"positions":[…],"documents":[…],"targets":[…]}, all but tokens optional
     #[arg(long, value_name = "FILE")]
     pub(crate) tokens: PathBuf,
@@ -305,6 +326,9 @@ pub(crate) struct ExportArgs {
     /// The base model, when it has moved since the run
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) model: Option<PathBuf>,
+    /// The adapter that the run began with, when it has moved since
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

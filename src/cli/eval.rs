@@ -22,7 +22,7 @@ pub(super) fn run(plan: &Plan, args: &EvalArgs) -> Result<()> {
     // What is wrong with the command line or its files is said before a model is read.
     let questions = questions(&wanted)?;
     let base = base(plan, args, &wanted)?;
-    let mut session = Session::open(plan, &args.model, args)?;
+    let mut session = Session::open(plan, (&args.model, args.adapter.as_deref()), args)?;
     let mut shorts = vec![];
     for eval in &wanted {
         match eval {
@@ -43,6 +43,9 @@ pub(super) fn run(plan: &Plan, args: &EvalArgs) -> Result<()> {
     kept(&found.short)
 }
 
+/// A model's path, and its adapter's.
+type Model<'a> = (&'a Path, Option<&'a Path>);
+
 /// A model, what it is asked, and what was found so far.
 struct Session<'a> {
     engine: Engine<Cpu>,
@@ -55,8 +58,8 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn open(plan: &Plan, model: &Path, args: &'a EvalArgs) -> Result<Self> {
-        let checkpoint = load::checkpoint(plan, model)?;
+    fn open(plan: &Plan, (model, adapter): Model<'_>, args: &'a EvalArgs) -> Result<Self> {
+        let checkpoint = load::checkpoint(plan, model, adapter)?;
         let plan = load::with_gates(plan, model)?;
         let encoder = load::encoder(&checkpoint)?;
         let cpu = Cpu::with_limit(plan.device.memory());
@@ -157,7 +160,7 @@ fn questions(wanted: &[EvalPlan]) -> Result<Vec<(PathBuf, Vec<ChoiceQuestion>)>>
 }
 
 /// The untouched model, where `short` is wanted. A recipe that trains nothing has the same weights.
-fn base<'a>(plan: &Plan, args: &'a EvalArgs, wanted: &[EvalPlan]) -> Result<Option<&'a Path>> {
+fn base<'a>(plan: &Plan, args: &'a EvalArgs, wanted: &[EvalPlan]) -> Result<Option<Model<'a>>> {
     if !wanted.iter().any(|eval| matches!(eval, EvalPlan::Short { .. })) {
         return Ok(None);
     }
@@ -165,8 +168,8 @@ fn base<'a>(plan: &Plan, args: &'a EvalArgs, wanted: &[EvalPlan]) -> Result<Opti
         return Err(Error::usage("`short` scores a text; give one with --text FILE".to_owned()));
     }
     match &args.base {
-        Some(base) => Ok(Some(base)),
-        None if plan.stages.is_empty() => Ok(Some(&args.model)),
+        Some(base) => Ok(Some((base, None))),
+        None if plan.stages.is_empty() => Ok(Some((&args.model, args.adapter.as_deref()))),
         None => Err(Error::usage(format!(
             "`short` compares with the model as it was before the recipe `{}` trained it; give that one with --base DIR, or \
              leave `short` out with --only",
@@ -176,7 +179,7 @@ fn base<'a>(plan: &Plan, args: &'a EvalArgs, wanted: &[EvalPlan]) -> Result<Opti
 }
 
 /// Each measured loss beside the untouched model's.
-fn compared(plan: &Plan, base: &Path, args: &EvalArgs, ours: &[(f64, Perplexity)]) -> Result<Vec<Short>> {
+fn compared(plan: &Plan, base: Model<'_>, args: &EvalArgs, ours: &[(f64, Perplexity)]) -> Result<Vec<Short>> {
     let theirs = Session::open(&plan.untouched(), base, args)?.loss(plan.model.context)?;
     Ok(ours.iter().map(|(max_loss, ours)| Short::new(ours, &theirs, *max_loss)).collect())
 }

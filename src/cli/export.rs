@@ -26,8 +26,9 @@ pub(super) fn run(plan: &Plan, args: &ExportArgs) -> Result<()> {
         )));
     }
     let model = args.model.as_deref().unwrap_or(&run.model);
+    let adapter = args.adapter.as_deref().or(run.adapter.as_deref());
     let plan = run.plan.clone();
-    let checkpoint = load::checkpoint(&plan, model)?;
+    let checkpoint = load::checkpoint(&plan, model, adapter)?;
     let mut engine = Engine::new(Cpu::new(), &plan, &checkpoint.weights, 0, Mode::training(&plan))?;
     let Some(resumed) = Checkpoints::new(&args.run, 1).resume(&mut engine, &run.origin)? else {
         return Err(Error::usage(format!("{}: this run has no checkpoint yet", args.run.display())));

@@ -13,7 +13,7 @@ use crate::hub::Special;
 use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
-    let checkpoint = load::checkpoint(plan, &args.model)?;
+    let checkpoint = load::checkpoint(plan, &args.model, args.adapter.as_deref())?;
     let plan = load::with_gates(plan, &args.model)?;
     let tokenizer = checkpoint.tokenizer()?.clone();
     let prompt = tokenizer.encode(&args.prompt, Special::Add)?;

@@ -1,4 +1,4 @@
-//! A model from disk, held against the recipe.
+//! A model from disk, with its adapter merged, held against the recipe.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 use recipe_core::{GatesPlan, Llama, Pattern, Plan, RopePlan};
 
 use crate::data::Encoder;
-use crate::hub::{Checkpoint, Tokenizer};
+use crate::hub::{self, Adapter, Checkpoint, Tokenizer, Weights};
 use crate::report::rope_words;
 use crate::train::{GATES_FILE, read_gates};
 use crate::{Error, Result};
 
-/// Reads a checkpoint that has the recipe's shape.
+/// Reads a checkpoint that has the recipe's shape, and merges the adapter into it.
 ///
 /// The recipe's rope and attention are what runs. A model whose config.json says neither the native rope nor the recipe's
 /// is used all the same, and the difference is said on stderr; so is one with a window of its own.
-pub(super) fn checkpoint(plan: &Plan, path: &Path) -> Result<Checkpoint> {
-    let checkpoint = Checkpoint::open(path)?;
+pub(super) fn checkpoint(plan: &Plan, path: &Path, adapter: Option<&Path>) -> Result<Checkpoint> {
+    let (checkpoint, adapter) = merged(path, adapter)?;
     let wrong = mismatches(&plan.model, &checkpoint.model);
     if !wrong.is_empty() {
         let list = wrong.join(", ");
@@ -25,7 +25,11 @@ pub(super) fn checkpoint(plan: &Plan, path: &Path) -> Result<Checkpoint> {
             path.display()
         )));
     }
-    let differences = [rope_difference(plan, &checkpoint.model), window_difference(plan, &checkpoint.model)];
+    let differences = [
+        rope_difference(plan, &checkpoint.model),
+        window_difference(plan, &checkpoint.model),
+        adapter.and_then(|adapter| adapter_difference(plan, &adapter, &checkpoint.model)),
+    ];
     differences.iter().flatten().for_each(|difference| eprintln!("note: {difference}"));
     Ok(checkpoint)
 }
@@ -85,6 +89,31 @@ pub(super) fn rope_difference(plan: &Plan, model: &Llama) -> Option<String> {
     }
     let (theirs, ours) = (rope_words(&theirs), rope_words(&plan.rope));
     Some(format!("the model's own rope is {theirs}; the recipe's is used instead: {ours}"))
+}
+
+/// In words, when the configuration beside an adapter says another rope than its base's.
+pub(super) fn adapter_difference(plan: &Plan, adapter: &Adapter, base: &Llama) -> Option<String> {
+    let [theirs, base] = [RopePlan::native(adapter.model()?), RopePlan::native(base)];
+    let words = [&theirs, &base, &plan.rope].map(rope_words);
+    let [theirs_words, base_words, ours_words] = words;
+    (theirs != base).then(|| {
+        format!("the adapter's config.json says {theirs_words}, its base's {base_words}; the recipe's rope is used: {ours_words}")
+    })
+}
+
+/// The weights alone, as [`checkpoint`] reads them.
+pub(super) fn weights(path: &Path, adapter: Option<&Path>) -> std::result::Result<Weights, hub::Error> {
+    Ok(merged(path, adapter)?.0.weights)
+}
+
+fn merged(path: &Path, adapter: Option<&Path>) -> std::result::Result<(Checkpoint, Option<Adapter>), hub::Error> {
+    // What is wrong with the adapter's files is said before a model is read.
+    let adapter = adapter.map(Adapter::open).transpose()?;
+    let mut checkpoint = Checkpoint::open(path)?;
+    if let Some(adapter) = &adapter {
+        adapter.merge(&mut checkpoint)?;
+    }
+    Ok((checkpoint, adapter))
 }
 
 /// In words, when the model has a window that neither the recipe's model nor the recipe's layers have.

@@ -25,7 +25,7 @@ struct Input {
 
 pub(super) fn run(plan: &Plan, args: &LogitsArgs) -> Result<()> {
     let batch = read(args)?;
-    let checkpoint = load::checkpoint(plan, &args.model)?;
+    let checkpoint = load::checkpoint(plan, &args.model, args.adapter.as_deref())?;
     let plan = load::with_gates(plan, &args.model)?;
     let mode = if args.grad { Mode::Train } else { Mode::Infer };
     let cpu = Cpu::with_limit(plan.device.memory());

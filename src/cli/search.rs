@@ -25,7 +25,7 @@ pub(super) fn run(plan: &Plan, args: &SearchArgs) -> Result<()> {
             readable_tokens(plan.model.context)
         )));
     }
-    let checkpoint = load::checkpoint(plan, &args.model)?;
+    let checkpoint = load::checkpoint(plan, &args.model, args.adapter.as_deref())?;
     let encoder = load::encoder(&checkpoint)?;
     let text =
         fs::read_to_string(&args.text).map_err(|error| Error::usage(format!("{}: {error}", args.text.display())))?;

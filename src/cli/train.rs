@@ -12,7 +12,6 @@ use super::load;
 use crate::data::{Corpora, Encoder};
 use crate::engine::{Engine, Mode};
 use crate::eval::Evaluation;
-use crate::hub::Checkpoint;
 use crate::report::{self, Progress, RunReport};
 use crate::train::{self, Event, Keeping, Lock, MetricsLog, Run};
 use crate::{Error, Result};
@@ -22,10 +21,10 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     let read = with_data(&plan, &args.data)?;
     print!("{}", report::plan_text(&plan));
     let _lock = Lock::take(&args.out)?;
-    let checkpoint = load::checkpoint(&plan, &args.model)?;
+    let checkpoint = load::checkpoint(&plan, &args.model, args.adapter.as_deref())?;
     let encoder = load::encoder(&checkpoint)?;
     let corpora = opened(&read, &encoder, &args.out.join("cache"))?;
-    let run = Run::new(&plan, &args.model, &checkpoint, &corpora)?;
+    let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &checkpoint, &corpora)?;
     corpora.notes(&read).iter().for_each(|note| eprintln!("note: {note}"));
     let seed = plan.stages.first().map_or(0, |stage| stage.seed);
     let cpu = Cpu::with_limit(plan.device.memory());
@@ -66,7 +65,7 @@ fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, ar
     let progress = Progress::training(plan);
     let keeping = Keeping { out: &args.out, every: args.save_every as usize, keep: args.keep as usize };
     // Not kept in memory: a merge is rare, and a model is large.
-    let original = || Ok(Checkpoint::open(&run.model)?.weights);
+    let original = || Ok(load::weights(&run.model, run.adapter.as_deref())?);
     train::run(engine, plan, corpora, &run.origin, keeping, &original, &mut |event| match event {
         Event::Resumed(resumed) => {
             progress.note(&format!(

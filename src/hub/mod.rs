@@ -1,10 +1,11 @@
-//! Models on disk: Hugging Face directories are read and written, GGUF files are read.
+//! Models on disk: Hugging Face directories are read and written, GGUF files and PEFT adapters are read.
 //!
 //! Weights come as f32 under Hugging Face's names, with the rows of `q_proj` and `k_proj` in Hugging Face's order,
 //! whatever the file's format. A checkpoint is held against its own configuration before its values are read, and a
 //! file that lies is refused with its name, the tensor's, what was expected and what is there. What reads and writes
 //! here knows nothing of recipes or training.
 
+mod adapter;
 mod bitsandbytes;
 mod directory;
 mod dtype;
@@ -25,6 +26,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use adapter::Adapter;
 pub use dtype::Dtype;
 pub use error::Error;
 pub use layout::layout;

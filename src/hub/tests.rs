@@ -1,5 +1,6 @@
 //! Whole checkpoints: read, written, damaged.
 
+mod adapter;
 mod bitsandbytes;
 mod damaged;
 mod round_trip;

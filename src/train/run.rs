@@ -20,6 +20,9 @@ pub struct Run {
     pub recipe: String,
     /// The model that the run starts from.
     pub model: PathBuf,
+    /// The adapter that was merged into it first.
+    #[serde(default)]
+    pub adapter: Option<PathBuf>,
     /// The plan that it follows.
     pub plan: Plan,
     /// What a resumed run must have in common with it.
@@ -27,19 +30,26 @@ pub struct Run {
 }
 
 impl Run {
-    /// Describes a run of `plan` from `checkpoint`.
+    /// Describes a run of `plan` from `checkpoint`, which was read at `model` and has `adapter` merged into it.
     ///
     /// # Errors
-    /// When the model's path cannot be made absolute.
-    pub fn new(plan: &Plan, model: &Path, checkpoint: &Checkpoint, corpora: &Corpora) -> Result<Self, Error> {
-        let model = fs::canonicalize(model).map_err(Error::file(model))?;
+    /// When a path cannot be made absolute.
+    pub fn new(
+        plan: &Plan,
+        model: &Path,
+        adapter: Option<&Path>,
+        checkpoint: &Checkpoint,
+        corpora: &Corpora,
+    ) -> Result<Self, Error> {
+        let absolute = |path: &Path| fs::canonicalize(path).map_err(Error::file(path));
+        let (model, adapter) = (absolute(model)?, adapter.map(absolute).transpose()?);
         let origin = Origin {
             plan: digest_of(plan),
             base: digest_of_weights(checkpoint),
             data: corpora.digest(),
             cpu: Isa::best().name().to_owned(),
         };
-        Ok(Self { recipe: plan.name.to_string(), model, plan: plan.clone(), origin })
+        Ok(Self { recipe: plan.name.to_string(), model, adapter, plan: plan.clone(), origin })
     }
 
     /// Writes `run.json`.
