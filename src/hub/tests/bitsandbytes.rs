@@ -101,6 +101,27 @@ fn one_level_of_scales_and_two() {
     }
 }
 
+/// Shards are cut by tensor, so that one weight's parts may lie in two files.
+#[test]
+fn parts_in_two_shards() {
+    let dir = changed(|_| ());
+    let bytes = fs::read(dir.path().join("model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut shards = [Parts::new(), Parts::new()];
+    let mut index = serde_json::Map::new();
+    for (place, (name, view)) in file.tensors().into_iter().enumerate() {
+        index.insert(name.clone(), format!("{}.safetensors", place % 2).into());
+        shards[place % 2].insert(name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
+    }
+    fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    for (place, parts) in shards.iter().enumerate() {
+        write_parts(&dir.path().join(format!("{place}.safetensors")), parts);
+    }
+    let index = serde_json::json!({ "weight_map": index });
+    fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+    assert_eq!(Checkpoint::open(dir.path()).unwrap().weights, Checkpoint::open(&nf4()).unwrap().weights);
+}
+
 #[test]
 fn a_checkpoint_that_is_read_is_written_plain() {
     let read = Checkpoint::open(&nf4()).unwrap();
