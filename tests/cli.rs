@@ -408,3 +408,53 @@ fn a_run_that_begins_with_an_adapter_keeps_it() {
     let got = found.get("model.norm.weight").unwrap();
     assert!(common::relative(&got.data, &expected.data) < 1e-6);
 }
+
+#[test]
+fn a_dry_run_reads_and_trains_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model, out) = (corpus(dir.path()), text(&with_tokenizer(dir.path())), dir.path().join("run"));
+    let said = ok(&["train", "--model", &model, "--out", &text(&out), "--data", &data, "--dry-run"]);
+    assert!(
+        said.contains("stage 1, first sequence: 64 tokens, 63 of them learned, documents: 1, positions up to 63"),
+        "{said}"
+    );
+    assert!(said.contains("stage 2, first sequence") && said.contains("nothing was trained"));
+    assert!(!out.join("metrics.jsonl").exists() && !out.join("run.json").exists());
+}
+
+#[test]
+fn shells_learn_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = ok(&["completions", shell]);
+        assert!(
+            script.contains("tiny_llama") && script.contains("rehearse") && script.contains("save-every"),
+            "{shell}"
+        );
+    }
+    assert!(fails(&["completions", "cmd"]).contains("possible values"));
+}
+
+/// Ctrl-C in the middle: status 130, a checkpoint at the step that was said, and the same command goes on.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_the_step_at_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model, out) = (corpus(dir.path()), text(&with_tokenizer(dir.path())), dir.path().join("run"));
+    let arguments = ["train", "--model", &model, "--out", &text(&out), "--data", &data, "--save-every", "1000"];
+    let started = program().args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (metrics, patience) = (out.join("metrics.jsonl"), Instant::now());
+    while fs::read_to_string(&metrics).map_or(0, |lines| lines.lines().count()) < 2 {
+        assert!(patience.elapsed() < Duration::from_secs(60), "no step was done");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-INT", &started.id().to_string()]).status().unwrap().success());
+    let output = started.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    let step: usize = said.split("stopped after step ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    assert!(step < 40, "it was too late to stop anything");
+    assert_eq!(fs::read_to_string(&metrics).unwrap().lines().count(), step);
+    let said = succeeded(&arguments, program().args(arguments).output().unwrap());
+    assert!(said.contains("report"), "{said}");
+    assert_eq!(fs::read_to_string(&metrics).unwrap().lines().count(), 40);
+}

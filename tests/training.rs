@@ -63,7 +63,7 @@ fn original() -> Result<Weights, Error> {
 }
 
 fn keeping(out: &Path) -> Keeping<'_> {
-    Keeping { out, every: 1, keep: 2 }
+    Keeping { out, every: 1, keep: 2, stop: || false }
 }
 
 fn run(plan: &Plan, text: &Noise, out: &Path) -> Result<(Place, Weights), Error> {

@@ -46,6 +46,14 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Finds LongRoPE's factors for `rope: longrope("factors.json")`
     Search(SearchArgs),
+    /// Prints what a shell needs to complete this program's commands
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// bash, zsh, fish, elvish or powershell
+    pub(crate) shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Default, Args)]
@@ -109,12 +117,15 @@ pub(crate) struct TrainArgs {
     /// PEFT LoRA adapter of that model, merged into it
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
-    /// The run's folder: checkpoints, metrics.jsonl, report.md
+    /// The run's folder: checkpoints, metrics.jsonl, TensorBoard's events, report.html
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Text to train on instead of the recipe's `data`: .txt or .jsonl (field `text`), globs allowed; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub(crate) data: Vec<String>,
+    /// Open model and text, print the plan and what the run would read, and stop before the first step
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Steps between checkpoints
     #[arg(long, value_name = "STEPS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) save_every: u64,

@@ -6,6 +6,7 @@ mod check;
 mod eval;
 mod export;
 mod generate;
+mod interrupt;
 mod load;
 mod logits;
 mod plan;
@@ -13,17 +14,25 @@ mod rehearse;
 mod search;
 mod train;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use crate::{Recipe, Result};
+use crate::train::Error as TrainError;
+use crate::{Error, Recipe, Result};
 use args::{Cli, Command, PlanArgs, RehearseArgs};
 
 /// The program of recipe `R`: reads the command line and does what it says.
 ///
 /// # Errors
-/// Whatever the command fails with; its `Debug` form is a readable report, so that `fn main() -> Result<()>` prints it.
+/// Whatever the command fails with; its `Debug` form is a readable report, so that `fn main() -> Result<()>` prints it. A
+/// training that Ctrl-C stopped ends the program here, with status 130.
 pub fn main<R: Recipe>() -> Result<()> {
-    run::<R>(Cli::parse())
+    match run::<R>(Cli::parse()) {
+        Err(Error::Train(stopped @ TrainError::Stopped { .. })) => {
+            eprintln!("{stopped}");
+            std::process::exit(interrupt::STATUS);
+        }
+        done => done,
+    }
 }
 
 fn run<R: Recipe>(cli: Cli) -> Result<()> {
@@ -43,11 +52,21 @@ fn run<R: Recipe>(cli: Cli) -> Result<()> {
         Some(Command::Logits(args)) => logits::run(&plan, &args),
         Some(Command::Export(args)) => export::run(&plan, &args),
         Some(Command::Search(args)) => search::run(&plan, &args),
+        Some(Command::Completions(args)) => {
+            clap_complete::generate(args.shell, &mut Cli::command(), program(), &mut std::io::stdout());
+            Ok(())
+        }
     }
+}
+
+/// The name that this program was started by.
+fn program() -> String {
+    let path = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
+    path.file_stem().map_or_else(|| "recipe".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Prints one JSON object on stdout.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string(value).map_err(|error| crate::Error::usage(error.to_string()))?);
+    println!("{}", serde_json::to_string(value).map_err(|error| Error::usage(error.to_string()))?);
     Ok(())
 }

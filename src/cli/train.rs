@@ -8,7 +8,7 @@ use kernels::device::{Cpu, Device as _};
 use recipe_core::{Device, Plan, SourceKind, SourcePlan, StagePlan, readable_bytes};
 
 use super::args::{DeviceArg, TrainArgs};
-use super::load;
+use super::{interrupt, load};
 use crate::data::{Corpora, Encoder};
 use crate::engine::{Engine, Mode};
 use crate::eval::Evaluation;
@@ -26,6 +26,9 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     let corpora = opened(&read, &encoder, &args.out.join("cache"))?;
     let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &checkpoint, &corpora)?;
     corpora.notes(&read).iter().for_each(|note| eprintln!("note: {note}"));
+    if args.dry_run {
+        return would_read(&read, &corpora);
+    }
     let seed = plan.stages.first().map_or(0, |stage| stage.seed);
     let cpu = Cpu::with_limit(plan.device.memory());
     let mut engine = Engine::new(cpu, &plan, &checkpoint.weights, seed, Mode::training(&plan))?;
@@ -46,6 +49,23 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
+/// What each stage would read first.
+fn would_read(plan: &Plan, corpora: &Corpora) -> Result<()> {
+    for (number, stage) in plan.stages.iter().enumerate() {
+        let batch = train::sequence(corpora, stage, 0)?;
+        let documents = batch.starts().iter().enumerate().filter(|(row, start)| row == *start).count();
+        let last = batch.positions.iter().max().copied().unwrap_or(0);
+        println!(
+            "stage {}, first sequence: {} tokens, {} of them learned, documents: {documents}, positions up to {last}",
+            number + 1,
+            batch.len(),
+            batch.counted(),
+        );
+    }
+    println!("nothing was trained (--dry-run)");
+    Ok(())
+}
+
 /// The sources of all stages; progress is shown where text has to be tokenised.
 fn opened(plan: &Plan, encoder: &Arc<Encoder>, cache: &Path) -> Result<Corpora> {
     let (mut progress, mut last) = (None, (PathBuf::new(), 0));
@@ -63,7 +83,9 @@ fn opened(plan: &Plan, encoder: &Arc<Encoder>, cache: &Path) -> Result<Corpora> 
 
 fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, args: &TrainArgs) -> Result<()> {
     let progress = Progress::training(plan);
-    let keeping = Keeping { out: &args.out, every: args.save_every as usize, keep: args.keep as usize };
+    interrupt::watch();
+    let keeping =
+        Keeping { out: &args.out, every: args.save_every as usize, keep: args.keep as usize, stop: interrupt::asked };
     // Not kept in memory: a merge is rare, and a model is large.
     let original = || Ok(load::weights(&run.model, run.adapter.as_deref())?);
     train::run(engine, plan, corpora, &run.origin, keeping, &original, &mut |event| match event {

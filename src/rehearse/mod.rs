@@ -209,7 +209,7 @@ impl Rehearsal<'_> {
         let mut steps = vec![];
         if !self.plan.stages.is_empty() {
             watch(Progress::Training(self.plan));
-            let keeping = Keeping { out: &self.options.out, every: usize::MAX, keep: 1 };
+            let keeping = Keeping { out: &self.options.out, every: usize::MAX, keep: 1, stop: || false };
             let origin = Origin::default();
             let original = || Ok(self.base.weights.clone());
             train::run(&mut engine, self.plan, text, &origin, keeping, &original, &mut |event| {

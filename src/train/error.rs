@@ -35,6 +35,12 @@ pub enum Error {
         /// The learning rate of the step.
         lr: f64,
     },
+    /// It was asked to stop.
+    #[error("stopped after step {step}, which is kept; the same command goes on from there")]
+    Stopped {
+        /// Optimiser step over all stages, counted from 1.
+        step: usize,
+    },
     /// The folder holds a run of something else.
     #[error("{path}: this run was made with {what} {got}, and now it is {expected}; give another --out, or go on as before", path = path.display())]
     OtherRun {

@@ -166,6 +166,8 @@ pub struct Keeping<'a> {
     pub every: usize,
     /// Checkpoints that stay.
     pub keep: usize,
+    /// Asked after every step: whether to leave off there, with a checkpoint.
+    pub stop: fn() -> bool,
 }
 
 /// Runs all stages of `plan`, from the newest checkpoint in the run's folder when there is one.
@@ -211,8 +213,12 @@ pub fn run<D: Device>(
         place = place.after(&metrics);
         log.push(&metrics)?;
         watch(Event::Step(&metrics));
-        if place.step == stage.steps || place.total_steps.is_multiple_of(keeping.every.max(1)) {
+        let stop = (keeping.stop)();
+        if stop || place.step == stage.steps || place.total_steps.is_multiple_of(keeping.every.max(1)) {
             checkpoints.save(engine, &place, origin)?;
+        }
+        if stop {
+            return Err(Error::Stopped { step: place.total_steps });
         }
     }
     engine.set_rope(&plan.rope);
