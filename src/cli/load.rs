@@ -119,7 +119,10 @@ fn merged(path: &Path, adapter: Option<&Path>) -> std::result::Result<(Checkpoin
 /// In words, when the model has a window that neither the recipe's model nor the recipe's layers have.
 pub(super) fn window_difference(plan: &Plan, model: &Llama) -> Option<String> {
     let window = model.window;
-    let same = plan.layers.iter().all(|pattern| *pattern == Pattern::Window { window, sink: 0 });
+    // A Mistral's layers are all alike, a Ministral's are not.
+    let slides = |pattern: &Pattern| *pattern == Pattern::Window { window, sink: 0 };
+    let mixed = plan.layers.iter().all(|pattern| *pattern == Pattern::Full || slides(pattern));
+    let same = mixed && plan.layers.iter().any(slides);
     if window == 0 || window == plan.model.window || same {
         return None;
     }

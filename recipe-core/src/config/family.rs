@@ -10,6 +10,8 @@ pub(super) enum Family {
     Llama,
     /// A Llama whose layers may all have one window.
     Mistral,
+    /// A Llama some of whose layers have one window, and that says which.
+    Ministral,
     /// Biases on q, k and v.
     Qwen2,
     /// Norms on q and k, and heads of their own width.
@@ -17,7 +19,7 @@ pub(super) enum Family {
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
+    pub(super) const ALL: [Self; 5] = [Self::Llama, Self::Mistral, Self::Ministral, Self::Qwen2, Self::Qwen3];
 
     /// The one whose file can describe `model`.
     pub(super) fn of(model: &Llama) -> Self {
@@ -34,6 +36,7 @@ impl Family {
         match self {
             Self::Llama => "llama",
             Self::Mistral => "mistral",
+            Self::Ministral => "ministral",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
         }
@@ -44,6 +47,7 @@ impl Family {
         match self {
             Self::Llama => "LlamaForCausalLM",
             Self::Mistral => "MistralForCausalLM",
+            Self::Ministral => "MinistralForCausalLM",
             Self::Qwen2 => "Qwen2ForCausalLM",
             Self::Qwen3 => "Qwen3ForCausalLM",
         }
@@ -58,8 +62,8 @@ impl Family {
     pub(super) fn must_be_false(self) -> &'static [&'static str] {
         match self {
             Self::Llama => &["attention_bias", "mlp_bias"],
-            // transformers reads no such keys for these two.
-            Self::Mistral => &[],
+            // transformers reads no such keys for these.
+            Self::Mistral | Self::Ministral => &[],
             Self::Qwen2 => &["use_sliding_window"],
             Self::Qwen3 => &["attention_bias", "use_sliding_window"],
         }
@@ -69,7 +73,7 @@ impl Family {
     pub(super) fn own_keys(self, model: &Llama) -> Map<String, Value> {
         let keys = match self {
             Self::Llama => json!({ "attention_bias": false, "mlp_bias": false, "pretraining_tp": 1 }),
-            Self::Mistral => json!({ "sliding_window": model.window }),
+            Self::Mistral | Self::Ministral => json!({ "sliding_window": model.window }),
             Self::Qwen2 => json!({ "use_sliding_window": false, "sliding_window": null }),
             Self::Qwen3 => json!({ "attention_bias": false, "use_sliding_window": false, "sliding_window": null }),
         };

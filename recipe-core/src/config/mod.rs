@@ -1,4 +1,4 @@
-//! Hugging Face's `config.json` for Llama, Mistral, Qwen2 and Qwen3: read in its old and its new spelling, written so that both agree.
+//! Hugging Face's `config.json` for Llama, Mistral, Ministral, Qwen2 and Qwen3: read in its old and its new spelling, written so that both agree.
 //!
 //! All keys are kept in their order, also those that nothing here reads.
 
@@ -87,7 +87,7 @@ impl HfConfig {
             tied: self.flag("tie_word_embeddings")?.unwrap_or(false),
             qkv_bias: family == Family::Qwen2,
             qk_norm: family == Family::Qwen3,
-            window: if family == Family::Mistral { self.size("sliding_window", 0)? } else { 0 },
+            window: self.window(family)?,
         })
     }
 
@@ -105,10 +105,16 @@ impl HfConfig {
         self
     }
 
-    /// The same configuration of a model whose layers see `layers`. Of the families here Mistral's file alone can say so, and
-    /// only of one window for all layers; the others are served with full attention.
+    /// The same configuration of a model whose layers see `layers`, as far as its family's file can say so: Mistral's of one
+    /// window for all layers, Ministral's of one window for some; the others are served with full attention.
     #[must_use]
     pub fn with_attention(mut self, layers: &[Pattern]) -> Self {
+        if self.keys.get("model_type") == Some(&Family::Ministral.name().into()) {
+            return self.clone().as_ministral(layers).unwrap_or_else(|_| {
+                self.set("layer_types", vec!["full_attention"; layers.len()].into());
+                self
+            });
+        }
         if self.keys.get("model_type") == Some(&Family::Mistral.name().into()) {
             let window = match layers {
                 [Pattern::Window { window, sink: 0 }, rest @ ..] if rest.iter().all(|other| *other == layers[0]) => {
@@ -119,6 +125,41 @@ impl HfConfig {
             self.set("sliding_window", window);
         }
         self
+    }
+
+    /// The same weights as transformers' Ministral, a Llama whose file says for each layer whether it has the window: what a
+    /// model with windows in some layers is served as. Sinks have no key there and are left out.
+    ///
+    /// # Errors
+    /// What no Ministral has: biases, norms of q and k, two windows, none, or another pattern than a window.
+    pub fn as_ministral(mut self, layers: &[Pattern]) -> Result<Self, ConfigError> {
+        let refused = |key, supported: &str, got| ConfigError::Unsupported { key, supported: supported.to_owned(), got };
+        let family = self.refuse_other_models()?;
+        if matches!(family, Family::Qwen2 | Family::Qwen3) {
+            let only = "\"llama\" or \"mistral\" for an export as ministral";
+            return Err(refused("model_type", only, family.name().to_owned()));
+        }
+        let width = |pattern: &Pattern| match pattern {
+            Pattern::Window { window, .. } => Ok(Some(*window)),
+            Pattern::Full => Ok(None),
+            other => Err(refused("layer_types", "full attention and windows", format!("{other:?}"))),
+        };
+        let widths = layers.iter().map(width).collect::<Result<Vec<_>, _>>()?;
+        let mut windows: Vec<usize> = widths.iter().flatten().copied().collect();
+        windows.sort_unstable();
+        windows.dedup();
+        let [window] = windows[..] else {
+            return Err(refused("sliding_window", "one window for all layers that have one", format!("{windows:?}")));
+        };
+        let types = widths.iter().map(|width| if width.is_some() { "sliding_attention" } else { "full_attention" });
+        self.set("layer_types", types.collect());
+        self.set("sliding_window", window.into());
+        self.set("model_type", Family::Ministral.name().into());
+        self.set("architectures", json!([Family::Ministral.architecture()]));
+        for key in ["attention_bias", "mlp_bias", "pretraining_tp"] {
+            self.keys.shift_remove(key);
+        }
+        Ok(self)
     }
 
     /// The value of a key.
@@ -149,6 +190,17 @@ impl HfConfig {
         };
         let size = value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
         size.ok_or_else(|| ConfigError::wrong(key, "a positive whole number", value))
+    }
+
+    /// `sliding_window` where layers have it.
+    fn window(&self, family: Family) -> Result<usize, ConfigError> {
+        let full = json!("full_attention");
+        let all_full = || matches!(self.keys.get("layer_types"), Some(Value::Array(types)) if types.iter().all(|one| *one == full));
+        match family {
+            Family::Mistral => self.size("sliding_window", 0),
+            Family::Ministral if !all_full() => self.size("sliding_window", 0),
+            _ => Ok(0),
+        }
     }
 
     fn flag(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
@@ -183,7 +235,7 @@ impl HfConfig {
         let family = Family::ALL.into_iter().find(|family| name == family.name());
         family.ok_or_else(|| ConfigError::Unsupported {
             key: "model_type",
-            supported: "\"llama\", \"mistral\", \"qwen2\" or \"qwen3\"".to_owned(),
+            supported: "\"llama\", \"mistral\", \"ministral\", \"qwen2\" or \"qwen3\"".to_owned(),
             got: name.to_string(),
         })
     }

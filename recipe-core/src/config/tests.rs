@@ -146,7 +146,7 @@ fn other_models_are_refused_by_name() {
     refused(
         "model_type",
         json!("gemma2"),
-        "only \"llama\", \"mistral\", \"qwen2\" or \"qwen3\" is supported, got \"gemma2\"",
+        "only \"llama\", \"mistral\", \"ministral\", \"qwen2\" or \"qwen3\" is supported, got \"gemma2\"",
     );
     refused("attention_bias", json!(true), "`attention_bias`: only false is supported, got true");
     refused("hidden_act", json!("gelu"), "`hidden_act`");
@@ -185,6 +185,34 @@ fn a_sliding_window_is_the_model_s_own() {
     assert!(recipe.plan().unwrap().layers.iter().all(|pattern| *pattern == Pattern::Full));
     let llama = HfConfig::of(&presets::llama2_7b());
     assert_eq!(llama.clone().with_attention(&[window]), llama);
+}
+
+fn hybrid(window: usize) -> [Pattern; 2] {
+    [Pattern::Window { window, sink: 4 }, Pattern::Full]
+}
+
+#[test]
+fn windows_in_some_layers_are_a_ministral() {
+    let config = HfConfig::parse(LLAMA2).unwrap().as_ministral(&hybrid(512)).unwrap();
+    assert_eq!(config.get("layer_types"), Some(&json!(["sliding_attention", "full_attention"])));
+    assert_eq!(config.get("architectures"), Some(&json!(["MinistralForCausalLM"])));
+    assert_eq!(config.get("sliding_window"), Some(&json!(512)));
+    let read = HfConfig::parse(&config.to_json()).unwrap();
+    assert_eq!(read.llama().unwrap(), Llama { window: 512, ..presets::llama2_7b() });
+    let full = read.with_attention(&[Pattern::Strided { block: 4, stride: 3, local: 2 }, Pattern::Full]);
+    assert_eq!(full.get("layer_types"), Some(&json!(["full_attention", "full_attention"])));
+    assert_eq!(full.llama().unwrap(), presets::llama2_7b());
+}
+
+#[test]
+fn what_no_ministral_has_is_refused() {
+    let llama = || HfConfig::parse(LLAMA2).unwrap();
+    let said = |config: HfConfig, layers: &[Pattern]| config.as_ministral(layers).unwrap_err().to_string();
+    let two = [hybrid(512), hybrid(256)].concat();
+    assert!(said(llama(), &two).contains("got [256, 512]"));
+    assert!(said(llama(), &[Pattern::Full]).contains("got []"));
+    assert!(said(llama(), &[Pattern::SelfExtend { group: 4, window: 8 }]).contains("SelfExtend"));
+    assert!(said(HfConfig::of(&presets::qwen2_7b()), &hybrid(512)).contains("got qwen2"));
 }
 
 fn qwen(name: &str, key: &str, value: Value) -> Result<Llama, ConfigError> {
