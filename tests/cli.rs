@@ -193,6 +193,46 @@ fn a_killed_run_goes_on_and_its_export_can_be_read() {
             .unwrap();
     assert!(!said["tokens"].as_array().unwrap().is_empty());
     short_compares(&data, &model, &text(&exported));
+    other_forms(dir.path(), &text(&out), &text(&exported));
+}
+
+/// The same checkpoint as an adapter and as GGUF, and a whole model without its run.
+fn other_forms(dir: &Path, run: &str, exported: &str) {
+    let at = |name: &str| text(&dir.join(name));
+    let config = |name: &str| -> Value { serde_json::from_str(&fs::read_to_string(dir.join(name)).unwrap()).unwrap() };
+    let card = fs::read_to_string(dir.join("exported/README.md")).unwrap();
+    assert!(
+        card.starts_with("---\nlibrary_name: transformers\n") && card.contains("## Training, as measured"),
+        "{card}"
+    );
+    assert!(card.contains("transformers and vLLM run full attention in every layer"), "{card}");
+    let export = |name: &str, more: &[&str]| ok(&[&["export", "--out", &at(name)], more].concat());
+
+    let said = export("adapter", &["--run", run, "--format", "adapter"]);
+    assert!(said.contains("peers: An adapter carries no rope") && said.contains("adapter_model.safetensors"), "{said}");
+    assert_eq!(config("adapter/adapter_config.json")["r"], 4);
+    let adapter = TensorFile::open(&dir.join("adapter/adapter_model.safetensors")).unwrap();
+    assert_eq!(adapter.names().count(), 3 * 7 * 2);
+
+    let said = export("whole.gguf", &["--model", exported, "--format", "gguf", "--dtype", "f32"]);
+    assert!(said.contains("every tensor was read back") && said.contains("no vocabulary"), "{said}");
+    assert!(ok(&["check", "--model", &at("whole.gguf")]).contains("fits the recipe"));
+
+    let said = export("ministral", &["--model", exported, "--attention", "ministral", "--shard-size", "100KB"]);
+    assert!(said.contains("see the first 2 tokens too") && said.contains("model-00001-of-"), "{said}");
+    assert_eq!(config("ministral/config.json")["layer_types"][1], "full_attention");
+    assert_eq!(config("ministral/config.json")["sliding_window"], 8);
+    refused_forms(&at("no"), run, exported);
+    assert!(!dir.join("no").exists());
+}
+
+fn refused_forms(out: &str, run: &str, exported: &str) {
+    let says = |more: &[&str]| fails(&[&["export", "--out", out], more].concat());
+    assert!(says(&["--model", exported, "--format", "adapter"]).contains("a whole model has no adapter"));
+    assert!(says(&["--run", run, "--dtype", "q8_0"]).contains("is a format of GGUF"));
+    assert!(says(&["--run", run, "--format", "gguf", "--attention", "ministral"]).contains("has no windows"));
+    assert!(says(&[]).contains("--run"));
+    assert!(says(&["--run", run, "--shard-size", "5TB"]).contains("is not a size"));
 }
 
 /// Gates lie beside the model that they were learned on, and what reads that model finds them there.

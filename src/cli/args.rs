@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Writes logits, and with --grad the loss and all gradients, as safetensors
     Logits(LogitsArgs),
-    /// Writes a run's model as a Hugging Face directory, adapters merged
+    /// Writes a model for other programs: a Hugging Face directory, a PEFT adapter, a GGUF file
     Export(ExportArgs),
     /// Finds LongRoPE's factors for `rope: longrope("factors.json")`
     Search(SearchArgs),
@@ -324,22 +324,55 @@ pub(crate) struct LogitsArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        … -- export --run runs/first --out model\n  \
+        … -- export --run runs/first --out adapter --format adapter\n  \
+        … -- export --model model --out model.gguf --format gguf --dtype q8_0\n\n\
+        Every tensor is read back and compared before the command says that it is done. The model card (README.md) shows the \
+        figures of evaluation.json, which `eval --json > RUN/evaluation.json` writes.")]
 pub(crate) struct ExportArgs {
     /// The run's folder, as given to `train --out`
-    #[arg(long, value_name = "DIR")]
-    pub(crate) run: PathBuf,
-    /// The Hugging Face directory to write
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
-    /// How numbers are stored
-    #[arg(long, value_enum, default_value_t = Storage::Bf16)]
-    pub(crate) dtype: Storage,
-    /// The base model, when it has moved since the run
+    #[arg(long, value_name = "DIR", required_unless_present = "model")]
+    pub(crate) run: Option<PathBuf>,
+    /// Without --run: a whole model, which gets the recipe's rope. With --run: its base, when it has moved since
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) model: Option<PathBuf>,
-    /// The adapter that the run began with, when it has moved since
+    /// With --run: the adapter that the run began with, when it has moved since. Without: one that is merged into the model
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
+    /// The directory to write; for GGUF also a file that ends in .gguf
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) out: PathBuf,
+    /// What is written
+    #[arg(long, value_enum, default_value_t = ExportFormat::Hf)]
+    pub(crate) format: ExportFormat,
+    /// How numbers are stored [default: bf16, adapters f32]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Storage>,
+    /// Most bytes in one weight file of a directory (5GB, 500MB, 2GiB)
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = bytes)]
+    pub(crate) shard_size: u64,
+    /// What config.json says of attention
+    #[arg(long, value_enum, default_value_t = Served::Family)]
+    pub(crate) attention: Served,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// A Hugging Face directory, adapters merged
+    Hf,
+    /// A PEFT directory: adapters, and what learned in full
+    Adapter,
+    /// A file for llama.cpp, Ollama, LM Studio, adapters merged
+    Gguf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Served {
+    /// What the model's family can say: full, or Mistral's one window
+    Family,
+    /// The same weights as MinistralForCausalLM, whose layers may have a window or none
+    Ministral,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -350,6 +383,9 @@ pub(crate) enum Storage {
     Bf16,
     /// 2 bytes, for older GPUs
     F16,
+    /// A byte and a sixteenth, for GGUF
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 #[cfg(test)]
@@ -378,6 +414,16 @@ fn length(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Bytes: `5GB`, `500MB`, `2GiB`, `100000`.
+fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 6] =
+        [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1000)];
+    let unit = UNITS.iter().find_map(|(word, size)| text.strip_suffix(word).map(|digits| (digits, *size)));
+    let (digits, unit) = unit.unwrap_or((text, 1));
+    let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)).filter(|bytes| *bytes > 0);
+    count.ok_or_else(|| format!("`{text}` is not a size; write 5GB, 500MB or 2GiB"))
+}
+
 /// A share above 0: `20%`, `0.2`.
 fn share(text: &str) -> Result<f64, String> {
     let (digits, unit) = text.strip_suffix('%').map_or((text, 1.0), |digits| (digits, 100.0));
@@ -404,6 +450,14 @@ mod tests {
         assert_eq!((share("20%"), share("0.2"), share("100%")), (Ok(0.2), Ok(0.2), Ok(1.0)));
         for wrong in ["0", "0%", "101%", "1.1", "-5%", "NaN", "a", ""] {
             assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_decimal_or_binary() {
+        assert_eq!((bytes("5GB"), bytes("2GiB"), bytes("70000")), (Ok(5_000_000_000), Ok(2 << 30), Ok(70_000)));
+        for wrong in ["", "0", "GB", "5 GB", "-1MB", "99999999999GB", "5TB"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
         }
     }
 

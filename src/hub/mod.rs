@@ -1,4 +1,4 @@
-//! Models on disk: Hugging Face directories are read and written, GGUF files and PEFT adapters are read.
+//! Models on disk: Hugging Face directories, GGUF files and PEFT adapters are read and written.
 //!
 //! Weights come as f32 under Hugging Face's names, with the rows of `q_proj` and `k_proj` in Hugging Face's order,
 //! whatever the file's format. A checkpoint is held against its own configuration before its values are read, and a
@@ -10,6 +10,7 @@ mod bitsandbytes;
 mod directory;
 mod dtype;
 mod error;
+mod export;
 mod fit;
 mod gguf;
 mod layout;
@@ -29,6 +30,8 @@ mod tests;
 pub use adapter::Adapter;
 pub use dtype::Dtype;
 pub use error::Error;
+pub use export::{AdapterConfig, write_adapter};
+pub use gguf::{GgufOptions, GgufType, write_gguf};
 pub use layout::layout;
 pub use listed::Listed;
 pub use read::{Checkpoint, Format, Header, Source};

@@ -176,7 +176,7 @@ impl Header {
     }
 
     /// A tensor whose values are all finite.
-    fn tensor(&self, name: &str) -> Result<Tensor, Error> {
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor, Error> {
         let tensor = match &self.store {
             Store::Directory(files) => files.tensor(&self.source.path, name)?,
             Store::Gguf(file) => file.tensor(name, &self.model)?,

@@ -10,7 +10,9 @@ use serde_json::{Map, Value, json};
 use super::directory::{CONFIG, INDEX, shard_name};
 use super::dtype::Dtype;
 use super::error::Error;
+use super::export::{Rounding, compare};
 use super::layout::{HEAD, layout};
+use super::read::Header;
 use super::replace::replace;
 use super::save::{check_lengths, write_file};
 use super::staging::{Staged, parent, sync_directory, write_synced};
@@ -26,17 +28,22 @@ pub struct Options<'a> {
     pub tokenizer: Option<&'a Tokenizer>,
     /// The most bytes of tensors in one file; a single larger tensor gets a file of its own.
     pub max_shard_bytes: u64,
+    /// The window that the tokenizer's settings promise; the configuration's where this is none. Under a dynamic law that one
+    /// stays the native window.
+    pub window: Option<usize>,
+    /// Names and bytes of what else goes into the directory: the model card.
+    pub files: &'a [(String, Vec<u8>)],
 }
 
 impl Default for Options<'_> {
     /// BF16, no tokenizer, files of 5 GB.
     fn default() -> Self {
-        Self { dtype: Dtype::BF16, tokenizer: None, max_shard_bytes: 5_000_000_000 }
+        Self { dtype: Dtype::BF16, tokenizer: None, max_shard_bytes: 5_000_000_000, window: None, files: &[] }
     }
 }
 
 /// Writes a model as a Hugging Face directory: configuration with both spellings of rope, weights, index, tokenizer.
-/// A tied `lm_head.weight` is left out.
+/// A tied `lm_head.weight` is left out. Every tensor is read back and compared before the model takes its place.
 ///
 /// A new directory appears whole or not at all. In an existing one all files are written and synced aside first; a
 /// failure until then leaves the earlier model as it was. Then they take its place and its other weight files are
@@ -59,6 +66,7 @@ pub fn write<'t>(
     let staged = if exists { Staged::beside(&dir.join("model")) } else { Staged::beside(dir) };
     fs::create_dir_all(parent(dir)).map_err(Error::io("create", parent(dir)))?;
     write_all(staged.path(), &config, &model, &tensors, options)?;
+    read_back(staged.path(), &tensors, options.dtype)?;
     if exists { replace(staged, dir) } else { staged.put(dir) }
 }
 
@@ -77,7 +85,11 @@ fn settled(dir: &Path, config: &HfConfig, dtype: Dtype) -> Result<(HfConfig, Lla
 }
 
 /// The tensors in the order of the model, each of the shape that the configuration asks for.
-fn ordered<'t>(dir: &Path, model: &Llama, tensors: impl IntoIterator<Item = View<'t>>) -> Result<Vec<View<'t>>, Error> {
+pub(super) fn ordered<'t>(
+    dir: &Path,
+    model: &Llama,
+    tensors: impl IntoIterator<Item = View<'t>>,
+) -> Result<Vec<View<'t>>, Error> {
     let mut given: HashMap<&str, View<'t>> = tensors.into_iter().map(|view| (view.0, view)).collect();
     if model.tied {
         given.remove(HEAD);
@@ -114,7 +126,7 @@ fn unfit(dir: &Path, name: &str, expected: String, got: String) -> Error {
 }
 
 /// Refuses what could not be read again: values that are not finite, here or in the number format.
-fn check_values(dir: &Path, tensors: &[View<'_>], dtype: Dtype) -> Result<(), Error> {
+pub(super) fn check_values(dir: &Path, tensors: &[View<'_>], dtype: Dtype) -> Result<(), Error> {
     for (name, _, data) in tensors {
         if let Some(value) = data.iter().find(|value| !value.is_finite() || !dtype.holds(**value)) {
             let advice = if value.is_finite() {
@@ -156,13 +168,21 @@ fn write_all(
         files.insert(INDEX.to_string(), index(&shards, options.dtype).into_bytes());
     }
     if let Some(tokenizer) = options.tokenizer {
-        files.extend(tokenizer.contents(Some(model.context))?);
+        files.extend(tokenizer.contents(Some(options.window.unwrap_or(model.context)))?);
     }
+    files.extend(options.files.iter().cloned());
     for (name, bytes) in files {
         let path = at.join(name);
         write_synced(&path, &bytes).map_err(Error::io("write", &path))?;
     }
     sync_directory(at)
+}
+
+/// Opens what was written as any reader would, and holds every tensor to what it was.
+fn read_back(at: &Path, tensors: &[View<'_>], dtype: Dtype) -> Result<(), Error> {
+    let header = Header::open(at)?;
+    Error::all(at, header.mismatches())?;
+    tensors.iter().try_for_each(|&view| compare(at, view, &header.tensor(view.0)?.data, Rounding::Nearest(dtype)))
 }
 
 /// Runs of tensors that stay below the limit, in order, as transformers cuts them.

@@ -2,6 +2,7 @@
 //!
 //! Everything here turns numbers into text; nothing computes a number that a plan or a run already has.
 
+mod card;
 mod error;
 mod evaluation;
 mod exams;
@@ -11,6 +12,7 @@ mod layers;
 mod markdown;
 pub mod number;
 mod page;
+mod peers;
 mod plan;
 mod plot;
 mod progress;
@@ -19,10 +21,12 @@ mod run;
 mod table;
 mod training;
 
+pub(crate) use card::{Card, Exported};
 pub use error::Error;
 pub use evaluation::{impact_table, impact_words, passkey_grid, passkey_table, perplexity_table, position_plot};
 pub use exams::{choice_table, evaluation_text, k_max_table, needle_table, short_table, topics_table};
 pub use gates::gates_words;
+pub(crate) use peers::peers;
 pub use plan::{Rate, plan_json, plan_list, plan_text, plan_text_at};
 pub(crate) use plan::{merge_words, rope_words};
 pub use plot::{Axis, HeatGrid, LinePlot, Mark, Scale, Series, Unit};

@@ -42,11 +42,16 @@ fn metrics<D: Device>(engine: &Engine<D>) -> Option<GateMetrics> {
 /// # Errors
 /// When the disk refuses.
 pub fn save_gates(dir: &Path, gates: &[Vec<f64>]) -> Result<PathBuf, Error> {
+    let path = dir.join(GATES_FILE);
+    crate::hub::save_bytes(&path, gates_text(gates).as_bytes())?;
+    Ok(path)
+}
+
+/// The text of `gates.json`, a line for each layer.
+pub(crate) fn gates_text(gates: &[Vec<f64>]) -> String {
     let layer = |heads: &Vec<f64>| serde_json::to_string(heads).unwrap_or_default();
     let lines: Vec<String> = gates.iter().map(layer).collect();
-    let path = dir.join(GATES_FILE);
-    crate::hub::save_bytes(&path, format!("[\n{}\n]\n", lines.join(",\n")).as_bytes())?;
-    Ok(path)
+    format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
 /// The gates in `path`, which must be those of the plan's model.

@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::hub::Weights;
 pub use checkpoint::{Checkpoints, Origin, Place, Resumed};
 pub use error::Error;
+pub(crate) use gates::gates_text;
 pub use gates::{GATES_FILE, read_gates, save_gates};
 pub(crate) use merge::merge;
 pub use metrics::{GateMetrics, MetricsLog, StepMetrics};

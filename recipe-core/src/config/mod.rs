@@ -133,7 +133,8 @@ impl HfConfig {
     /// # Errors
     /// What no Ministral has: biases, norms of q and k, two windows, none, or another pattern than a window.
     pub fn as_ministral(mut self, layers: &[Pattern]) -> Result<Self, ConfigError> {
-        let refused = |key, supported: &str, got| ConfigError::Unsupported { key, supported: supported.to_owned(), got };
+        let refused =
+            |key, supported: &str, got| ConfigError::Unsupported { key, supported: supported.to_owned(), got };
         let family = self.refuse_other_models()?;
         if matches!(family, Family::Qwen2 | Family::Qwen3) {
             let only = "\"llama\" or \"mistral\" for an export as ministral";

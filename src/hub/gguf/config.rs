@@ -3,11 +3,12 @@
 use recipe_core::HfConfig;
 use serde_json::{Value, json};
 
+use super::Factors;
 use super::keys::Keys;
 use crate::hub::error::Error;
 
-/// The configuration that a converted model had, as far as GGUF keeps it. `factors` is the file's `rope_freqs.weight`.
-pub(super) fn config(keys: Keys<'_>, tied: bool, vocab: usize, factors: Option<&[f32]>) -> Result<HfConfig, Error> {
+/// The configuration that a converted model had, as far as GGUF keeps it.
+pub(super) fn config(keys: Keys<'_>, tied: bool, vocab: usize, factors: &Factors) -> Result<HfConfig, Error> {
     refuse_others(keys)?;
     let (model_type, architecture) = match keys.text("general.architecture")? {
         Some("qwen2") => ("qwen2", "Qwen2ForCausalLM"),
@@ -95,9 +96,12 @@ fn refuse_partial_rotation(keys: Keys<'_>, head_dim: usize) -> Result<(), Error>
 }
 
 /// `rope_scaling` as Hugging Face writes it. As in llama.cpp, a factor without a type is linear.
-fn rope_scaling(keys: Keys<'_>, theta: f64, head_dim: usize, factors: Option<&[f32]>) -> Result<Option<Value>, Error> {
-    if let Some(factors) = factors {
+fn rope_scaling(keys: Keys<'_>, theta: f64, head_dim: usize, factors: &Factors) -> Result<Option<Value>, Error> {
+    if let Some(factors) = &factors.llama3 {
         return llama3(keys, theta, head_dim, factors).map(Some);
+    }
+    if keys.text(&keys.own("rope.scaling.type"))? == Some("longrope") {
+        return longrope(keys, factors).map(Some);
     }
     let factor = match keys.float(&keys.own("rope.scaling.factor"))? {
         Some(factor) => Some(factor),
@@ -111,7 +115,7 @@ fn rope_scaling(keys: Keys<'_>, theta: f64, head_dim: usize, factors: Option<&[f
         other => Err(Error::Unsupported {
             path: keys.path.to_path_buf(),
             what: format!("rope scaling {other:?}"),
-            advice: "Use a model with none, linear, yarn or llama3 scaling".into(),
+            advice: "Use a model with none, linear, yarn, longrope or llama3 scaling".into(),
         }),
     }
 }
@@ -134,14 +138,44 @@ fn yarn(keys: Keys<'_>, factor: f64) -> Result<Value, Error> {
     Ok(yarn)
 }
 
+/// Two tables, and between which windows; the factor of the frequencies is in the tables.
+fn longrope(keys: Keys<'_>, factors: &Factors) -> Result<Value, Error> {
+    let list = |table: &Option<Vec<f32>>, name: &str| match table {
+        Some(table) => Ok(table.iter().map(|factor| shortest(*factor)).collect::<Vec<f64>>()),
+        None => Err(keys.wrong(&format!("tensor {name}"), "a factor for each pair of a head", "nothing")),
+    };
+    let original = keys.count(&keys.own("rope.scaling.original_context_length"))?;
+    let factor = keys.count(&keys.own("context_length"))? as f64 / original.max(1) as f64;
+    let mut longrope = json!({
+        "rope_type": "longrope",
+        "factor": factor,
+        "original_max_position_embeddings": original,
+        "long_factor": list(&factors.long, super::LONG_FACTORS)?,
+        "short_factor": list(&factors.short, super::SHORT_FACTORS)?,
+    });
+    if let Some(attention_factor) = keys.float(&keys.own("rope.scaling.attn_factor"))? {
+        longrope["attention_factor"] = json!(attention_factor);
+    }
+    Ok(longrope)
+}
+
+/// 0.1 instead of 0.10000000149011612.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
 /// Llama 3's scaling from the factors that `convert_hf_to_gguf.py` made of it. GGUF keeps only the factors: the
-/// largest is `factor`; the other numbers are the released ones, tried with each usual original window until the
-/// factors agree.
+/// largest is `factor`; the other numbers are those that the file names beside its other keys, else the released ones,
+/// tried with each usual original window until the factors agree.
 fn llama3(keys: Keys<'_>, theta: f64, head_dim: usize, factors: &[f32]) -> Result<Value, Error> {
     let largest = factors.iter().copied().fold(1.0, f32::max);
-    let factor: f64 = largest.to_string().parse().unwrap_or(f64::from(largest));
-    let original = (10..=17).map(|power| 1_usize << power).rev().find(|&original| {
-        let expected = llama3_factors(theta, head_dim, factor, original as f64);
+    let factor = shortest(largest);
+    let low = keys.float(&keys.own("rope.scaling.low_freq_factor"))?.unwrap_or(LOW);
+    let high = keys.float(&keys.own("rope.scaling.high_freq_factor"))?.unwrap_or(HIGH);
+    let named = keys.optional_count(&keys.own("rope.scaling.original_context_length"))?;
+    let usual = (10..=17).map(|power| 1_usize << power).rev();
+    let original = named.into_iter().chain(usual).find(|&original| {
+        let expected = llama3_factors(theta, head_dim, factor, (low, high), original as f64);
         expected.len() == factors.len()
             && expected.iter().zip(factors).all(|(a, b)| (a - f64::from(*b)).abs() <= 1e-4 * a.abs())
     });
@@ -149,8 +183,8 @@ fn llama3(keys: Keys<'_>, theta: f64, head_dim: usize, factors: &[f32]) -> Resul
         Some(original) => Ok(json!({
             "rope_type": "llama3",
             "factor": factor,
-            "low_freq_factor": LOW,
-            "high_freq_factor": HIGH,
+            "low_freq_factor": low,
+            "high_freq_factor": high,
             "original_max_position_embeddings": original,
         })),
         None => Err(Error::Unsupported {
@@ -165,14 +199,14 @@ const LOW: f64 = 1.0;
 const HIGH: f64 = 4.0;
 
 /// What each inverse frequency is divided by (`LlamaModel.generate_extra_tensors` of the converter).
-fn llama3_factors(theta: f64, head_dim: usize, factor: f64, original: f64) -> Vec<f64> {
+fn llama3_factors(theta: f64, head_dim: usize, factor: f64, (low, high): (f64, f64), original: f64) -> Vec<f64> {
     let of_wavelength = |wavelength: f64| {
-        if wavelength < original / HIGH {
+        if wavelength < original / high {
             1.0
-        } else if wavelength > original / LOW {
+        } else if wavelength > original / low {
             factor
         } else {
-            let smooth = (original / wavelength - LOW) / (HIGH - LOW);
+            let smooth = (original / wavelength - low) / (high - low);
             1.0 / ((1.0 - smooth) / factor + smooth)
         }
     };

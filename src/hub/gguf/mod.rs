@@ -1,4 +1,4 @@
-//! GGUF files (llama.cpp's format), read as if they were Hugging Face checkpoints: names, shapes, order of rows.
+//! GGUF files (llama.cpp's format), read as if they were Hugging Face checkpoints: names, shapes, order of rows; and written.
 
 mod config;
 mod header;
@@ -7,6 +7,7 @@ mod keys;
 mod names;
 mod quant;
 mod vocabulary;
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use recipe_core::{HfConfig, Llama};
 
 use self::header::{Described, Head};
 use self::keys::Keys;
+pub use self::write::{GgufOptions, GgufType, write_gguf};
 use super::error::Error;
 use super::layout::{EMBEDDING, HEAD};
 use super::listed::Listed;
@@ -29,6 +31,17 @@ use super::weights::Tensor;
 const CHUNK: usize = 1 << 20;
 /// Llama 3's rope factors, which Hugging Face keeps in the configuration.
 const FACTORS: &str = "rope_freqs.weight";
+/// LongRoPE's, beyond the original window and up to it.
+const LONG_FACTORS: &str = "rope_factors_long.weight";
+const SHORT_FACTORS: &str = "rope_factors_short.weight";
+
+/// The tables of rotary factors in a file.
+#[derive(Debug, Default)]
+struct Factors {
+    llama3: Option<Vec<f32>>,
+    long: Option<Vec<f32>>,
+    short: Option<Vec<f32>>,
+}
 
 /// An open GGUF file.
 #[derive(Debug)]
@@ -51,10 +64,13 @@ impl Gguf {
         let embedding = self.find(EMBEDDING).ok_or_else(|| {
             self.keys().wrong("tensor token_embd.weight", "an embedding [vocab_size, hidden_size]", "nothing")
         })?;
-        let factors = self.head.tensors.iter().find(|tensor| tensor.name == FACTORS);
-        let factors = factors.map(|tensor| self.values(tensor)).transpose()?;
+        let table = |name: &str| {
+            let tensor = self.head.tensors.iter().find(|tensor| tensor.name == name);
+            tensor.map(|tensor| self.values(tensor)).transpose()
+        };
+        let factors = Factors { llama3: table(FACTORS)?, long: table(LONG_FACTORS)?, short: table(SHORT_FACTORS)? };
         let tied = self.find(HEAD).is_none();
-        config::config(self.keys(), tied, embedding.shape.first().copied().unwrap_or(0), factors.as_deref())
+        config::config(self.keys(), tied, embedding.shape.first().copied().unwrap_or(0), &factors)
     }
 
     /// The tokenizer in the metadata; none when there is no vocabulary.
@@ -64,7 +80,8 @@ impl Gguf {
 
     /// All tensors under Hugging Face's names.
     pub(super) fn listed(&self) -> Vec<Listed> {
-        let weights = self.head.tensors.iter().filter(|tensor| tensor.name != FACTORS);
+        let tables = [FACTORS, LONG_FACTORS, SHORT_FACTORS];
+        let weights = self.head.tensors.iter().filter(|tensor| !tables.contains(&tensor.name.as_str()));
         weights
             .map(|tensor| Listed {
                 name: names::to_hf(&tensor.name),

@@ -22,6 +22,21 @@ pub(super) fn to_hf(name: &str) -> String {
     translate(name).unwrap_or_else(|| name.to_string())
 }
 
+/// The GGUF name of one of these models' tensors; another stays as it is.
+pub(super) fn to_gguf(name: &str) -> String {
+    translate_back(name).unwrap_or_else(|| name.to_string())
+}
+
+fn translate_back(name: &str) -> Option<String> {
+    let (module, kind) = name.rsplit_once('.').filter(|(_, kind)| matches!(*kind, "weight" | "bias"))?;
+    if let Some((short, _)) = OUTSIDE.iter().find(|(_, long)| *long == module) {
+        return Some(format!("{short}.{kind}"));
+    }
+    let (layer, part) = module.strip_prefix("model.layers.")?.split_once('.')?;
+    let (short, _) = LAYER.iter().find(|(_, long)| *long == part)?;
+    Some(format!("blk.{layer}.{short}.{kind}"))
+}
+
 fn translate(name: &str) -> Option<String> {
     let (stem, kind) = name.rsplit_once('.').filter(|(_, kind)| matches!(*kind, "weight" | "bias"))?;
     if let Some((_, module)) = OUTSIDE.iter().find(|(short, _)| *short == stem) {
@@ -36,6 +51,19 @@ fn translate(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        for name in
+            ["token_embd.weight", "output_norm.weight", "output.weight", "blk.12.ffn_down.weight", "blk.0.attn_q.bias"]
+        {
+            assert_eq!(to_gguf(&to_hf(name)), name);
+        }
+        assert_eq!(
+            to_gguf("model.layers.0.self_attn.rotary_emb.inv_freq"),
+            "model.layers.0.self_attn.rotary_emb.inv_freq"
+        );
+    }
 
     #[test]
     fn names_are_hugging_faces() {

@@ -35,12 +35,13 @@ fn byte_pairs(keys: Keys<'_>, tokens: &[&str]) -> Result<Value, Error> {
         Some("llama-bpe" | "llama3" | "llama-v3") => (Splitter::Llama3, true),
         Some("smollm") => (Splitter::Digits, false),
         Some("qwen2") => (Splitter::Qwen2, false),
+        Some("gpt-2" | "gpt2") => (Splitter::Gpt2, false),
         other => {
             let what = format!("pre-tokenizer {:?}", other.unwrap_or("none"));
             return Err(unsupported(
                 keys,
                 what,
-                "Use a model with \"llama-bpe\", \"qwen2\" or \"smollm\", or its Hugging Face files",
+                "Use a model with \"llama-bpe\", \"qwen2\", \"smollm\" or \"gpt-2\", or its Hugging Face files",
             ));
         }
     };

@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::{copy, one_value, tiny};
 use crate::hub::{Checkpoint, Dtype, Header, Options, TensorFile, layout, write};
 
-const F32: Options<'_> = Options { dtype: Dtype::F32, tokenizer: None, max_shard_bytes: u64::MAX };
+const F32: Options<'_> =
+    Options { dtype: Dtype::F32, tokenizer: None, max_shard_bytes: u64::MAX, window: None, files: &[] };
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()

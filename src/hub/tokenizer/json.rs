@@ -28,6 +28,8 @@ pub(in crate::hub) enum Splitter {
     Llama3,
     /// Qwen2 and its successors: Llama 3's rule with every digit alone, on composed characters.
     Qwen2,
+    /// GPT-2.
+    Gpt2,
     /// SmolLM: every digit alone, then GPT-2's rule.
     Digits,
 }
@@ -51,10 +53,10 @@ pub(in crate::hub) struct Pieces<'a> {
 }
 
 /// `LLAMA_VOCAB_PRE_TYPE_LLAMA3` of llama.cpp, and the `Split` of Llama 3's own tokenizer.json.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(in crate::hub) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// `LLAMA_VOCAB_PRE_TYPE_QWEN2`, and the `Split` of Qwen2's own tokenizer.json.
-const QWEN2: &str =
+pub(in crate::hub) const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 impl BytePairs<'_> {
@@ -63,6 +65,7 @@ impl BytePairs<'_> {
         let (splits, whole_words) = match self.splitter {
             Splitter::Llama3 => (json!([split(LLAMA3), byte_level(false)]), true),
             Splitter::Qwen2 => (json!([split(QWEN2), byte_level(false)]), false),
+            Splitter::Gpt2 => (json!([byte_level(true)]), false),
             Splitter::Digits => (json!([{ "type": "Digits", "individual_digits": true }, byte_level(true)]), false),
         };
         let merges: Vec<&str> = self.merges.to_vec();

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 pub(super) use self::files::{Files, GENERATION};
-pub(super) use self::json::{Added, BytePairs, Pieces, Splitter, Vocabulary};
+pub(super) use self::json::{Added, BytePairs, LLAMA3, Pieces, QWEN2, Splitter, Vocabulary};
 use super::error::Error;
 
 /// Whether an encoding begins (or ends) as the model expects its input to.
@@ -139,6 +139,22 @@ impl Tokenizer {
     /// Whether generation ends with this token; chat models have several such tokens.
     pub fn is_stop(&self, id: u32) -> bool {
         self.stops.contains(&id)
+    }
+
+    /// All tokens that end an answer, the one that ends a text first.
+    pub(super) fn stops(&self) -> &[u32] {
+        &self.stops
+    }
+
+    /// The token that fills up short texts, if the model has one.
+    pub(super) fn padding(&self) -> Result<Option<u32>, Error> {
+        let settings = self.files.settings(&self.path)?;
+        Ok(settings.get("pad_token").and_then(json::content).and_then(|token| self.id(token)))
+    }
+
+    /// The text of `tokenizer.json`.
+    pub(super) fn json(&self) -> &[u8] {
+        self.files.tokenizer()
     }
 
     /// The id of a token by its spelling in the vocabulary.

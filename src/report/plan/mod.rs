@@ -18,7 +18,7 @@ use page::Page;
 pub(super) use page::wrapped;
 pub(crate) use stages::merge_words;
 pub(crate) use summary::rope_words;
-pub(super) use summary::summary;
+pub(super) use summary::{attention, summary};
 pub use work::Rate;
 
 /// What `plan` prints. Times follow from the rates that [`Rate::assumed`] names.
@@ -43,7 +43,7 @@ pub fn plan_text_at(plan: &Plan, rates: &[Rate]) -> String {
     page.finish()
 }
 
-fn training(plan: &Plan) -> String {
+pub(super) fn training(plan: &Plan) -> String {
     if plan.stages.is_empty() {
         return "none: the model is only read\n".to_owned();
     }
@@ -116,7 +116,7 @@ fn optimizer(stage: &StagePlan) -> String {
 }
 
 /// The recipe's sources, and those of stages that have their own.
-fn data(plan: &Plan) -> String {
+pub(super) fn data(plan: &Plan) -> String {
     let own = |stage: &&StagePlan| stage.data != plan.data;
     let all_own = !plan.stages.is_empty() && plan.stages.iter().all(|stage| own(&stage));
     let common = match plan.data.is_empty() {

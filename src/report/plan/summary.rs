@@ -78,7 +78,7 @@ pub(crate) fn rope_words(rope: &RopePlan) -> String {
     format!("{head}, {parameters}{tail}")
 }
 
-pub(super) fn attention(plan: &Plan) -> String {
+pub(in crate::report) fn attention(plan: &Plan) -> String {
     if let GatesPlan::Learned { sparsity, sink, recent } = plan.gates {
         let share = number::percent(sparsity);
         let window = pattern_words(Pattern::Window { window: recent, sink });

@@ -142,13 +142,12 @@ fn rope_scaling_is_translated() {
     assert_eq!(scaling(&yarn), expected(own));
     let louder = [yarn.as_slice(), &[("attn_factor", float(0.5))]].concat();
     assert_eq!(scaling(&louder), expected(0.5 * own));
-    assert!(
-        Draft::new()
-            .with("llama.rope.scaling.type", text("longrope"))
-            .with("llama.rope.scaling.factor", float(2.0))
-            .refusal()
-            .contains("rope scaling \"longrope\"")
-    );
+    let longrope = Draft::new().with("llama.rope.scaling.type", text("longrope"));
+    assert!(longrope.refusal().contains("llama.rope.scaling.original_context_length"));
+    let longrope = longrope.with("llama.rope.scaling.original_context_length", number(32));
+    assert!(longrope.refusal().contains("tensor rope_factors_long.weight: expected a factor for each pair"));
+    let other = Draft::new().with("llama.rope.scaling.type", text("su")).with("llama.rope.scaling.factor", float(2.0));
+    assert!(other.refusal().contains("rope scaling \"su\""));
 }
 
 #[test]
