@@ -42,7 +42,7 @@ pub(crate) struct Card<'a> {
 
 impl Card<'_> {
     /// The keys that hubs read, then the page.
-    pub(crate) fn to_markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let plan = self.plan;
         let mut page = Page::new(&plan.name);
         page.add(Block::Text(format!(
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_card_says_what_there_is() {
         let plan = llama2_128k();
-        let page = card(&plan, Exported::Hf).to_markdown();
+        let page = card(&plan, Exported::Hf).markdown();
         assert!(page.starts_with("---\nlibrary_name: transformers\n") && page.contains("base_model: \"Llama-2\"\n"));
         let expected = ["## Recipe", "## How to load it", "## Training, as planned", "## Data", "## Notes"];
         assert_eq!(headings(&page), expected);
@@ -165,7 +165,7 @@ mod tests {
         let (metrics, peers) = (metrics(&plan), ["vLLM refuses".to_owned()]);
         let page =
             Card { metrics: &metrics, evaluation: Some(&found), peers: &peers, ..card(&plan, Exported::Adapter) }
-                .to_markdown();
+                .markdown();
         assert!(page.contains("library_name: peft") && page.contains("PeftModel.from_pretrained"));
         assert!(page.contains("## Training, as measured") && page.contains("- vLLM refuses"));
         assert!(page.contains("| context | mean_nll |") && page.contains("| 8192 | 2.5 |"), "{page}");

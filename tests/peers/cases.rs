@@ -30,10 +30,10 @@ pub(crate) fn base() -> Base {
 pub(crate) fn ropes() -> Vec<(&'static str, Rope)> {
     let long = (0..16).map(|pair| 1.0 + f64::from(pair) / 4.0).collect();
     let longrope = LongRopeFactors { short: vec![1.0; 16], long, attention_factor: None };
-    let yarn = |truncate| Rope::Yarn {
+    let yarn = |betas: Option<(f64, f64)>, truncate| Rope::Yarn {
         scale: 4.0,
-        beta_fast: Some(16.0),
-        beta_slow: Some(2.0),
+        beta_fast: betas.map(|(fast, _)| fast),
+        beta_slow: betas.map(|(_, slow)| slow),
         attention_factor: Some(1.2),
         truncate: Some(truncate),
     };
@@ -41,8 +41,9 @@ pub(crate) fn ropes() -> Vec<(&'static str, Rope)> {
         ("interpolate", Rope::Interpolate { scale: 4.0 }),
         ("theta", Rope::Theta { theta: 1e6 }),
         ("ntk", Rope::Ntk { scale: 4.0 }),
-        ("yarn", yarn(true)),
-        ("yarn, not truncated", yarn(false)),
+        ("yarn", yarn(None, true)),
+        ("yarn, other betas", yarn(Some((16.0, 2.0)), true)),
+        ("yarn, not truncated", yarn(Some((16.0, 2.0)), false)),
         ("longrope", Rope::LongRope(longrope)),
         ("llama3", Rope::Llama3 { scale: 4.0, low: Some(1.0), high: Some(4.0) }),
         ("dynamic", Rope::DynamicNtk { scale: 4.0 }),
@@ -50,8 +51,8 @@ pub(crate) fn ropes() -> Vec<(&'static str, Rope)> {
 }
 
 pub(crate) fn planned(model: &Llama, rope: Option<Rope>, adapt: Option<Adapt>, train: Vec<Stage>) -> Plan {
-    let target = if rope.is_none() { model.context } else { TARGET };
-    let context = Context { native: None, target };
+    let (native, target) = if rope.is_none() { (None, model.context) } else { (Some(model.context), TARGET) };
+    let context = Context { native, target };
     let recipe = Recipe { rope, context, adapt, train, ..common::recipe(model.clone()) };
     recipe.plan().unwrap_or_else(|faults| panic!("{faults:#?}"))
 }

@@ -24,6 +24,7 @@ struct Case {
     prompt: Value,
     tokens: Vec<u32>,
     context: usize,
+    end: Option<u32>,
     engine: Engine<Cpu>,
 }
 
@@ -34,7 +35,15 @@ fn case(dir: &Path, name: &str, plan: &Plan, weights: &Weights, tokenizer: &Toke
     write_gguf(&file, &config, weights.views(), &options).unwrap();
     let engine = Engine::new(Cpu::new(), &plan.merged(), weights, 0, Mode::Infer).unwrap();
     let tokens = tokens(plan.model.vocab);
-    Case { name: name.to_owned(), file, prompt: json!(tokens), tokens, context: plan.target, engine }
+    Case {
+        name: name.to_owned(),
+        file,
+        prompt: json!(tokens),
+        tokens,
+        context: plan.target,
+        end: tokenizer.eos(),
+        engine,
+    }
 }
 
 /// Both best log-probabilities of the token after `text`, and which token is best.
@@ -54,7 +63,7 @@ fn follows(case: &mut Case, found: &Value) {
     let mut text = case.tokens.clone();
     let (mut worst, mut tight) = (0f32, 0);
     let theirs = found["tokens"].as_array().unwrap();
-    assert_eq!((theirs.len(), &found["read"]), (COUNT, &json!(text.len())), "{}: {found}", case.name);
+    assert_eq!(found["read"], text.len(), "{}: {found}", case.name);
     for (token, top) in theirs.iter().zip(found["top"].as_array().unwrap()) {
         let (ours, logs, margin) = best(&mut case.engine, &text);
         let theirs = token.as_u64().unwrap();
@@ -70,7 +79,10 @@ fn follows(case: &mut Case, found: &Value) {
         }
         text.push(theirs as u32);
     }
-    println!("{}: {COUNT} tokens, {tight} tight, log-probabilities within {worst:.1e}", case.name);
+    // llama.cpp leaves out the token that ends a text.
+    let ended = || Some(best(&mut case.engine, &text).0 as u32) == case.end;
+    assert!(theirs.len() == COUNT || ended(), "{}: {found}", case.name);
+    println!("{}: {} tokens, {tight} tight, log-probabilities within {worst:.1e}", case.name, theirs.len());
     assert!(worst < 2e-3, "{}: log-probabilities differ by {worst:e}", case.name);
 }
 
@@ -78,7 +90,7 @@ fn follows(case: &mut Case, found: &Value) {
 fn llama_cpp_writes_the_same_text() {
     let dir = tempfile::tempdir().unwrap();
     let llama = base();
-    let lost = ["yarn, not truncated", "dynamic"];
+    let lost = ["yarn, other betas", "yarn, not truncated", "dynamic"];
     let laws = ropes().into_iter().filter(|(name, _)| !lost.contains(name));
     let mut cases: Vec<Case> = laws
         .map(|(name, rope)| case(dir.path(), name, &plan(&llama.model, Some(rope)), &llama.weights, &llama.tokenizer))

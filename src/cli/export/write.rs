@@ -121,7 +121,7 @@ fn card(source: &Source, form: Exported, dtype: Storage, peers: &[String]) -> Ve
         evaluation: source.evaluation.as_ref(),
         peers,
     };
-    card.to_markdown().into_bytes()
+    card.markdown().into_bytes()
 }
 
 fn written(out: &Path, dtype: Storage, peers: Vec<String>) -> Result<Written> {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::rounding::{Rounding, compare};
 use crate::hub::dtype::Dtype;
 use crate::hub::error::Error;
+use crate::hub::layout::{EMBEDDING, HEAD};
 use crate::hub::save::{check_lengths, write_file};
 use crate::hub::staging::{Staged, parent, save_bytes, sync_directory, write_synced};
 use crate::hub::tensor_file::TensorFile;
@@ -57,9 +58,12 @@ pub fn write_adapter(
     files: &[(String, Vec<u8>)],
 ) -> Result<(), Error> {
     let exists = refuse_strangers(dir)?;
-    let named: Vec<String> = trained.names().map(|name| format!("{PREFIX}{name}")).collect();
+    // A tied head is a module of its own to PEFT, which looks for it beside the embedding.
+    let head = trained.views().find(|(name, ..)| adapter.tied && *name == EMBEDDING).map(|view| (HEAD, view.1, view.2));
+    let all: Vec<View<'_>> = trained.views().chain(head).collect();
+    let named: Vec<String> = all.iter().map(|(name, ..)| format!("{PREFIX}{name}")).collect();
     let views: Vec<View<'_>> =
-        named.iter().zip(trained.views()).map(|(name, (_, shape, data))| (name.as_str(), shape, data)).collect();
+        named.iter().zip(&all).map(|(name, (_, shape, data))| (name.as_str(), *shape, *data)).collect();
     check_lengths(dir, &views)?;
     crate::hub::write::check_values(dir, &views, dtype)?;
     let config = format!("{:#}\n", adapter.config(trained)).into_bytes();
@@ -195,6 +199,7 @@ mod tests {
         write_adapter(&out, &adapter(), &weights, Dtype::F32, &[("README.md".into(), b"card".to_vec())]).unwrap();
         let file = TensorFile::open(&out.join(WEIGHTS)).unwrap();
         assert!(file.names().any(|name| name == format!("base_model.model.{LORA}")));
+        assert_eq!(file.f32("base_model.model.lm_head.weight").unwrap().data, [0.5, -1.0], "the tied head");
         assert_eq!(file.metadata()["format"], "pt");
         let config = json_of(&out);
         assert_eq!(config["modules_to_save"], json!(["embed_tokens", "input_layernorm", "model.norm"]));

@@ -6,6 +6,9 @@ use super::GgufOptions;
 use super::draft::{Draft, Meta};
 use crate::hub::gguf::{FACTORS, LONG_FACTORS, SHORT_FACTORS};
 
+/// llama.cpp's own betas; it reads none for these architectures.
+const BETAS: (f64, f64) = (32.0, 1.0);
+
 /// llama.cpp's name for a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Architecture {
@@ -61,28 +64,33 @@ pub(super) fn draft<'t>(model: &Llama, options: &GgufOptions<'_>, notes: &mut Ve
     draft
 }
 
-/// The law that llama.cpp computes from the file, and in words what is lost.
+/// The law that the file can hold, and in words what llama.cpp computes otherwise.
 pub(super) fn expressed(model: &Llama) -> (RopePlan, Option<String>) {
-    let mut rope = RopePlan::native(model);
+    let rope = RopePlan::native(model);
+    let plain = RopePlan { scaling: Scaling::Default, ..rope.clone() };
     let qwen = Architecture::of(model) != Architecture::Llama;
-    let lost = match &mut rope.scaling {
+    let (held, lost) = match rope.scaling.clone() {
         Scaling::Dynamic { .. } => {
-            "llama.cpp has no dynamic rope: it runs the law of the native window at every length."
+            (plain, "llama.cpp has no dynamic rope: it runs the law of the native window at every length.")
         }
-        Scaling::Llama3 { .. } | Scaling::LongRope { .. } if qwen => {
+        Scaling::Llama3 { .. } | Scaling::LongRope { .. } if qwen => (
+            plain,
             "llama.cpp takes no factors per frequency for Qwen: it runs the model's own law, unscaled. Serve this model with \
-             transformers or vLLM."
-        }
-        Scaling::Yarn { truncate: truncate @ false, .. } => {
-            *truncate = true;
-            "llama.cpp rounds YaRN's range of frequencies to whole pairs; this model was made without (truncate = false)."
+             transformers or vLLM.",
+        ),
+        Scaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor, truncate }
+            if !truncate || (beta_fast, beta_slow) != BETAS =>
+        {
+            let scaling = Scaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor, truncate: true };
+            (
+                RopePlan { scaling, ..rope },
+                "llama.cpp runs YaRN with betas 32 and 1 and its range rounded to whole pairs, whatever a file says; this model \
+                 was made with others. Start it with --yarn-beta-fast and --yarn-beta-slow, or serve it with transformers or vLLM.",
+            )
         }
         _ => return (rope, None),
     };
-    if !matches!(rope.scaling, Scaling::Yarn { .. }) {
-        rope.scaling = Scaling::Default;
-    }
-    (rope, Some(lost.to_string()))
+    (held, Some(lost.to_string()))
 }
 
 fn set_rope(draft: &mut Draft<'_>, architecture: &str, rope: &RopePlan) {

@@ -81,8 +81,8 @@ fn scaled(scaling: Scaling) -> Llama {
     Llama { rope_scaling: scaling, ..shape() }
 }
 
-fn yarn(truncate: bool) -> Scaling {
-    Scaling::Yarn { factor: 8.0, original: 64, beta_fast: 16.0, beta_slow: 2.0, attention_factor: 1.3, truncate }
+fn yarn((beta_fast, beta_slow): (f64, f64), truncate: bool) -> Scaling {
+    Scaling::Yarn { factor: 8.0, original: 64, beta_fast, beta_slow, attention_factor: 1.3, truncate }
 }
 
 fn longrope() -> Scaling {
@@ -93,9 +93,14 @@ fn longrope() -> Scaling {
 #[test]
 fn every_law_that_llama_cpp_has_reads_back() {
     let llama3 = |low, high| Scaling::Llama3 { factor: 8.0, low, high, original: 96 };
-    for scaling in
-        [Scaling::Default, Scaling::Linear { factor: 8.0 }, yarn(true), longrope(), llama3(1.0, 4.0), llama3(2.0, 5.0)]
-    {
+    for scaling in [
+        Scaling::Default,
+        Scaling::Linear { factor: 8.0 },
+        yarn((32.0, 1.0), true),
+        longrope(),
+        llama3(1.0, 4.0),
+        llama3(2.0, 5.0),
+    ] {
         let model = scaled(scaling);
         let (_dir, path, notes) = written(&model, GgufType::F32, None);
         let read = Checkpoint::open(&path).unwrap();
@@ -113,10 +118,11 @@ fn every_law_that_llama_cpp_has_reads_back() {
 fn a_law_that_llama_cpp_lacks_is_said() {
     let said = |model: &Llama| written(model, GgufType::F32, None).2.join(" ");
     assert!(said(&scaled(Scaling::Dynamic { factor: 2.0, original: 512 })).contains("no dynamic rope"));
-    assert!(said(&scaled(yarn(false))).contains("truncate = false"));
+    assert!(said(&scaled(yarn((32.0, 1.0), false))).contains("rounded to whole pairs"));
+    assert!(said(&scaled(yarn((16.0, 2.0), true))).contains("--yarn-beta-fast"));
     let qwen = |scaling| Llama { qkv_bias: true, ..scaled(scaling) };
     assert!(said(&qwen(longrope())).contains("no factors per frequency for Qwen"));
-    assert!(!said(&qwen(yarn(true))).contains("Qwen"));
+    assert!(!said(&qwen(yarn((32.0, 1.0), true))).contains("Qwen"));
 }
 
 /// Heads of 8: the second row of the file is the fifth of Hugging Face's.
