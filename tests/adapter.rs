@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{fixture, integers, plan_with, relative};
+use common::{fixture, integers, plan_with, recipe, relative};
 use context_recipe::data::{Batch, IGNORE};
 use context_recipe::engine::{Engine, Mode};
-use context_recipe::hub::{Adapter, Checkpoint, TensorFile};
-use context_recipe::plan::Pattern;
+use context_recipe::hub::{self, Adapter, AdapterConfig, Checkpoint, Dtype, TensorFile, write_adapter};
+use context_recipe::plan::{Adapt, Pattern, Recipe, Stage, Target};
 use kernels::device::Cpu;
 
 /// Relative to the largest logit.
@@ -43,4 +43,61 @@ fn lora_on_every_projection() {
 #[test]
 fn rank_stabilised_lora_with_embedding_and_norms_trained_whole() {
     compared("tiny_peft_saved", (6, 8));
+}
+
+/// What `export --format adapter` writes is on its base what the run's own merge is, with a tied table and without.
+#[test]
+fn an_exported_adapter_reads_as_the_merged_model() {
+    for tied in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut base = Checkpoint::open(&fixture("tiny_hf")).unwrap();
+        base.config.set("tie_word_embeddings", tied.into());
+        base.model.tied = tied;
+        let (from, out) = (dir.path().join("base"), dir.path().join("adapter"));
+        let exact = hub::Options { dtype: Dtype::F32, ..hub::Options::default() };
+        hub::write(&from, &base.config, base.weights.views(), &exact).unwrap();
+        let mut read = Checkpoint::open(&from).unwrap();
+        let engine = trained(&read);
+        let wanted = engine.merged();
+        let config = AdapterConfig {
+            base: "base",
+            rank: 4,
+            alpha: 6.0,
+            rslora: true,
+            dropout: 0.0,
+            targets: vec!["q_proj", "v_proj"],
+            tied,
+        };
+        write_adapter(&out, &config, &engine.trained(), Dtype::F32, &[]).unwrap();
+        assert!(read.weights.iter().any(|(name, tensor)| wanted.get(name) != Some(tensor)));
+        Adapter::open(&out).unwrap().merge(&mut read).unwrap();
+        for (name, tensor) in wanted.iter() {
+            let error = relative(&read.weights.get(name).unwrap().data, &tensor.data);
+            assert!(error <= 1e-6, "{name}, tied: {tied}: {error:e}");
+        }
+    }
+}
+
+/// An engine whose adapters, embedding and norms were moved.
+fn trained(base: &Checkpoint) -> Engine<Cpu> {
+    let adapt = Adapt::Lora {
+        rank: 4,
+        alpha: Some(6.0),
+        targets: Some(vec![Target::Q, Target::V]),
+        embed: true,
+        norm: true,
+        quantized: false,
+        rslora: true,
+        dropout: None,
+    };
+    let train = vec![Stage { steps: Some(1), ..Stage::default() }];
+    let plan = Recipe { adapt: Some(adapt), train, ..recipe(base.model.clone()) }.plan().unwrap();
+    let mut engine = Engine::new(Cpu::new(), &plan, &base.weights, 3, Mode::Train).unwrap();
+    let mut values = engine.trained();
+    for name in values.names().map(str::to_owned).collect::<Vec<_>>() {
+        let data = &mut values.get_mut(&name).unwrap().data;
+        data.iter_mut().enumerate().for_each(|(i, value)| *value += 0.05 * ((i * 7 % 11) as f32 / 5.0 - 1.0));
+    }
+    engine.restart(&values).unwrap();
+    engine
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cases::{Exports, base, plan, random, ropes};
-use context_recipe::hub::{Adapter, Dtype, GgufOptions, GgufType, write_adapter, write_gguf};
+use context_recipe::hub::{AdapterConfig, Dtype, GgufOptions, GgufType, write_adapter, write_gguf};
 use context_recipe::plan::{Adapt, HfConfig, Llama, Pattern, Plan, Rope, Stage, Target};
 use serde_json::{Value, json};
 
@@ -144,7 +144,7 @@ fn peft_computes_the_same() {
         let names = targets.iter().map(|target| target.name()).collect();
         let base = from.display().to_string();
         let adapter =
-            Adapter { base: &base, rank: 4, alpha: 6.0, rslora, dropout: 0.05, targets: names, tied: model.tied };
+            AdapterConfig { base: &base, rank: 4, alpha: 6.0, rslora, dropout: 0.05, targets: names, tied: model.tied };
         let config = HfConfig::of(&model).with_rope(&plan.rope, plan.target);
         let files = [("config.json".to_owned(), config.to_json().into_bytes())];
         let dir = out.path().join(format!("{name} adapter"));

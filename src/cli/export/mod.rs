@@ -13,8 +13,8 @@ use crate::{Error, Result, report};
 pub(super) fn run(plan: &Plan, args: &ExportArgs) -> Result<()> {
     let dtype = storage(args)?;
     let source = match (&args.run, &args.model) {
-        (Some(run), base) => Source::of_run(plan, run, base.as_deref(), args.format)?,
-        (None, Some(model)) => Source::of_model(plan, model, args.format)?,
+        (Some(run), base) => Source::of_run(plan, run, (base.as_deref(), args.adapter.as_deref()), args.format)?,
+        (None, Some(model)) => Source::of_model(plan, model, args.adapter.as_deref(), args.format)?,
         (None, None) => return Err(Error::usage("give --run RUN or --model DIR".to_owned())),
     };
     let written = match args.format {

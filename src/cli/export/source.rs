@@ -32,20 +32,31 @@ pub(super) struct Source {
 
 /// Where it comes from.
 pub(super) enum Origin {
-    Run { base: PathBuf, place: Place, metrics: Vec<StepMetrics> },
+    /// `first` is the adapter that was merged into the base before training.
+    Run {
+        base: PathBuf,
+        first: Option<PathBuf>,
+        place: Place,
+        metrics: Vec<StepMetrics>,
+    },
     Model(PathBuf),
 }
 
 impl Source {
-    /// The newest checkpoint of a run on its base, which may have moved since.
-    pub(super) fn of_run(plan: &Plan, dir: &Path, moved: Option<&Path>, format: ExportFormat) -> Result<Self> {
+    /// The newest checkpoint of a run on its base and the adapter in that, either of which may have moved since.
+    pub(super) fn of_run(
+        plan: &Plan,
+        dir: &Path,
+        moved: (Option<&Path>, Option<&Path>),
+        format: ExportFormat,
+    ) -> Result<Self> {
         let run = opened(plan, dir)?;
-        let base = moved.unwrap_or(&run.model);
+        let (base, first) = (moved.0.unwrap_or(&run.model), moved.1.or(run.adapter.as_deref()));
         let plan = run.plan.clone();
         if format == ExportFormat::Adapter && plan.adapt == AdaptPlan::Full {
             return Err(no_adapter(&plan));
         }
-        let checkpoint = load::checkpoint(&plan, base)?;
+        let checkpoint = load::checkpoint(&plan, base, first)?;
         let mut engine = Engine::new(Cpu::new(), &plan, &checkpoint.weights, 0, Mode::training(&plan))?;
         let Some(resumed) = Checkpoints::new(dir, 1).resume(&mut engine, &run.origin)? else {
             return Err(Error::usage(format!("{}: this run has no checkpoint yet", dir.display())));
@@ -55,20 +66,21 @@ impl Source {
         let shown = gates.as_ref().map_or_else(|| plan.clone(), |gates| plan.with_gates(gates));
         let weights = if format == ExportFormat::Adapter { adapter(&plan, engine.trained()) } else { engine.merged() };
         let metrics = MetricsLog::read(&dir.join("metrics.jsonl"))?;
-        let origin = Origin::Run { base: base.to_path_buf(), place: resumed.place, metrics };
+        let (base, first) = (base.to_path_buf(), first.map(Path::to_path_buf));
+        let origin = Origin::Run { base, first, place: resumed.place, metrics };
         let (config, tokenizer) = (checkpoint.config, checkpoint.tokenizer);
         Ok(Self { plan, shown, config, tokenizer, weights, gates, origin, evaluation: evaluation(dir) })
     }
 
-    /// A whole model, which gets the recipe's rope.
-    pub(super) fn of_model(plan: &Plan, path: &Path, format: ExportFormat) -> Result<Self> {
+    /// A whole model, with an adapter merged into it, which gets the recipe's rope.
+    pub(super) fn of_model(plan: &Plan, path: &Path, adapter: Option<&Path>, format: ExportFormat) -> Result<Self> {
         if format == ExportFormat::Adapter {
             return Err(Error::usage(format!(
                 "{}: a whole model has no adapter; give the run that trained it with --run RUN",
                 path.display()
             )));
         }
-        let checkpoint = load::checkpoint(plan, path)?;
+        let checkpoint = load::checkpoint(plan, path, adapter)?;
         let shown = load::with_gates(plan, path)?;
         let gates = match plan.gates {
             GatesPlan::Given => None,

@@ -7,7 +7,7 @@ use recipe_core::{AdaptPlan, HfConfig};
 
 use super::source::{Origin, Source};
 use crate::cli::args::{ExportArgs, Served, Storage};
-use crate::hub::{self, Adapter, Dtype, GgufOptions, GgufType};
+use crate::hub::{self, AdapterConfig, Dtype, GgufOptions, GgufType};
 use crate::report::{Card, Exported, peers};
 use crate::train::{GATES_FILE, gates_text};
 use crate::{Error, Result};
@@ -49,14 +49,20 @@ pub(super) fn adapter(source: &Source, args: &ExportArgs, dtype: Storage) -> Res
         return Err(Error::usage(format!("the recipe `{}` has no adapters", source.plan.name)));
     };
     let config = configured(source, args)?;
-    let peers = peers(&source.shown, &config, Exported::Adapter);
+    let mut peers = peers(&source.shown, &config, Exported::Adapter);
+    if let Origin::Run { first: Some(first), .. } = &source.origin {
+        let first = first.display();
+        peers.push(format!(
+            "The base has the adapter {first} merged into it, which PEFT has to merge before it loads this one."
+        ));
+    }
     let mut files = vec![
         ("config.json".to_owned(), config.to_json().into_bytes()),
         ("README.md".to_owned(), card(source, Exported::Adapter, dtype, &peers)),
     ];
     files.extend(gates(source));
     let base = source.base().display().to_string();
-    let adapter = Adapter {
+    let adapter = AdapterConfig {
         base: &base,
         rank: *rank,
         alpha: *alpha,

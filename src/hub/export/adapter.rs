@@ -24,7 +24,7 @@ const PREFIX: &str = "base_model.model.";
 
 /// What `adapter_config.json` says.
 #[derive(Clone, Debug)]
-pub struct Adapter<'a> {
+pub struct AdapterConfig<'a> {
     /// Where the base model is.
     pub base: &'a str,
     /// `r`.
@@ -52,7 +52,7 @@ pub struct Adapter<'a> {
 /// not finite; [`Error::Io`].
 pub fn write_adapter(
     dir: &Path,
-    adapter: &Adapter<'_>,
+    adapter: &AdapterConfig<'_>,
     trained: &Weights,
     dtype: Dtype,
     files: &[(String, Vec<u8>)],
@@ -116,7 +116,7 @@ fn read_back(path: &Path, views: &[View<'_>], dtype: Dtype) -> Result<(), Error>
     views.iter().try_for_each(|&view| compare(path, view, &file.f32(view.0)?.data, Rounding::Nearest(dtype)))
 }
 
-impl Adapter<'_> {
+impl AdapterConfig<'_> {
     /// Keys sorted, as PEFT writes them.
     fn config(&self, trained: &Weights) -> Value {
         let mut targets = self.targets.clone();
@@ -169,8 +169,8 @@ mod tests {
     use super::*;
     use crate::hub::Tensor;
 
-    fn adapter() -> Adapter<'static> {
-        Adapter {
+    fn adapter() -> AdapterConfig<'static> {
+        AdapterConfig {
             base: "b",
             rank: 2,
             alpha: 4.0,
