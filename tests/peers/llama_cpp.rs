@@ -24,7 +24,6 @@ struct Case {
     prompt: Value,
     tokens: Vec<u32>,
     context: usize,
-    end: Option<u32>,
     engine: Engine<Cpu>,
 }
 
@@ -35,15 +34,7 @@ fn case(dir: &Path, name: &str, plan: &Plan, weights: &Weights, tokenizer: &Toke
     write_gguf(&file, &config, weights.views(), &options).unwrap();
     let engine = Engine::new(Cpu::new(), &plan.merged(), weights, 0, Mode::Infer).unwrap();
     let tokens = tokens(plan.model.vocab);
-    Case {
-        name: name.to_owned(),
-        file,
-        prompt: json!(tokens),
-        tokens,
-        context: plan.target,
-        end: tokenizer.eos(),
-        engine,
-    }
+    Case { name: name.to_owned(), file, prompt: json!(tokens), tokens, context: plan.target, engine }
 }
 
 /// Both best log-probabilities of the token after `text`, and which token is best.
@@ -63,7 +54,7 @@ fn follows(case: &mut Case, found: &Value) {
     let mut text = case.tokens.clone();
     let (mut worst, mut tight) = (0f32, 0);
     let theirs = found["tokens"].as_array().unwrap();
-    assert_eq!(found["read"], text.len(), "{}: {found}", case.name);
+    assert_eq!((theirs.len(), &found["read"]), (COUNT, &json!(text.len())), "{}: {found}", case.name);
     for (token, top) in theirs.iter().zip(found["top"].as_array().unwrap()) {
         let (ours, logs, margin) = best(&mut case.engine, &text);
         let theirs = token.as_u64().unwrap();
@@ -79,9 +70,6 @@ fn follows(case: &mut Case, found: &Value) {
         }
         text.push(theirs as u32);
     }
-    // llama.cpp leaves out the token that ends a text.
-    let ended = || Some(best(&mut case.engine, &text).0 as u32) == case.end;
-    assert!(theirs.len() == COUNT || ended(), "{}: {found}", case.name);
     println!("{}: {} tokens, {tight} tight, log-probabilities within {worst:.1e}", case.name, theirs.len());
     assert!(worst < 2e-3, "{}: log-probabilities differ by {worst:e}", case.name);
 }
@@ -97,11 +85,11 @@ fn llama_cpp_writes_the_same_text() {
         .collect();
     for (name, model) in [
         ("qwen2", Llama { qkv_bias: true, tied: false, ..llama.model.clone() }),
-        ("qwen3", Llama { qk_norm: true, kv_heads: 2, ..llama.model.clone() }),
+        ("qwen3", Llama { qk_norm: true, kv_heads: 2, tied: false, ..llama.model.clone() }),
         ("grouped llama", Llama { kv_heads: 2, tied: false, ..llama.model.clone() }),
     ] {
         let yarn = Rope::Yarn { scale: 4.0, beta_fast: None, beta_slow: None, attention_factor: None, truncate: None };
-        cases.push(case(dir.path(), name, &plan(&model, Some(yarn)), &random(&model), &llama.tokenizer));
+        cases.push(case(dir.path(), name, &plan(&model, Some(yarn)), &wordy(&model), &llama.tokenizer));
     }
     cases.extend(smollm2(dir.path()));
     let asked: Vec<Value> = cases
@@ -110,6 +98,14 @@ fn llama_cpp_writes_the_same_text() {
         .collect();
     let found = answers("llama_cpp.py", dir.path(), &asked);
     cases.iter_mut().zip(&found).for_each(|(case, found)| follows(case, found));
+}
+
+/// A model that was never trained and never says the first tokens of the embedded vocabulary, the ends and single bytes:
+/// llama.cpp's server does not report a byte that begins no letter.
+fn wordy(model: &Llama) -> Weights {
+    let mut weights = random(model);
+    weights.get_mut("lm_head.weight").unwrap().data[..258 * model.hidden].fill(0.0);
+    weights
 }
 
 /// A real model, asked in text: its vocabulary has to cut it as ours does.
