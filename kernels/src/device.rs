@@ -132,13 +132,18 @@ pub struct Scores {
 }
 
 /// A machine that runs the ops.
-pub trait Device: Sized {
+pub trait Device: Sized + Send + Sync {
     /// Numbers in the device's storage type.
-    type Buffer: fmt::Debug;
+    type Buffer: fmt::Debug + Send + Sync;
     /// An NF4 matrix.
-    type Quantized: fmt::Debug;
+    type Quantized: fmt::Debug + Send + Sync;
     /// [`Rows`] made ready: rotary tables, ids, borders.
-    type Batch;
+    type Batch: Send + Sync;
+
+    /// Runs a job of many ops where each of them starts fastest.
+    fn run<T: Send>(job: impl FnOnce() -> T + Send) -> T {
+        job()
+    }
 
     /// A zeroed buffer of `len` numbers.
     fn zeros(&self, len: usize) -> Result<Self::Buffer>;

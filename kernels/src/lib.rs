@@ -19,6 +19,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod gate;
 pub mod linear;
+pub mod memory;
 pub mod nf4;
 pub mod reduce;
 pub mod rms_norm;

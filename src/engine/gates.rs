@@ -86,13 +86,15 @@ impl<D: Device> Engine<D> {
             return Err(Error::NoGates);
         }
         let (rows, gated) = (batch.len(), Some(Pattern::Window { window: recent, sink }));
-        let ready = self.ready(batch, Purpose::Gates { form })?;
-        self.forward(&ready, rows, None);
-        self.keep_taught(rows);
-        self.forward(&ready, rows, gated);
-        let distances = self.distances(&ready.batch, rows, grad_scale)?;
-        self.layers_backward(&ready, rows, gated);
-        Ok(distances)
+        D::run(|| {
+            let ready = self.ready(batch, Purpose::Gates { form })?;
+            self.forward(&ready, rows, None);
+            self.keep_taught(rows);
+            self.forward(&ready, rows, gated);
+            let distances = self.distances(&ready.batch, rows, grad_scale)?;
+            self.layers_backward(&ready, rows, gated);
+            Ok(distances)
+        })
     }
 
     /// What the full model ends with is what the gated one is held to.

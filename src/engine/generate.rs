@@ -54,7 +54,7 @@ impl<D: Device> Engine<D> {
         self.check(cache, tokens)?;
         cache.announce(tokens.len());
         let inv_freq = self.plan.rope.inv_freq(cache.len() + tokens.len());
-        tokens.chunks(cache.chunk()).try_for_each(|tokens| self.read(cache, tokens, &inv_freq))
+        D::run(|| tokens.chunks(cache.chunk()).try_for_each(|tokens| self.read(cache, tokens, &inv_freq)))
     }
 
     /// Logits `[V]` of the token that follows all that `cache` holds.
@@ -68,7 +68,8 @@ impl<D: Device> Engine<D> {
         }
         let (model, head) = (&self.plan.model, &self.store.values[self.index.head]);
         let dims = Dims { rows: 1, inputs: model.hidden, outputs: model.vocab };
-        self.device.linear(Linear { dims, scale: 1.0, write: Write::Set }, &cache.last, head, &mut cache.logits);
+        let job = Linear { dims, scale: 1.0, write: Write::Set };
+        D::run(|| self.device.linear(job, &cache.last, head, &mut cache.logits));
         let logits = self.device.download(&cache.logits, model.vocab);
         if logits.iter().any(|logit| logit.is_nan()) {
             Err(Error::NotNumbers { after: cache.len() })

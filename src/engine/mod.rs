@@ -104,12 +104,13 @@ impl<D: Device> Engine<D> {
     /// # Errors
     /// A batch that does not fit the model, or too little memory.
     pub fn score(&mut self, batch: &Batch) -> Result<Scores, Error> {
-        let purpose = Purpose::Score;
-        let on_device = self.ready(batch, purpose)?;
-        self.forward(&on_device, batch.len(), None);
-        let (head, ws) = (self.head_job(batch.len(), 0.0), self.workspace.as_mut().map(|(_, ws)| ws));
-        let Some(ws) = ws else { return Err(Error::Empty) };
-        Ok(self.device.head(&on_device.batch, head, &ws.normed, &self.store.values[self.index.head], None)?)
+        D::run(|| {
+            let on_device = self.ready(batch, Purpose::Score)?;
+            self.forward(&on_device, batch.len(), None);
+            let head = self.head_job(batch.len(), 0.0);
+            let Some((_, ws)) = &self.workspace else { return Err(Error::Empty) };
+            Ok(self.device.head(&on_device.batch, head, &ws.normed, &self.store.values[self.index.head], None)?)
+        })
     }
 
     /// Adds the gradients of `grad_scale` · Σ nll to what [`Engine::clear_gradients`] last cleared.
@@ -117,9 +118,11 @@ impl<D: Device> Engine<D> {
     /// # Errors
     /// A batch that does not fit the model, or too little memory.
     pub fn learn(&mut self, batch: &Batch, grad_scale: f32, recompute: bool) -> Result<Scores, Error> {
-        let on_device = self.ready(batch, Purpose::Train { recompute })?;
-        self.forward(&on_device, batch.len(), None);
-        self.backward(&on_device, batch.len(), grad_scale)
+        D::run(|| {
+            let on_device = self.ready(batch, Purpose::Train { recompute })?;
+            self.forward(&on_device, batch.len(), None);
+            self.backward(&on_device, batch.len(), grad_scale)
+        })
     }
 
     /// Logits `[T, V]`. The whole matrix is made: for comparison with other tools, not for long inputs.
@@ -152,17 +155,20 @@ impl<D: Device> Engine<D> {
 
     /// The 2-norm of all weights' gradients together, summed in parameter order.
     pub fn gradient_norm(&self) -> f64 {
-        self.store.grads.iter().flatten().map(|grad| self.device.sum_of_squares(grad)).sum::<f64>().sqrt()
+        let squares = || self.store.grads.iter().flatten().map(|grad| self.device.sum_of_squares(grad)).sum::<f64>();
+        D::run(squares).sqrt()
     }
 
     /// One AdamW step on every weight that learns.
     pub fn update(&mut self, hyper: &Hyper) {
         let Store { values, grads, moments, .. } = &mut self.store;
-        for ((value, grad), moments) in values.iter_mut().zip(grads).zip(moments) {
-            if let (kernels::device::Weight::Dense(value), Some(grad), Some(state)) = (value, grad, moments) {
-                self.device.adamw(hyper, value, grad, &mut state.first, &mut state.second);
+        D::run(|| {
+            for ((value, grad), moments) in values.iter_mut().zip(grads).zip(moments) {
+                if let (kernels::device::Weight::Dense(value), Some(grad), Some(state)) = (value, grad, moments) {
+                    self.device.adamw(hyper, value, grad, &mut state.first, &mut state.second);
+                }
             }
-        }
+        });
     }
 
     /// Gradients by Hugging Face name; those of gates as [`GATES`].

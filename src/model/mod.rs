@@ -22,7 +22,7 @@ mod maybe;
 pub(crate) mod noise;
 mod norm;
 mod ops;
-pub(crate) mod parts;
+pub mod parts;
 mod tape;
 mod typed;
 mod view;

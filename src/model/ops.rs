@@ -248,7 +248,8 @@ pub(super) fn cross_entropy<const VOCAB: usize, const C: usize, T: Tape<f32, Cpu
     let mut dw = (T::OWNS_TAPE && learns).then(|| vec![0.0; VOCAB * C]);
     let output =
         cross_entropy::Output { nll: &mut nll, predictions: None, dx: dx.as_deref_mut(), dw: dw.as_deref_mut() };
-    cross_entropy::run(&job, output);
+    let mut logits = vec![0.0; cross_entropy::logits_len(VOCAB, rows, job.chunk)];
+    cross_entropy::run(&job, output, &mut logits);
     let loss = nll.iter().map(|&nll| f64::from(nll)).sum::<f64>() / counted as f64;
     let slots = [Slot::of(&x), Slot::weight(weight, learns)];
     Ok(record(x.device(), tape, (vec![loss as f32], ()), slots, move |dloss, [to_x, to_w]| {

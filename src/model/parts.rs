@@ -8,10 +8,10 @@ use recipe_core::Pattern;
 
 /// One set of keys.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Part {
+pub struct Part {
     heads: Heads,
     /// Where queries and keys stand; at their own positions where there is nothing.
-    pub(crate) places: Option<[Places; 2]>,
+    pub places: Option<[Places; 2]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ enum Heads {
 
 /// Row i of a document stands at min(⌊i ÷ group⌋ mod chunk + behind, farthest).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Places {
+pub struct Places {
     group: usize,
     chunk: usize,
     behind: usize,
@@ -31,10 +31,10 @@ pub(crate) struct Places {
 
 impl Places {
     /// A row stands where it is.
-    pub(crate) const OWN: Self = Self { group: 1, chunk: usize::MAX, behind: 0, farthest: usize::MAX };
+    pub const OWN: Self = Self { group: 1, chunk: usize::MAX, behind: 0, farthest: usize::MAX };
 
     /// The position of row `row` of a document.
-    pub(crate) fn of(self, row: usize) -> u32 {
+    pub fn of(self, row: usize) -> u32 {
         ((row / self.group % self.chunk).saturating_add(self.behind)).min(self.farthest) as u32
     }
 }
@@ -49,7 +49,7 @@ impl Part {
     }
 
     /// What query heads see.
-    pub(crate) fn patterns(&self) -> Patterns<'_> {
+    pub fn patterns(&self) -> Patterns<'_> {
         match &self.heads {
             Heads::All(sees) => (*sees).into(),
             Heads::Each(each) => Patterns::PerHead(each),
@@ -58,7 +58,7 @@ impl Part {
 }
 
 /// The parts of a pattern for `heads` query heads that share `kv_heads` key/value heads.
-pub(crate) fn parts(pattern: Pattern, heads: usize, kv_heads: usize) -> Vec<Part> {
+pub fn parts(pattern: Pattern, heads: usize, kv_heads: usize) -> Vec<Part> {
     let each =
         |sees: &dyn Fn(usize) -> Sees| vec![Part { heads: Heads::Each((0..heads).map(sees).collect()), places: None }];
     match pattern {

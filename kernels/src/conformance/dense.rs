@@ -90,8 +90,13 @@ impl Loss {
         let (mut dx, mut dw) = (vec![f32::NAN; self.x.len()], vec![1.0; self.w.len()]);
         let output =
             Output { nll: &mut nll, predictions: Some(&mut predictions), dx: Some(&mut dx), dw: Some(&mut dw) };
-        cross_entropy::cpu::run(isa, &self.job(chunk, grad_scale), output);
+        cross_entropy::cpu::run(isa, &self.job(chunk, grad_scale), output, &mut self.logits(chunk));
         (nll, predictions, dx, dw)
+    }
+
+    /// What an earlier job may have left.
+    fn logits(&self, chunk: usize) -> Vec<f32> {
+        vec![f32::NAN; cross_entropy::logits_len(self.vocab, self.targets.len(), chunk)]
     }
 
     fn job(&self, chunk: usize, grad_scale: f32) -> Job<'_> {
@@ -117,7 +122,7 @@ pub(crate) fn cross_entropy(isa: Isa) {
         assert_eq!(predictions, exact.predictions, "{}", what("predictions"));
         let mut alone = vec![f32::NAN; tokens];
         let output = Output { nll: &mut alone, predictions: None, dx: None, dw: None };
-        cross_entropy::cpu::run(isa, &loss.job(chunk, 1.0), output);
+        cross_entropy::cpu::run(isa, &loss.job(chunk, 1.0), output, &mut loss.logits(chunk));
         close(&what("nll without gradients"), &alone, &plain.nll, &exact.nll, 2.0);
     }
 }

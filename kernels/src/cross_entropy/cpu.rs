@@ -5,9 +5,11 @@ use crate::linear::{self, Dims, Write};
 use crate::simd::{Isa, each_register, math::exp, multiversion, vector::Vector};
 use rayon::prelude::*;
 
-pub(crate) fn run(isa: Isa, job: &Job, mut output: Output) {
+/// Numbers that are searched for the largest at once.
+const SEARCHED: usize = 1024;
+
+pub(crate) fn run(isa: Isa, job: &Job, mut output: Output, logits: &mut [f32]) {
     let tokens = job.targets.len();
-    let mut logits = vec![0f32; job.chunk.min(tokens) * job.vocab];
     for from in (0..tokens).step_by(job.chunk) {
         let rows = job.chunk.min(tokens - from);
         chunk(isa, job, &mut output, from, &mut logits[..rows * job.vocab]);
@@ -57,7 +59,7 @@ multiversion!(fn row_loss(
 fn row_body<V: Vector>(row: &mut [f32], target: i32, scale: Option<f32>, prediction: Option<&mut u32>) -> f32 {
     let max = largest::<V>(row);
     if let Some(prediction) = prediction {
-        *prediction = row.iter().position(|&l| l == max).unwrap_or(0) as u32;
+        *prediction = first::<V>(row, max) as u32;
     }
     if target == IGNORED {
         if scale.is_some() {
@@ -86,6 +88,14 @@ fn largest<V: Vector>(row: &[f32]) -> f32 {
         max.largest()
     };
     rest.iter().copied().fold(max, f32::max)
+}
+
+/// Where the largest of a row stands first.
+#[inline(always)]
+fn first<V: Vector>(row: &[f32], max: f32) -> usize {
+    let chunk = row.chunks(SEARCHED).position(|chunk| largest::<V>(chunk) == max).unwrap_or(0);
+    let from = chunk * SEARCHED;
+    from + row[from..].iter().position(|&logit| logit == max).unwrap_or(0)
 }
 
 /// `Σ exp(row − max)`; with `KEEP` the row becomes the summands.

@@ -47,20 +47,21 @@ pub fn chunk_rows(vocab: usize) -> usize {
     (VALUES / vocab.max(1)).clamp(64, 4096) / 64 * 64
 }
 
-/// Bytes of scratch memory a job takes.
-pub fn scratch_bytes(vocab: usize, tokens: usize, chunk: usize) -> usize {
-    chunk.min(tokens) * vocab * size_of::<f32>()
+/// Numbers of memory that a job works in.
+pub fn logits_len(vocab: usize, tokens: usize, chunk: usize) -> usize {
+    chunk.min(tokens) * vocab
 }
 
-/// Runs the job.
+/// Runs the job; `logits` holds [`logits_len`] numbers, whatever they are.
 ///
 /// Panics when a target is neither [`IGNORED`] nor in the vocabulary.
-pub fn run(job: &Job, output: Output) {
+pub fn run(job: &Job, output: Output, logits: &mut [f32]) {
     let tokens = job.targets.len();
     expect_len("x", job.x.len(), tokens * job.hidden);
     expect_len("w", job.w.len(), job.vocab * job.hidden);
     expect_len("nll", output.nll.len(), tokens);
     assert!(job.chunk > 0, "kernels: a chunk of cross-entropy rows cannot be empty");
+    expect_len("logits", logits.len(), logits_len(job.vocab, tokens, job.chunk));
     let valid = |t: i32| t == IGNORED || (t >= 0 && (t as usize) < job.vocab);
     if let Some(bad) = job.targets.iter().find(|&&t| !valid(t)) {
         panic!("kernels: target {bad} is not in a vocabulary of {}", job.vocab);
@@ -74,5 +75,5 @@ pub fn run(job: &Job, output: Output) {
     if let Some(dw) = &output.dw {
         expect_len("dw", dw.len(), job.w.len());
     }
-    cpu::run(Isa::best(), job, output);
+    cpu::run(Isa::best(), job, output, logits);
 }

@@ -8,7 +8,10 @@ use super::{
     Attention, Device, Distance, Error, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Result, Rows, Saved,
     Scores, Weight,
 };
+use rayon::prelude::*;
+
 use crate::linear::Write;
+use crate::memory::{Arena, Numbers};
 use crate::nf4::Nf4;
 use crate::{
     adamw, attention, bias, cross_entropy, distance, dropout, embedding, gate, linear, nf4, reduce, rms_norm, rope,
@@ -43,8 +46,11 @@ impl Meter {
 #[derive(Clone, Debug)]
 pub struct Cpu {
     meter: Arc<Meter>,
+    arena: Arc<Arena>,
     /// Where an NF4 matrix is unpacked for the product that needs it.
     unpacked: Arc<Mutex<Vec<f32>>>,
+    /// The logits of the rows at hand.
+    logits: Arc<Mutex<Option<CpuBuffer>>>,
 }
 
 impl Default for Cpu {
@@ -62,12 +68,16 @@ impl Cpu {
     /// A CPU whose buffers may not hold more than `limit` bytes at once.
     pub fn with_limit(limit: u64) -> Self {
         let meter = Meter { live: AtomicU64::new(0), peak: AtomicU64::new(0), limit };
-        Self { meter: Arc::new(meter), unpacked: Arc::default() }
+        Self { meter: Arc::new(meter), arena: Arc::default(), unpacked: Arc::default(), logits: Arc::default() }
     }
 
-    fn buffer(&self, data: Vec<f32>) -> Result<CpuBuffer> {
-        let counted = Counted::new(&self.meter, 4 * data.len() as u64)?;
-        Ok(CpuBuffer { data, _counted: counted })
+    /// `len` numbers of memory that stays for the next call.
+    fn keep<'a>(&self, kept: &'a mut Option<CpuBuffer>, len: usize) -> Result<&'a mut [f32]> {
+        let buffer = match kept.take().filter(|buffer| buffer.data.len() >= len) {
+            Some(buffer) => buffer,
+            None => self.zeros(len)?,
+        };
+        Ok(&mut kept.insert(buffer).data[..len])
     }
 
     /// Runs `job` on a quantised matrix, a tile of it unpacked at a time.
@@ -103,6 +113,13 @@ impl Cpu {
     }
 }
 
+/// Numbers that a thread moves at once.
+const CHUNK: usize = 1 << 15;
+
+fn copy(from: &[f32], to: &mut [f32]) {
+    to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(to, from)| to.copy_from_slice(from));
+}
+
 /// A claim on the meter, given back when dropped.
 #[derive(Debug)]
 struct Counted {
@@ -126,7 +143,7 @@ impl Drop for Counted {
 /// f32 numbers that the device counts.
 #[derive(Debug)]
 pub struct CpuBuffer {
-    data: Vec<f32>,
+    data: Numbers,
     _counted: Counted,
 }
 
@@ -152,18 +169,21 @@ impl Device for Cpu {
     type Quantized = CpuQuantized;
     type Batch = CpuBatch;
 
+    /// On a thread of the pool: from outside, every op would wait for one to wake up.
+    fn run<T: Send>(job: impl FnOnce() -> T + Send) -> T {
+        rayon::scope(|_| job())
+    }
+
     fn zeros(&self, len: usize) -> Result<CpuBuffer> {
-        let mut data = Vec::new();
-        let (requested, live) = (4 * len as u64, self.memory().0);
-        let refused = |_| Error::OutOfMemory { requested, live, limit: u64::MAX };
-        data.try_reserve_exact(len).map_err(refused)?;
-        data.resize(len, 0.0);
-        self.buffer(data)
+        let counted = Counted::new(&self.meter, 4 * len as u64)?;
+        let (requested, live) = (4 * len as u64, self.memory().0 - 4 * len as u64);
+        let data = self.arena.zeros(len).ok_or(Error::OutOfMemory { requested, live, limit: u64::MAX })?;
+        Ok(CpuBuffer { data, _counted: counted })
     }
 
     fn upload(&self, data: &[f32]) -> Result<CpuBuffer> {
         let mut buffer = self.zeros(data.len())?;
-        buffer.data.copy_from_slice(data);
+        copy(data, &mut buffer.data);
         Ok(buffer)
     }
 
@@ -172,19 +192,19 @@ impl Device for Cpu {
     }
 
     fn write(&self, data: &[f32], to: &mut CpuBuffer) {
-        to.data[..data.len()].copy_from_slice(data);
+        copy(data, &mut to.data[..data.len()]);
     }
 
     fn clear(&self, buffer: &mut CpuBuffer, len: usize) {
-        buffer.data[..len].fill(0.0);
+        buffer.data[..len].par_chunks_mut(CHUNK).for_each(|chunk| chunk.fill(0.0));
     }
 
     fn copy(&self, from: &CpuBuffer, to: &mut CpuBuffer, len: usize) {
-        to.data[..len].copy_from_slice(&from.data[..len]);
+        copy(&from.data[..len], &mut to.data[..len]);
     }
 
     fn copy_range(&self, from: &CpuBuffer, from_offset: usize, to: &mut CpuBuffer, to_offset: usize, len: usize) {
-        to.data[to_offset..to_offset + len].copy_from_slice(&from.data[from_offset..from_offset + len]);
+        copy(&from.data[from_offset..from_offset + len], &mut to.data[to_offset..to_offset + len]);
     }
 
     fn copy_columns(
@@ -205,7 +225,8 @@ impl Device for Cpu {
     }
 
     fn add(&self, from: &CpuBuffer, to: &mut CpuBuffer, len: usize) {
-        to.data[..len].iter_mut().zip(&from.data[..len]).for_each(|(to, from)| *to += from);
+        let chunks = to.data[..len].par_chunks_mut(CHUNK).zip(from.data[..len].par_chunks(CHUNK));
+        chunks.for_each(|(to, from)| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
     }
 
     fn quantize(&self, data: &[f32]) -> Result<CpuQuantized> {
@@ -437,15 +458,15 @@ impl Device for Cpu {
             }
             None => (None, None),
         };
-        let logits = Counted::new(&self.meter, 4 * (job.chunk.min(job.rows) * job.vocab) as u64)?;
+        let mut kept = self.logits.lock().unwrap_or_else(PoisonError::into_inner);
+        let logits = self.keep(&mut kept, cross_entropy::logits_len(job.vocab, job.rows, job.chunk))?;
         self.with_dense(w, job.vocab * job.hidden, |w| {
             let Head { hidden, vocab, chunk, grad_scale, rows } = job;
             let (x, targets) = (&x.data[..rows * hidden], &batch.targets[..]);
             let job = cross_entropy::Job { hidden, vocab, x, w, targets, chunk, grad_scale };
             let (nll, predictions) = (&mut scores.nll[..], Some(&mut scores.predictions[..]));
-            cross_entropy::run(&job, cross_entropy::Output { nll, predictions, dx, dw });
+            cross_entropy::run(&job, cross_entropy::Output { nll, predictions, dx, dw }, logits);
         });
-        drop(logits);
         Ok(scores)
     }
 

@@ -1,10 +1,10 @@
-//! Lookup by rows; the scatter is cut by columns, so that no two tasks add to the same value.
+//! Lookup by rows; the scatter is cut by tokens, so that no two tasks add to the same row.
 
 use crate::simd::SendPtr;
 use rayon::prelude::*;
 
-/// Columns of one scatter task: whole cache lines.
-const COLUMNS: usize = 128;
+/// Tasks of a scatter: a token that is a twentieth of a text holds nobody up.
+const TASKS: usize = 64;
 
 pub(crate) fn forward(tokens: &[u32], hidden: usize, table: &[f32], x: &mut [f32]) {
     if hidden == 0 {
@@ -16,14 +16,12 @@ pub(crate) fn forward(tokens: &[u32], hidden: usize, table: &[f32], x: &mut [f32
 
 pub(crate) fn backward(tokens: &[u32], hidden: usize, dx: &[f32], dtable: &mut [f32]) {
     let table = SendPtr::new(dtable);
-    (0..hidden.div_ceil(COLUMNS)).into_par_iter().for_each(|block| {
-        let (from, to) = (block * COLUMNS, hidden.min((block + 1) * COLUMNS));
-        for (t, &id) in tokens.iter().enumerate() {
-            // SAFETY: tokens were checked against the table, and only this task touches these columns.
-            let row = unsafe { table.slice(id as usize * hidden + from, to - from) };
-            for (sum, d) in row.iter_mut().zip(&dx[t * hidden + from..t * hidden + to]) {
-                *sum += d;
-            }
+    (0..TASKS).into_par_iter().for_each(|task| {
+        let mine = tokens.iter().enumerate().filter(|(_, id)| **id as usize % TASKS == task);
+        for (t, &id) in mine {
+            // SAFETY: tokens were checked against the table, and only this task touches this token's row.
+            let row = unsafe { table.slice(id as usize * hidden, hidden) };
+            row.iter_mut().zip(&dx[t * hidden..(t + 1) * hidden]).for_each(|(sum, d)| *sum += d);
         }
     });
 }

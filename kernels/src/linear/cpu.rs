@@ -2,7 +2,7 @@
 //! decoding, at the speed the weights can be read.
 
 use super::{Dims, Write};
-use crate::simd::{Isa, SendPtr, multiversion, vector::Vector};
+use crate::simd::{Isa, SendPtr, each_register, multiversion, vector::Vector};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -12,8 +12,6 @@ const FEW_ROWS: usize = 4;
 const CHUNK: usize = 1 << 14;
 /// Weights too few to wake another thread for.
 const ALONE: usize = 1 << 16;
-/// Weight rows that share one reading of `x`.
-const TOGETHER: usize = 4;
 
 /// A strided matrix: value `(r, c)` lies at `r * row + c * col`.
 #[derive(Clone, Copy)]
@@ -143,7 +141,7 @@ fn few_rows(
     scale: f32,
     write: Write,
 ) {
-    let together = CHUNK.div_ceil(dims.inputs).next_multiple_of(TOGETHER);
+    let together = CHUNK.div_ceil(dims.inputs);
     if w.len() <= ALONE {
         let rows = x.chunks_exact(dims.inputs).zip(y.chunks_exact_mut(dims.outputs.max(1)));
         return rows.for_each(|(x, y)| dots(isa, x, w, &mut y[outputs.clone()], scale, write == Write::Add));
@@ -161,44 +159,33 @@ fn few_rows(
 
 multiversion!(fn dots(x: &[f32], w: &[f32], y: &mut [f32], scale: f32, add: bool) => dots_body);
 
-/// `y (+)= scale · w · x` for the rows of `w`.
+/// `y (+)= scale · w · x` for the rows of `w`, one after the other: a single stream through memory is what the processor
+/// fetches ahead best.
 #[inline(always)]
 fn dots_body<V: Vector>(x: &[f32], w: &[f32], y: &mut [f32], scale: f32, add: bool) {
-    let (groups, singles) = (w.chunks_exact(TOGETHER * x.len()), y.len() / TOGETHER * TOGETHER);
-    let rest = groups.remainder();
-    let (together, alone) = y.split_at_mut(singles);
-    let write = |y: &mut f32, dot: f32| *y = if add { V::fused(scale, dot, *y) } else { scale * dot };
-    for (w, y) in groups.zip(together.chunks_exact_mut(TOGETHER)) {
-        let sums = dots_of::<V, TOGETHER>(x, w);
-        y.iter_mut().zip(sums).for_each(|(y, dot)| write(y, dot));
-    }
-    for (w, y) in rest.chunks_exact(x.len()).zip(alone) {
-        write(y, dots_of::<V, 1>(x, w)[0]);
+    for (w, y) in w.chunks_exact(x.len()).zip(y) {
+        let dot = dot_of::<V>(x, w);
+        *y = if add { V::fused(scale, dot, *y) } else { scale * dot };
     }
 }
 
-/// Dot products of `x` with `N` rows.
+/// The dot product of two rows, in sums that do not wait for each other.
 #[inline(always)]
-fn dots_of<V: Vector, const N: usize>(x: &[f32], w: &[f32]) -> [f32; N] {
-    assert!(w.len() == N * x.len());
-    let whole = x.len() - x.len() % V::LANES;
-    // SAFETY: `multiversion` enables the instruction set; registers and rests lie inside `x` and the rows of `w`.
+fn dot_of<V: Vector>(x: &[f32], w: &[f32]) -> f32 {
+    const SUMS: usize = 4;
+    assert!(w.len() == x.len());
+    let whole = x.len() - x.len() % (SUMS * V::LANES);
+    // SAFETY: `multiversion` enables the instruction set; registers and rests lie inside both rows.
     unsafe {
-        let mut sums = [V::splat(0.0); N];
-        let row = |n: usize, at: usize| w.as_ptr().add(n * x.len() + at);
-        for at in (0..whole).step_by(V::LANES) {
-            let x = V::load(x.as_ptr().add(at));
+        let mut sums = [V::splat(0.0); SUMS];
+        for at in (0..whole).step_by(SUMS * V::LANES) {
             for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = x.mul_add(V::load(row(n, at)), *sum);
+                let at = at + n * V::LANES;
+                *sum = V::load(x.as_ptr().add(at)).mul_add(V::load(w.as_ptr().add(at)), *sum);
             }
         }
-        let rest = x.len() - whole;
-        if rest > 0 {
-            let x = V::load_part(x.as_ptr().add(whole), rest);
-            for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = x.mul_add(V::load_part(row(n, whole), rest), *sum);
-            }
-        }
-        sums.map(|sum| sum.sum())
+        let [mut a, b, c, d] = sums;
+        each_register!(V, x.len() - whole, |at| a = at.get::<V>(&x[whole..]).mul_add(at.get(&w[whole..]), a));
+        a.plus(b).plus(c.plus(d)).sum()
     }
 }

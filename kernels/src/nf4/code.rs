@@ -42,6 +42,25 @@ pub(crate) fn dynamic() -> &'static [f32; 256] {
     })
 }
 
+/// A place in the dynamic map at which, or behind which, the first value stands that is not below `x`: a table by the upper
+/// half of `x`, since a search through the map costs more than everything else in a quantisation.
+pub(crate) fn not_above(x: f32) -> usize {
+    static PLACES: OnceLock<Vec<u8>> = OnceLock::new();
+    let places = PLACES.get_or_init(|| {
+        let map = dynamic();
+        let place =
+            |key: usize| map.partition_point(|&value| ordered(value) >> 16 < key as u32).min(map.len() - 1) as u8;
+        (0..1 << 16).map(place).collect()
+    });
+    usize::from(places[(ordered(x) >> 16) as usize])
+}
+
+/// Bits in the order of the numbers.
+fn ordered(x: f32) -> u32 {
+    let bits = x.to_bits();
+    if x.is_sign_negative() { !bits } else { bits | 1 << 31 }
+}
+
 /// Border `i` of `steps` equal parts of `[0.1, 1]`, rounded as `torch.linspace` rounds: fused, from the nearer end.
 fn border(i: usize, steps: usize) -> f32 {
     let step = (1.0 - 0.1f32) / steps as f32;

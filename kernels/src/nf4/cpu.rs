@@ -8,62 +8,76 @@ use rayon::prelude::*;
 const CHUNK: usize = 1 << 13;
 
 pub(crate) fn quantize(isa: Isa, values: &[f32]) -> Nf4 {
-    let absmax: Vec<f32> = values.par_chunks(BLOCK).with_min_len(64).map(largest).collect();
+    let mut absmax = vec![0f32; values.len().div_ceil(BLOCK)];
     let mut packed = vec![0u8; values.len().div_ceil(2)];
-    let tasks = packed.par_chunks_mut(CHUNK / 2).zip(values.par_chunks(CHUNK)).zip(absmax.par_chunks(CHUNK / BLOCK));
-    tasks.for_each(|((packed, values), absmax)| pack(isa, values, absmax, packed));
+    let tasks = packed.par_chunks_mut(CHUNK / 2).zip(values.par_chunks(CHUNK));
+    tasks.zip(absmax.par_chunks_mut(CHUNK / BLOCK)).for_each(|((packed, values), absmax)| {
+        pack(isa, values, absmax, packed);
+    });
     let offset = (absmax.iter().map(|&a| f64::from(a)).sum::<f64>() / absmax.len().max(1) as f64) as f32;
-    let centred: Vec<f32> = absmax.iter().map(|a| a - offset).collect();
-    let absmax_scale: Vec<f32> = centred.chunks(SCALE_BLOCK).map(largest).collect();
-    let blocks = centred.par_chunks(SCALE_BLOCK).zip(&absmax_scale);
-    let absmax = blocks.flat_map_iter(|(block, &scale)| block.iter().map(move |&v| scale_code(v, scale))).collect();
-    Nf4 { packed, absmax, absmax_scale, offset, len: values.len() }
+    let mut codes = vec![0u8; absmax.len()];
+    let mut absmax_scale = vec![0f32; absmax.len().div_ceil(SCALE_BLOCK)];
+    let blocks = codes.par_chunks_mut(SCALE_BLOCK).zip(absmax.par_chunks_mut(SCALE_BLOCK)).zip(&mut absmax_scale);
+    blocks.with_min_len(16).for_each(|((codes, absmax), scale)| *scale = scale_codes(absmax, offset, codes));
+    Nf4 { packed, absmax: codes, absmax_scale, offset, len: values.len() }
 }
 
-fn largest(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |max, v| v.abs().max(max))
+/// The codes of a block of scales, and their own scale; the scales lose the offset.
+fn scale_codes(absmax: &mut [f32], offset: f32, codes: &mut [u8]) -> f32 {
+    absmax.iter_mut().for_each(|a| *a -= offset);
+    let scale = absmax.iter().fold(0.0, |max: f32, a| a.abs().max(max));
+    codes.iter_mut().zip(&*absmax).for_each(|(code, &value)| *code = scale_code(value, scale));
+    scale
 }
 
 /// Index of the value of the dynamic map nearest to `value / scale`.
 fn scale_code(value: f32, scale: f32) -> u8 {
     let (code, x) = (code::dynamic(), if scale > 0.0 { value / scale } else { 0.0 });
-    let above = code.partition_point(|&c| c < x).min(code.len() - 1);
+    let mut above = code::not_above(x);
+    while above < code.len() - 1 && code[above] < x {
+        above += 1;
+    }
     let below = above.saturating_sub(1);
     (if (x - code[below]).abs() <= (code[above] - x).abs() { below } else { above }) as u8
 }
 
-multiversion!(fn pack(values: &[f32], absmax: &[f32], packed: &mut [u8]) => pack_body);
+multiversion!(fn pack(values: &[f32], absmax: &mut [f32], packed: &mut [u8]) => pack_body);
 
-/// Blocks of weights to half-bytes; a missing last partner is stored as 0.0.
+/// Blocks of weights to half-bytes, and their largest; a missing last partner is stored as 0.0.
 #[inline(always)]
-fn pack_body<V: Vector>(values: &[f32], absmax: &[f32], packed: &mut [u8]) {
+fn pack_body<V: Vector>(values: &[f32], absmax: &mut [f32], packed: &mut [u8]) {
+    // Not below the next number after a midpoint: above the midpoint.
+    let mut borders = [f32::INFINITY; 16];
+    borders.iter_mut().zip(code::NF4.windows(2)).for_each(|(b, pair)| *b = ((pair[0] + pair[1]) * 0.5).next_up());
     let blocks = values.chunks(BLOCK).zip(packed.chunks_mut(BLOCK / 2));
-    for ((values, packed), &scale) in blocks.zip(absmax) {
+    for ((values, packed), absmax) in blocks.zip(absmax) {
         let mut block = [0f32; BLOCK];
         block[..values.len()].copy_from_slice(values);
-        indices::<V>(&mut block, if scale > 0.0 { scale } else { 1.0 });
-        for (byte, pair) in packed.iter_mut().zip(block.as_chunks::<2>().0) {
-            *byte = (pair[0] as u8) << 4 | pair[1] as u8;
-        }
+        *absmax = indices::<V>(&mut block, &borders);
+        // SAFETY: indices are whole numbers below 16.
+        let codes = block.map(|index| unsafe { index.to_int_unchecked::<i32>() });
+        packed.iter_mut().zip(codes.as_chunks::<2>().0).for_each(|(to, pair)| *to = (pair[0] << 4 | pair[1]) as u8);
     }
 }
 
-/// Replaces weights by the index of their code: the number of midpoints between codes that `weight / scale` exceeds.
+/// Replaces weights by the index of their code, the number of midpoints between codes that `weight / scale` exceeds, and
+/// gives the scale: the largest of them.
 #[inline(always)]
-fn indices<V: Vector>(block: &mut [f32; BLOCK], scale: f32) {
+fn indices<V: Vector>(block: &mut [f32; BLOCK], borders: &[f32; 16]) -> f32 {
     // SAFETY: `multiversion` enables the instruction set; a block is whole registers.
     unsafe {
-        let (scale, one) = (V::splat(scale), V::splat(1.0));
+        let (zero, mut largest) = (V::splat(0.0), V::splat(0.0));
         each_register!(V, BLOCK, |at| {
-            let x = at.get::<V>(block).over(scale);
-            let mut index = V::splat(0.0);
-            for pair in code::NF4.windows(2) {
-                // Not below the next number after the midpoint: above the midpoint.
-                let border = ((pair[0] + pair[1]) * 0.5).next_up();
-                index = index.plus(one.keep_from(x, V::splat(border)));
-            }
+            let x = at.get::<V>(block);
+            largest = x.max(zero.minus(x)).max(largest);
+        });
+        let absmax = largest.largest();
+        let scale = V::splat(if absmax > 0.0 { absmax } else { 1.0 });
+        each_register!(V, BLOCK, |at| {
+            let index = at.get::<V>(block).over(scale).bucket(borders);
             at.put(block, index);
         });
+        absmax
     }
 }
 

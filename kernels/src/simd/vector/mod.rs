@@ -41,6 +41,19 @@ pub(crate) trait Vector: Copy {
     /// The table's values at `LANES` 4-bit indices, high half of each byte first; reads `LANES / 2` bytes.
     unsafe fn lookup(table: &[f32; 16], packed: *const u8) -> Self;
 
+    /// How many of 15 ascending borders are not above `self`; the 16th is never looked at. NaN counts as above all.
+    #[inline(always)]
+    unsafe fn bucket(self, borders: &[f32; 16]) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let mut index = Self::splat(0.0);
+            for &border in &borders[..15] {
+                index = index.plus(Self::splat(1.0).keep_from(self, Self::splat(border)));
+            }
+            index
+        }
+    }
+
     /// Writes the transpose of an 8 × 8 square, rows `stride` apart, to one with rows `to_stride` apart.
     #[inline(always)]
     unsafe fn transpose_square(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {

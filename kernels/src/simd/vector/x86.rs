@@ -273,6 +273,22 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn bucket(self, borders: &[f32; 16]) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let table = _mm512_loadu_ps(borders.as_ptr());
+            // Halving: the border in the middle of those that are left decides which half stays.
+            let mut index = _mm512_setzero_si512();
+            for half in [8, 4, 2, 1] {
+                let middle = _mm512_add_epi32(index, _mm512_set1_epi32(half - 1));
+                let above = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(self.0, _mm512_permutexvar_ps(middle, table));
+                index = _mm512_mask_add_epi32(index, above, index, _mm512_set1_epi32(half));
+            }
+            Avx512(_mm512_cvtepi32_ps(index))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_part(from: *const f32, len: usize) -> Self {
         // SAFETY: the mask keeps the other lanes from being read.
         Avx512(unsafe { _mm512_maskz_loadu_ps((1u16 << len) - 1, from) })
