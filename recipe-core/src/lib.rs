@@ -4,34 +4,20 @@
 //! run time runs the same code for recipes built from values, so both give the same [`Plan`].
 //!
 //! ```
-//! use recipe_core::{Context, Recipe, Rope, presets};
+//! use recipe_core::{Recipe, Rope, presets};
 //!
-//! let mut recipe = Recipe {
-//!     name: "Longer".into(),
-//!     model: presets::llama2_7b(),
-//!     context: Context { native: Some(4096), target: 131_072 },
-//!     rope: Some(Rope::Interpolate { scale: 32.0 }),
-//!     attention: None,
-//!     positions: None,
-//!     select: None,
-//!     adapt: None,
-//!     data: vec![],
-//!     train: vec![],
-//!     eval: vec![],
-//!     allow: vec![],
-//!     device: None,
-//! };
-//! let plan = recipe.plan().expect("32 takes 4K to 128K");
+//! let recipe = Recipe::new(presets::llama2_7b(), 131_072);
+//! let plan = recipe.clone().rope(Rope::interpolate(32.0)).plan().expect("32 takes 4K to 128K");
 //! assert_eq!(plan.rope.inv_freq(131_072)[0], 1.0 / 32.0);
 //!
-//! recipe.rope = Some(Rope::Interpolate { scale: 16.0 });
-//! let faults = recipe.plan().expect_err("16 does not");
+//! let faults = recipe.rope(Rope::interpolate(16.0)).plan().expect_err("16 does not");
 //! assert_eq!(faults[0].field.path(), "rope.scale");
 //! assert_eq!(faults[0].help, "write interpolate(32)");
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod build;
 mod check;
 mod config;
 mod counts;
