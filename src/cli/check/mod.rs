@@ -1,42 +1,43 @@
-//! `check`: every way in which a real model differs from the recipe's.
+//! `check`: every way in which a real model differs from the recipe's, and what to write instead.
+
+mod differ;
 
 use std::collections::BTreeMap;
 
 use recipe_core::Plan;
 
+use self::differ::{Difference, differences, promise};
 use super::args::CheckArgs;
-use super::load;
 use crate::hub::{Adapter, Header, Listed};
 use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &CheckArgs) -> Result<()> {
     let adapter = args.adapter.as_deref().map(Adapter::open).transpose()?;
     let header = Header::open(&args.model)?;
-    let mut wrong = load::mismatches(&plan.model, &header.model);
-    wrong.extend(header.mismatches().iter().map(ToString::to_string));
-    if header.model.context != plan.model.context && header.model.context != plan.target {
-        wrong.push(format!(
-            "max_position_embeddings is {}, neither the recipe's native {} nor its target {}",
-            header.model.context, plan.model.context, plan.target
-        ));
-    }
-    wrong.extend(load::rope_difference(plan, &header.model));
-    wrong.extend(load::window_difference(plan, &header.model));
-    if let Some(adapter) = &adapter {
-        wrong.extend(adapter.mismatches(&header.model).iter().map(ToString::to_string));
-        wrong.extend(load::adapter_difference(plan, adapter, &header.model));
-    }
+    let wrong = differences(plan, &header, adapter.as_ref())?;
     if header.tokenizer.is_none() {
         eprintln!("note: there is no tokenizer; training on text and passkey evaluation need tokenizer.json");
     }
+    promise(plan, &header.model).iter().for_each(|words| eprintln!("note: {words}"));
     if wrong.is_empty() {
         let (name, tensors) = (args.model.display(), formats(&header.tensors));
         println!("{name}: fits the recipe `{}`: {} tensors ({tensors})", plan.name, header.tensors.len());
         adapter.iter().for_each(|adapter| println!("{}", adapter_words(adapter)));
         return Ok(());
     }
-    let list: String = wrong.iter().map(|line| format!("\n  - {line}")).collect();
-    Err(Error::usage(format!("{}: this does not fit the recipe `{}`:{list}", args.model.display(), plan.name)))
+    let (name, list) = (args.model.display(), listed(&wrong));
+    Err(Error::usage(format!("{name}: this does not fit the recipe `{}`:{list}", plan.name)))
+}
+
+/// A line each; what to write stands once under those that it is for.
+fn listed(wrong: &[Difference]) -> String {
+    let groups = wrong.chunk_by(|one, next| one.write == next.write && one.write.is_some());
+    let of = |group: &[Difference]| {
+        let lines: String = group.iter().map(|one| format!("\n  - {}", one.words)).collect();
+        let write = group.iter().find_map(|one| one.write.as_deref());
+        lines + &write.map_or_else(String::new, |write| format!("\n      write {write}"))
+    };
+    groups.map(of).collect()
 }
 
 /// How many tensors there are of each number format: `9 F32, 21 Q4_K`.
