@@ -212,9 +212,15 @@ fn draws() -> bool {
     stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// Whether colours are unwanted (no-color.org: set, and not to nothing).
+fn plain() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 fn bar(what: &str, total: u64) -> ProgressBar {
     let (length, template) = match total {
         0 => (None, "{prefix} {spinner} {human_pos}  {wide_msg}"),
+        _ if plain() => (Some(total), "{prefix} {bar:24} {human_pos}/{human_len}  {wide_msg}"),
         _ => (Some(total), "{prefix} {bar:24.cyan/dim} {human_pos}/{human_len}  {wide_msg}"),
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
