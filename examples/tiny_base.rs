@@ -110,8 +110,8 @@ fn train(plan: &Plan, from: &Weights, text: &Text, out: &Path) -> Result<Weights
     })?;
     progress.finish("");
     let metrics = MetricsLog::read(&out.join("metrics.jsonl"))?;
-    let report =
-        RunReport { plan, metrics: &metrics, evaluation: &eval::Evaluation::default(), protocol: &[], files: &[] };
+    let none = eval::Evaluation::default();
+    let report = RunReport { plan, metrics: &metrics, before: &none, evaluation: &none, protocol: &[], files: &[] };
     report.write(out)?;
     Ok(engine.merged())
 }

@@ -58,7 +58,7 @@ fn a_report_fits_every_screen_in_light_and_dark() {
     let grounds = [(390, false), (390, true), (1200, false), (1200, true)].map(|(width, dark)| {
         let (reach, drawn, ground) = looked_at(&chromium, &report, width, dark);
         assert!(reach <= width, "the page reaches {reach} of {width} pixels");
-        assert_eq!(drawn, 5, "layers, loss, gradient norm, learning rate and speed are drawn");
+        assert_eq!(drawn, 6, "layers, loss, gradient norm, learning rate, speed and loss by position are drawn");
         ground
     });
     assert_eq!(grounds[0], "rgb(255, 255, 255)");

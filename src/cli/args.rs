@@ -67,6 +67,9 @@ pub(crate) struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        … -- check --model ./llama\n  \
+        … -- check --model llama.Q4_K_M.gguf --adapter ./adapter")]
 pub(crate) struct CheckArgs {
     /// Hugging Face directory or .gguf file
     #[arg(long, value_name = "DIR|FILE")]
@@ -110,6 +113,11 @@ pub(crate) enum Trainer {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        … -- train --model ./llama --out runs/first --dry-run\n  \
+        … -- train --model ./llama --out runs/first --data 'corpus/*.txt' --eval-text novel.txt\n  \
+        … -- train --model ./llama --out runs/short --steps 20 --seed 1 --no-eval\n\n\
+        Steps, seed, text and device are recorded in every checkpoint; the same command goes on where a run stopped.")]
 pub(crate) struct TrainArgs {
     /// Hugging Face directory or .gguf file to start from
     #[arg(long, value_name = "DIR|FILE")]
@@ -123,6 +131,12 @@ pub(crate) struct TrainArgs {
     /// Text to train on instead of the recipe's `data`: .txt or .jsonl (field `text`), globs allowed; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub(crate) data: Vec<String>,
+    /// Optimiser steps instead of the recipe's: one number for all stages, or one for each
+    #[arg(long, value_name = "N[,N…]", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: Vec<u64>,
+    /// Seed of the first stage's data and of new adapters instead of the recipe's; later stages count on from it
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
     /// Open model and text, print the plan and what the run would read, and stop before the first step
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -132,6 +146,15 @@ pub(crate) struct TrainArgs {
     /// Checkpoints that stay
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) keep: u64,
+    /// Measure nothing before the first step and after the last
+    #[arg(long)]
+    pub(crate) no_eval: bool,
+    /// Text that losses are measured on, none that is trained on [default: generated chronicles]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) eval_text: Option<PathBuf>,
+    /// Pieces of that text, and exams, to read at each length that the recipe's `eval` lists
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) eval_documents: u64,
     /// Train here, whatever the recipe's `device` says
     #[arg(long, value_enum)]
     pub(crate) device: Option<DeviceArg>,
@@ -144,12 +167,19 @@ pub(crate) enum DeviceArg {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        … -- eval --model ./llama --text novel.txt --context 4K,16K\n  \
+        … -- eval --run runs/first --text novel.txt\n  \
+        … -- eval --model first --base ./llama --text novel.txt --only short")]
 pub(crate) struct EvalArgs {
-    /// Hugging Face directory or .gguf file
-    #[arg(long, value_name = "DIR|FILE")]
-    pub(crate) model: PathBuf,
-    /// PEFT LoRA adapter of that model, merged into it
+    /// Hugging Face directory or .gguf file; with --run: the run's base, when it has moved since
+    #[arg(long, value_name = "DIR|FILE", required_unless_present = "run")]
+    pub(crate) model: Option<PathBuf>,
+    /// A run's folder: its newest checkpoint and the model that it began with are measured, its report is redrawn
     #[arg(long, value_name = "DIR")]
+    pub(crate) run: Option<PathBuf>,
+    /// PEFT LoRA adapter of that model, merged into it
+    #[arg(long, value_name = "DIR", conflicts_with = "run")]
     pub(crate) adapter: Option<PathBuf>,
     /// Text to score; without it only generated text and files of questions are
     #[arg(long, value_name = "FILE")]
@@ -161,7 +191,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) questions: Option<String>,
     /// The untouched model that `short` compares with; needed when the recipe trains
-    #[arg(long, value_name = "DIR|FILE")]
+    #[arg(long, value_name = "DIR|FILE", conflicts_with = "run")]
     pub(crate) base: Option<PathBuf>,
     /// Lengths instead of the recipe's (4096, 4K), separated by commas
     #[arg(long, value_name = "N[,N…]", value_delimiter = ',', value_parser = length)]
@@ -329,7 +359,7 @@ pub(crate) struct LogitsArgs {
         … -- export --run runs/first --out adapter --format adapter\n  \
         … -- export --model model --out model.gguf --format gguf --dtype q8_0\n\n\
         Every tensor is read back and compared before the command says that it is done. The model card (README.md) shows the \
-        figures of evaluation.json, which `eval --json > RUN/evaluation.json` writes.")]
+        figures of RUN/evaluation.json, which `train` and `eval --run RUN` write.")]
 pub(crate) struct ExportArgs {
     /// The run's folder, as given to `train --out`
     #[arg(long, value_name = "DIR", required_unless_present = "model")]

@@ -9,6 +9,7 @@ mod generate;
 mod interrupt;
 mod load;
 mod logits;
+mod overrides;
 mod plan;
 mod rehearse;
 mod search;

@@ -5,48 +5,69 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kernels::device::{Cpu, Device as _};
-use recipe_core::{Device, Plan, SourceKind, SourcePlan, StagePlan, readable_bytes};
+use recipe_core::{Device, Learns, Plan, SourceKind, SourcePlan, StagePlan, readable_bytes};
 
 use super::args::{DeviceArg, TrainArgs};
-use super::{interrupt, load};
+use super::eval::{Ask, OfRun, redraw};
+use super::{interrupt, load, overrides};
 use crate::data::{Corpora, Encoder};
 use crate::engine::{Engine, Mode};
-use crate::eval::Evaluation;
-use crate::report::{self, Progress, RunReport};
-use crate::train::{self, Event, Keeping, Lock, MetricsLog, Run};
+use crate::report::{self, Progress};
+use crate::train::{self, Checkpoints, Event, Keeping, Lock, Place, Run};
 use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
-    let plan = on_cpu(plan, args.device)?;
+    let plan = overrides::applied(&on_cpu(plan, args.device)?, args)?;
     let read = with_data(&plan, &args.data)?;
+    let ask = asked(&plan, args)?;
     print!("{}", report::plan_text(&plan));
     let _lock = Lock::take(&args.out)?;
     let checkpoint = load::checkpoint(&plan, &args.model, args.adapter.as_deref())?;
     let encoder = load::encoder(&checkpoint)?;
     let corpora = opened(&read, &encoder, &args.out.join("cache"))?;
-    let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &checkpoint, &corpora)?;
+    let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &checkpoint, &corpora)?
+        .overridden(overrides::words(args));
     corpora.notes(&read).iter().for_each(|note| eprintln!("note: {note}"));
     if args.dry_run {
         return would_read(&read, &corpora);
+    }
+    // Another run's folder is left as it is.
+    Checkpoints::new(&args.out, 1).check(&run.origin)?;
+    run.record(&args.out)?;
+    let course = OfRun { out: &args.out, plan: &plan, origin: &run.origin, ask: &ask, encoder: &encoder };
+    if !ask.is_empty() {
+        let hint = |_: &Error| eprintln!("note: --no-eval trains without measuring before and after");
+        course.before(&checkpoint.weights).inspect_err(hint)?;
     }
     let seed = plan.stages.first().map_or(0, |stage| stage.seed);
     let cpu = Cpu::with_limit(plan.device.memory());
     let mut engine = Engine::new(cpu, &plan, &checkpoint.weights, seed, Mode::training(&plan))?;
     drop(checkpoint);
-    run.record(&args.out)?;
-    drive(&mut engine, &read, &corpora, &run, args)?;
+    let driven = drive(&mut engine, &read, &corpora, &run, args);
+    // A run that was stopped has a report too.
+    redraw(&plan, &args.out)?;
+    finished(engine, &driven?, &course)
+}
+
+/// What a run says and measures at its end.
+fn finished(engine: Engine<Cpu>, place: &Place, course: &OfRun<'_>) -> Result<()> {
+    let (plan, out) = (course.plan, course.out);
     let (planned, counted) = (plan.memory().total, engine.device().memory().1);
     println!("peak memory in buffers {}, planned {}", readable_bytes(counted), readable_bytes(planned));
-    if let Some(gates) = engine.gates() {
-        let file = train::save_gates(&args.out, &gates)?;
-        println!("{}\ngates   {}", report::gates_words(&plan, &gates), file.display());
+    let gates = engine.gates();
+    if let Some(gates) = &gates {
+        let file = train::save_gates(out, gates)?;
+        println!("{}\ngates   {}", report::gates_words(plan, gates), file.display());
     }
-    let metrics = MetricsLog::read(&args.out.join("metrics.jsonl"))?;
-    let report =
-        RunReport { plan: &plan, metrics: &metrics, evaluation: &Evaluation::default(), protocol: &[], files: &[] };
-    let report = report.write(&args.out)?;
-    println!("report  {}\nexport  … export --run {} --out DIR", report.display(), args.out.display());
-    Ok(())
+    let measured = if course.ask.is_empty() { Ok(()) } else { course.after(engine, place, gates.as_ref()) };
+    let page = redraw(plan, out)?;
+    println!("report  {}\nexport  … export --run {} --out DIR", page.display(), out.display());
+    measured
+}
+
+/// What is measured before the first step and after the last.
+fn asked(plan: &Plan, args: &TrainArgs) -> Result<Ask> {
+    if args.no_eval { Ok(Ask::nothing()) } else { Ask::of_recipe(plan, args) }
 }
 
 /// What each stage would read first.
@@ -81,19 +102,21 @@ fn opened(plan: &Plan, encoder: &Arc<Encoder>, cache: &Path) -> Result<Corpora> 
     Ok(corpora)
 }
 
-fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, args: &TrainArgs) -> Result<()> {
+fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, args: &TrainArgs) -> Result<Place> {
     let progress = Progress::training(plan);
     interrupt::watch();
     let keeping =
         Keeping { out: &args.out, every: args.save_every as usize, keep: args.keep as usize, stop: interrupt::asked };
     // Not kept in memory: a merge is rare, and a model is large.
     let original = || Ok(load::weights(&run.model, run.adapter.as_deref())?);
-    train::run(engine, plan, corpora, &run.origin, keeping, &original, &mut |event| match event {
+    let place = train::run(engine, plan, corpora, &run.origin, keeping, &original, &mut |event| match event {
         Event::Resumed(resumed) => {
+            let overrides = run.origin.overrides.iter().map(|words| format!(" {words}")).collect::<String>();
             progress.note(&format!(
-                "resuming after step {} from {}",
+                "resuming after step {} from {}{}{overrides}",
                 resumed.place.total_steps,
-                resumed.path.display()
+                resumed.path.display(),
+                if overrides.is_empty() { "" } else { ", as before with" }
             ));
             if let Some(other) = &resumed.other_cpu {
                 let this = &run.origin.cpu;
@@ -107,7 +130,7 @@ fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, ar
         Event::Merged(stage) => progress.note(&report::merge_words(&stage.merge)),
     })?;
     progress.finish("trained");
-    Ok(())
+    Ok(place)
 }
 
 /// Until there is a CUDA engine, a recipe for it trains on the CPU when asked to.
@@ -156,4 +179,30 @@ fn kind(glob: &str) -> SourceKind {
 /// Whether a folder holds a run.
 pub(super) fn is_run(path: &Path) -> bool {
     fs::exists(path.join("run.json")).unwrap_or(false)
+}
+
+/// The run in `dir`, which this program trained.
+pub(super) fn run_in(plan: &Plan, dir: &Path) -> Result<Run> {
+    if !is_run(dir) {
+        return Err(Error::usage(format!(
+            "{}: no run is here; train with --out first, or give a model with --model",
+            dir.display()
+        )));
+    }
+    let run = Run::read(dir)?;
+    if run.recipe != plan.name {
+        return Err(Error::usage(format!(
+            "{}: this is a run of `{}`, and this program is `{}`; use the program that trained it",
+            dir.display(),
+            run.recipe,
+            plan.name
+        )));
+    }
+    Ok(run)
+}
+
+/// The gates of a run at `place`, where it has come to them.
+pub(super) fn gates(plan: &Plan, engine: &Engine<Cpu>, place: &Place) -> Option<Vec<Vec<f64>>> {
+    let stage = plan.stages.get(place.stage);
+    engine.gates().filter(|_| stage.is_some_and(|stage| stage.learns != Learns::Weights))
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kernels::device::Device;
+use recipe_core::Text;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -25,7 +26,7 @@ pub struct ChoiceQuestion {
 }
 
 /// Right answers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// The file.
     pub path: PathBuf,
@@ -38,7 +39,7 @@ pub struct Choice {
     /// What guessing would come to.
     pub chance: f64,
     /// How a choice is scored.
-    pub protocol: &'static str,
+    pub protocol: Text,
 }
 
 /// How a choice is scored, in results.
@@ -115,7 +116,7 @@ pub fn choice<D: Device>(
     }
     let count = questions.len();
     let (accuracy, chance) = (correct as f64 / count as f64, chance / count as f64);
-    Ok(Choice { path: path.to_owned(), correct, questions: count, accuracy, chance, protocol: PROTOCOL })
+    Ok(Choice { path: path.to_owned(), correct, questions: count, accuracy, chance, protocol: PROTOCOL.into() })
 }
 
 /// A question with one of its choices.

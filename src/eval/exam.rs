@@ -4,7 +4,8 @@
 use std::ops::AddAssign;
 
 use kernels::device::Device;
-use serde::Serialize;
+use recipe_core::Text;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
 use crate::data::Batch;
@@ -15,7 +16,7 @@ use crate::engine::Engine;
 pub(super) const COUNTED: &str = "teacher-forced: a token counts when it was the most likely one";
 
 /// What was counted in the answers of one or several exams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// Answers of which every token was the most likely one.
     pub correct: usize,
@@ -28,7 +29,7 @@ pub struct Marks {
 }
 
 /// How an exam's figures came about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExamProtocol {
     /// Documents read for this figure.
     pub documents: usize,
@@ -37,12 +38,12 @@ pub struct ExamProtocol {
     /// Facts that each asks for at its end.
     pub asked: usize,
     /// What counts.
-    pub counted: &'static str,
+    pub counted: Text,
 }
 
 impl ExamProtocol {
     pub(super) fn new(documents: usize, hidden: usize, asked: usize) -> Self {
-        Self { documents, hidden, asked, counted: COUNTED }
+        Self { documents, hidden, asked, counted: COUNTED.into() }
     }
 }
 

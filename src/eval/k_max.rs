@@ -1,7 +1,7 @@
 //! The effective window by passkey (Position Interpolation, arXiv 2306.15595 §3.3).
 
 use kernels::device::Device;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::exam::{ExamProtocol, Marks, sit};
@@ -10,7 +10,7 @@ use crate::data::chronicle::{Seed, at_distance};
 use crate::engine::Engine;
 
 /// What is tested at a length T, as planned.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KMaxTest {
     /// Distances n: k = T/n, 2T/n, … T.
     pub distances: usize,
@@ -21,7 +21,7 @@ pub struct KMaxTest {
 }
 
 /// The effective window of documents of one length.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KMax {
     /// Tokens of a document, question included.
     pub context: usize,
@@ -36,7 +36,7 @@ pub struct KMax {
 }
 
 /// Recall at one distance, read until it was certain whether enough keys are recalled.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Distance {
     /// Tokens k that were asked for between a key and its answer.
     pub k: usize,

@@ -2,8 +2,8 @@
 //! (LongEval).
 
 use kernels::device::Device;
-use recipe_core::Needle;
-use serde::Serialize;
+use recipe_core::{Needle, Text};
+use serde::{Deserialize, Serialize};
 
 use super::exam::{ExamProtocol, Marks, sit};
 use super::{DEPTHS, Error};
@@ -12,10 +12,10 @@ use crate::data::chronicle::{Seed, needles, topic_count, topics};
 use crate::engine::Engine;
 
 /// Recall of one kind of needle at one length and depth.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NeedleScore {
     /// `single`, `multikey`, `multivalue` or `multiquery`.
-    pub needle: &'static str,
+    pub needle: Text,
     /// Tokens of the document, questions included.
     pub context: usize,
     /// Where the needle was said.
@@ -28,7 +28,7 @@ pub struct NeedleScore {
 }
 
 /// Recall of the first topic at one length.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TopicsScore {
     /// Tokens of the document, question included.
     pub context: usize,
@@ -67,7 +67,7 @@ pub fn needle<D: Device>(
     let asked = if matches!(kind, Needle::Single | Needle::MultiKey) { 1 } else { DEPTHS.len() };
     let protocol = ExamProtocol::new(documents, hidden, asked);
     let score = |depth| NeedleScore {
-        needle: kind.word(),
+        needle: kind.word().into(),
         context,
         depth,
         marks: Marks::default(),

@@ -1,7 +1,7 @@
 //! Recall of keys: one document hides a key at each depth and asks for all of them at its end.
 
 use kernels::device::Device;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::exam::{Marks, sit};
@@ -13,7 +13,7 @@ use crate::engine::Engine;
 pub const DEPTHS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 
 /// Recall at one length and depth.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PasskeyScore {
     /// Tokens of the document, questions included.
     pub context: usize,

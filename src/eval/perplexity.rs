@@ -1,22 +1,29 @@
 //! Loss by position, and sliding-window perplexity.
 
 use kernels::device::Device;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::data::{Batch, IGNORE};
+use crate::data::chronicle::{Density, Seed, document};
+use crate::data::{Batch, Encoder, IGNORE};
 use crate::engine::Engine;
 
 /// Widest bucket of the loss by position, in tokens.
 const BUCKET: usize = 1024;
 
 /// How a figure was measured; figures of different protocols cannot be compared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Protocol {
     /// Non-overlapping pieces of `context` tokens from the beginning of the text, each read in one pass, token-weighted.
     Pieces {
         /// Pieces read.
+        documents: usize,
+    },
+    /// Generated chronicles of `context` tokens, each read in one pass, token-weighted: nobody's training text, and nobody's
+    /// language either.
+    Generated {
+        /// Chronicles read.
         documents: usize,
     },
     /// Press et al.'s sliding window: the first window scores all its tokens, later ones their last `stride`,
@@ -28,7 +35,7 @@ pub enum Protocol {
 }
 
 /// Loss at one context length.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Perplexity {
     /// Tokens per piece or window.
     pub context: usize,
@@ -85,6 +92,25 @@ pub fn by_position<D: Device>(
     let protocol = Protocol::Pieces { documents: pieces.len() };
     let mean_nll = total / count.max(1) as f64;
     Ok(Perplexity { context, tokens: count, mean_nll, perplexity: mean_nll.exp(), bucket, nll, protocol })
+}
+
+/// Scores `documents` generated chronicles of `context` tokens: for a model without a text to try it on.
+///
+/// # Errors
+/// What the tokenizer refuses, or a failure of the engine.
+pub fn of_chronicles<D: Device>(
+    engine: &mut Engine<D>,
+    encoder: &Encoder,
+    context: usize,
+    documents: usize,
+    seed: u64,
+    on_document: &mut dyn FnMut(usize),
+) -> Result<Perplexity, Error> {
+    let written = |index| document(encoder, Seed::eval(seed, index as u64), context, Density::Standard);
+    let pieces = (0..documents.max(1)).map(written).collect::<Result<Vec<_>, _>>()?;
+    let tokens: Vec<u32> = pieces.into_iter().flat_map(|piece| piece.tokens).collect();
+    let found = by_position(engine, &tokens, context, documents, on_document)?;
+    Ok(Perplexity { protocol: Protocol::Generated { documents: documents.max(1) }, ..found })
 }
 
 /// Sliding-window perplexity over all of `tokens` (methods: Press et al. 2021).

@@ -1,11 +1,11 @@
 //! Abilities inside the native window: what extending a model's context cost there.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Perplexity;
 
 /// Loss inside the native window, of the recipe's model and of the untouched one, on the same text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Short {
     /// The native window: tokens per piece.
     pub context: usize,

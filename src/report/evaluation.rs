@@ -6,10 +6,51 @@ use super::table::{Align, Table};
 use crate::eval::{Impact, PasskeyScore, Perplexity, Protocol};
 
 /// Loss by position, a point at the middle of each bucket; a bucket without tokens is a gap.
-pub(super) fn curve(found: &Perplexity) -> Series {
+fn curve(found: &Perplexity) -> Series {
     let middle = |index: usize| (index as f64 + 0.5) * found.bucket as f64;
     let points = found.nll.iter().enumerate().map(|(index, nll)| (middle(index), nll.unwrap_or(f64::NAN)));
     Series::new(format!("{} tokens", tokens(found.context)), points)
+}
+
+/// A line for each length.
+pub(super) fn curves(found: &[Perplexity]) -> Vec<Series> {
+    found.iter().filter(|found| !found.nll.is_empty()).map(curve).collect()
+}
+
+/// Two lines at the longest length that both were measured at: it holds every position of the shorter ones.
+pub(super) fn before_after_curves(before: &[Perplexity], after: &[Perplexity]) -> Vec<Series> {
+    let longest = |found: &[Perplexity]| {
+        let whole = found.iter().filter(|found| !found.nll.is_empty());
+        whole.max_by_key(|found| found.context).map(curve)
+    };
+    let named = [("before", longest(before)), ("after", longest(after))];
+    named.into_iter().filter_map(|(name, curve)| Some(Series { name: name.to_owned(), ..curve? })).collect()
+}
+
+/// A row per length: what the model lost before and after.
+pub(super) fn before_after_table(before: &[Perplexity], after: &[Perplexity]) -> Table {
+    let mut contexts: Vec<usize> = before.iter().chain(after).map(|row| row.context).collect();
+    contexts.sort_unstable();
+    contexts.dedup();
+    let pair = ["before", "after"].map(|name| (name, Align::Right));
+    let columns = [("context", Align::Right)].into_iter().chain(pair).chain(pair).chain(pair);
+    let mut table = Table::new(columns.chain([("read as", Align::Left)]))
+        .group("", 1)
+        .group("nll", 2)
+        .group("perplexity", 2)
+        .group("nll of the last quarter", 2);
+    for context in contexts {
+        let rows = [before, after].map(|found| found.iter().find(|row| row.context == context));
+        let cells = |figure: &dyn Fn(&Perplexity) -> String| rows.map(|row| row.map_or("–".to_owned(), figure));
+        let read = rows.iter().flatten().next_back().map_or(String::new(), |row| protocol(&row.protocol));
+        let figures = [
+            cells(&|row| fixed(row.mean_nll, 3)),
+            cells(&|row| fixed(row.perplexity, 2)),
+            cells(&|row| fixed(last_quarter(row), 3)),
+        ];
+        table.row([tokens(context)].into_iter().chain(figures.into_iter().flatten()).chain([read]));
+    }
+    table
 }
 
 /// Mean nll of the buckets in the last quarter of positions; not a number where none was counted.
@@ -23,6 +64,7 @@ pub(super) fn protocol(found: &Protocol) -> String {
     match *found {
         Protocol::Pieces { documents: 1 } => "one piece".to_owned(),
         Protocol::Pieces { documents } => format!("{documents} pieces"),
+        Protocol::Generated { documents } => format!("{documents} generated"),
         Protocol::Sliding { stride } => format!("sliding by {stride}"),
     }
 }

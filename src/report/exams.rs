@@ -13,6 +13,9 @@ pub(super) struct Section {
     pub(super) protocol: String,
 }
 
+/// The heading of what `short` found.
+pub(super) const ABILITIES: &str = "Abilities kept";
+
 /// What `eval` prints: a table for everything that was measured.
 pub fn evaluation_text(found: &Evaluation) -> String {
     let mut text = String::new();
@@ -53,10 +56,10 @@ pub(super) fn sections(found: &Evaluation) -> Vec<Section> {
             "text in pieces of the native window ({}), the same for both models; nats per token",
             protocol(&first.protocol)
         );
-        add("Abilities kept", short_table(&found.short), words);
+        add(ABILITIES, short_table(&found.short), words);
     }
     if let Some(first) = found.choice.first() {
-        add("Multiple choice", choice_table(&found.choice), first.protocol.to_owned());
+        add("Multiple choice", choice_table(&found.choice), first.protocol.to_string());
     }
     sections
 }
@@ -130,8 +133,8 @@ fn sum<'a>(rows: impl Iterator<Item = &'a &'a NeedleScore>) -> Marks {
 }
 
 /// The same as a picture.
-pub(super) fn needle_grid(rows: &[&NeedleScore]) -> HeatGrid {
-    let title = format!("Needle, {}", rows.first().map_or("", |row| row.needle));
+pub(super) fn needle_grid(rows: &[&NeedleScore], when: &str) -> HeatGrid {
+    let title = format!("Needle, {}{when}", rows.first().map_or("", |row| &row.needle));
     grid(title, "answer tokens, by depth of the needle (0% is the start)", &cells(rows))
 }
 

@@ -135,7 +135,7 @@ impl RehearsalReport<'_> {
             page.add(Block::picture("loss_by_position.svg", "Loss by position in the document", svg));
         }
         if !self.passkey.is_empty() {
-            let blocks = [Block::Table(passkey_table(self.passkey)), passkey_picture(self.passkey)];
+            let blocks = [Block::Table(passkey_table(self.passkey)), passkey_picture(self.passkey, "")];
             page.section("Recall after the recipe", blocks);
         }
         page.section("What was rehearsed", [Block::plan(self.plan), Block::notes(&self.plan.notes)]);

@@ -6,13 +6,14 @@ use kernels::simd::Isa;
 use recipe_core::Plan;
 
 use super::Error;
-use super::evaluation::{curve, passkey_grid, passkey_table, perplexity_table, position_plot};
-use super::exams::{Section, kinds, needle_grid, sections};
+use super::evaluation::{
+    before_after_curves, before_after_table, curves, passkey_grid, passkey_table, perplexity_table, position_plot,
+};
+use super::exams::{ABILITIES, Section, kinds, needle_grid, sections};
 use super::layers::layer_map;
 use super::number::bytes;
 use super::page::{Block, Page};
 use super::plan::plan_text;
-use super::plot::Series;
 use super::table::{Align, Table};
 use super::training::{course_plots, training_plot, training_table};
 use crate::eval::{Evaluation, PasskeyScore};
@@ -25,7 +26,9 @@ pub struct RunReport<'a> {
     pub plan: &'a Plan,
     /// Every optimiser step.
     pub metrics: &'a [StepMetrics],
-    /// Everything that was measured.
+    /// What was measured of the model as it was given.
+    pub before: &'a Evaluation,
+    /// What was measured of the model as it was trained.
     pub evaluation: &'a Evaluation,
     /// How it was measured, a line each.
     pub protocol: &'a [String],
@@ -67,12 +70,13 @@ impl RunReport<'_> {
     }
 
     fn perplexity(&self, page: &mut Page) {
-        let found = &self.evaluation.perplexity;
-        if found.is_empty() {
+        let (before, found) = (&self.before.perplexity, &self.evaluation.perplexity);
+        if before.is_empty() && found.is_empty() {
             return;
         }
-        page.section("Perplexity", [Block::Table(perplexity_table(found))]);
-        let curves: Vec<Series> = found.iter().filter(|found| !found.nll.is_empty()).map(curve).collect();
+        let table = if before.is_empty() { perplexity_table(found) } else { before_after_table(before, found) };
+        page.section("Perplexity", [Block::Table(table)]);
+        let curves = if before.is_empty() { curves(found) } else { before_after_curves(before, found) };
         if !curves.is_empty() {
             let plot = position_plot("Loss by position", self.plan.model.context, &curves);
             page.add(Block::picture("loss_by_position.svg", "Loss by position in the document", plot.to_svg()));
@@ -80,19 +84,36 @@ impl RunReport<'_> {
     }
 
     fn passkey(&self, page: &mut Page) {
-        let found = &self.evaluation.passkey;
+        let (before, found) = (&self.before.passkey, &self.evaluation.passkey);
+        if !before.is_empty() {
+            page.section("Passkey, before", [Block::Table(passkey_table(before)), passkey_picture(before, ", before")]);
+        }
         if !found.is_empty() {
-            page.section("Passkey", [Block::Table(passkey_table(found)), passkey_picture(found)]);
+            let after = if before.is_empty() { "" } else { ", after" };
+            let heading = if before.is_empty() { "Passkey" } else { "Passkey, after" };
+            page.section(heading, [Block::Table(passkey_table(found)), passkey_picture(found, after)]);
         }
     }
 
     fn exams(&self, page: &mut Page) {
-        for Section { heading, table, protocol } in sections(self.evaluation) {
-            page.section(&heading, [Block::Table(table), Block::Text(protocol)]);
-        }
-        for rows in kinds(&self.evaluation.needle) {
-            let name = format!("needle_{}.svg", rows[0].needle);
-            page.add(Block::picture(&name, "Answer tokens by depth and length", needle_grid(&rows).to_svg()));
+        let both = *self.before != Evaluation::default();
+        for (found, when) in [(self.before, "before"), (self.evaluation, "after")] {
+            for Section { heading, table, protocol } in sections(found) {
+                // What is a comparison already needs no word.
+                let heading = if both && heading != ABILITIES { format!("{heading}, {when}") } else { heading };
+                page.section(&heading, [Block::Table(table), Block::Text(protocol)]);
+            }
+            for rows in kinds(&found.needle) {
+                let (title, name) = match when {
+                    "before" => (", before", format!("needle_{}_before.svg", rows[0].needle)),
+                    _ => (if both { ", after" } else { "" }, format!("needle_{}.svg", rows[0].needle)),
+                };
+                page.add(Block::picture(
+                    &name,
+                    "Answer tokens by depth and length",
+                    needle_grid(&rows, title).to_svg(),
+                ));
+            }
         }
     }
 }
@@ -110,8 +131,10 @@ pub(super) fn training(page: &mut Page, plan: &Plan, metrics: &[StepMetrics]) {
 }
 
 /// Recall by depth and length.
-pub(super) fn passkey_picture(found: &[PasskeyScore]) -> Block {
-    Block::picture("passkey.svg", "Recall by depth and length", passkey_grid("Passkey recall", found).to_svg())
+pub(super) fn passkey_picture(found: &[PasskeyScore], when: &str) -> Block {
+    let name = if when == ", before" { "passkey_before.svg" } else { "passkey.svg" };
+    let title = format!("Passkey recall{when}");
+    Block::picture(name, "Recall by depth and length", passkey_grid(title, found).to_svg())
 }
 
 /// What a reader needs to know about the machine to compare figures.
@@ -130,14 +153,14 @@ mod tests {
     use crate::eval::{Perplexity, Protocol};
     use crate::report::samples::{llama2_128k, metrics, passkeys};
 
-    fn report<'a>(plan: &'a Plan, evaluation: &'a Evaluation) -> RunReport<'a> {
-        RunReport { plan, metrics: &[], evaluation, protocol: &[], files: &[] }
+    fn report<'a>(plan: &'a Plan, before: &'a Evaluation, evaluation: &'a Evaluation) -> RunReport<'a> {
+        RunReport { plan, metrics: &[], before, evaluation, protocol: &[], files: &[] }
     }
 
     #[test]
     fn what_is_empty_is_left_out() {
         let (plan, dir) = (llama2_128k(), tempfile::tempdir().unwrap());
-        report(&plan, &Evaluation::default()).write(dir.path()).unwrap();
+        report(&plan, &Evaluation::default(), &Evaluation::default()).write(dir.path()).unwrap();
         let page = std::fs::read_to_string(dir.path().join("report.md")).unwrap();
         let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("## ")).collect();
         assert_eq!(headings, ["## Plan", "## Notes", "## Made with"]);
@@ -162,7 +185,8 @@ mod tests {
             passkey: passkeys(),
             ..crate::report::samples::exams()
         };
-        let report = RunReport { metrics: &metrics(&plan), ..report(&plan, &evaluation) };
+        let before = Evaluation::default();
+        let report = RunReport { metrics: &metrics(&plan), ..report(&plan, &before, &evaluation) };
         let html = std::fs::read_to_string(report.write(dir.path()).unwrap()).unwrap();
         let page = std::fs::read_to_string(dir.path().join("report.md")).unwrap();
         assert!(page.contains("| 128K | 131072 | 2.000 | 7.39 | 1.000 | 2.72 | 4 pieces |"), "{page}");
@@ -174,5 +198,34 @@ mod tests {
             assert!(page.contains(&format!("]({name})")) && dir.path().join(&name).is_file(), "{name}");
             assert!(html.contains(&std::fs::read_to_string(dir.path().join(&name)).unwrap()), "{name}");
         }
+    }
+
+    #[test]
+    fn before_and_after_stand_side_by_side() {
+        let (plan, dir) = (llama2_128k(), tempfile::tempdir().unwrap());
+        let row = |context: usize, mean_nll: f64| Perplexity {
+            context,
+            tokens: context,
+            mean_nll,
+            perplexity: mean_nll.exp(),
+            bucket: 1024,
+            nll: vec![Some(mean_nll); context / 1024],
+            protocol: Protocol::Generated { documents: 4 },
+        };
+        let before = Evaluation {
+            perplexity: vec![row(4096, 2.0), row(131_072, 8.0)],
+            passkey: passkeys(),
+            needle: crate::report::samples::exams().needle,
+            ..Evaluation::default()
+        };
+        let after = Evaluation { perplexity: vec![row(4096, 2.1), row(131_072, 1.9)], ..before.clone() };
+        let html = std::fs::read_to_string(report(&plan, &before, &after).write(dir.path()).unwrap()).unwrap();
+        let page = std::fs::read_to_string(dir.path().join("report.md")).unwrap();
+        assert!(page.contains("| 128K | 8.000 | 1.900 | 2980.96 | 6.69 | 8.000 | 1.900 | 4 generated |"), "{page}");
+        for picture in ["loss_by_position", "passkey_before", "passkey", "needle_single_before", "needle_single"] {
+            assert!(page.contains(&format!("]({picture}.svg)")), "{picture}");
+        }
+        let lines = std::fs::read_to_string(dir.path().join("loss_by_position.svg")).unwrap();
+        assert!(lines.contains(">before<") && lines.contains(">after<") && html.contains(&lines));
     }
 }

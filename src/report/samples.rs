@@ -126,14 +126,14 @@ pub(super) fn passkeys() -> Vec<PasskeyScore> {
 
 /// Exams of all kinds, abilities lost and a file of questions.
 pub(super) fn exams() -> Evaluation {
-    let protocol = |hidden, asked| ExamProtocol { documents: 20, hidden, asked, counted: "counted so" };
+    let protocol = |hidden, asked| ExamProtocol { documents: 20, hidden, asked, counted: "counted so".into() };
     let marks = |correct, tokens_correct| Marks { correct, trials: 10, tokens_correct, tokens: 40 };
     let distance =
         |k, correct| Distance { k, measured: k as f64 + 0.5, passed: correct > 1, marks: marks(correct, 20) };
     let distances = vec![distance(256, 10), distance(512, 2), distance(768, 1)];
     let tested = KMaxTest { distances: 4, trials: 10, success: 0.2 };
-    let needle = |needle, depth, tokens_correct| NeedleScore {
-        needle,
+    let needle = |needle: &'static str, depth, tokens_correct| NeedleScore {
+        needle: needle.into(),
         context: 1024,
         depth,
         marks: marks(5, tokens_correct),
@@ -159,7 +159,7 @@ pub(super) fn exams() -> Evaluation {
             questions: 4,
             accuracy: 0.75,
             chance: 0.25,
-            protocol: "scored so",
+            protocol: "scored so".into(),
         }],
         ..Evaluation::default()
     }

@@ -49,6 +49,9 @@ pub struct Origin {
     pub data: String,
     /// Vector instructions in use; another set may round differently.
     pub cpu: String,
+    /// What the command line said instead of the recipe, in its words.
+    #[serde(default)]
+    pub overrides: Vec<String>,
 }
 
 const VALUE: &str = "value/";
@@ -107,6 +110,16 @@ impl Checkpoints {
         Ok(Some(Resumed { place, path, other_cpu: differs }))
     }
 
+    /// Whether the newest checkpoint, if there is one, is of this run.
+    ///
+    /// # Errors
+    /// A checkpoint of another run, or a damaged one.
+    pub fn check(&self, origin: &Origin) -> Result<(), Error> {
+        let Some(path) = self.list().pop() else { return Ok(()) };
+        let file = TensorFile::open(&path)?;
+        record::<Origin>(&path, &file, "origin")?.same_run(origin, &path)
+    }
+
     /// All checkpoints, oldest first.
     pub fn list(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -144,6 +157,11 @@ impl Origin {
         ];
         match pairs.into_iter().find(|(_, got, expected)| got != expected) {
             None => Ok(()),
+            Some(_) if self.overrides != now.overrides => {
+                let words =
+                    |of: &Self| if of.overrides.is_empty() { "none".to_owned() } else { of.overrides.join(" ") };
+                Err(Error::OtherOverrides { path: path.to_owned(), got: words(self), expected: words(now) })
+            }
             Some((what, got, expected)) => {
                 Err(Error::OtherRun { path: path.to_owned(), what, expected: expected.clone(), got: got.clone() })
             }

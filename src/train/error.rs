@@ -53,6 +53,19 @@ pub enum Error {
         /// Of the checkpoint.
         got: String,
     },
+    /// The command line says other things than before.
+    #[error(
+        "{path}: this run was started with these overrides: {got}; now: {expected}. Repeat them to go on, or give another --out",
+        path = path.display()
+    )]
+    OtherOverrides {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Of the present run.
+        expected: String,
+        /// Of the checkpoint.
+        got: String,
+    },
     /// A checkpoint's record is damaged.
     #[error("{path}: {reason}; remove this file to go on from the checkpoint before it", path = path.display())]
     Damaged {

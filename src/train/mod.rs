@@ -1,4 +1,34 @@
 //! Training: stages of optimiser steps over the engine, resumable at every checkpoint.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use context_recipe::Cpu;
+//! use context_recipe::data::{Corpora, Encoder};
+//! use context_recipe::engine::{Engine, Mode};
+//! use context_recipe::hub::Checkpoint;
+//! use context_recipe::plan::{Adapt, Recipe, Rope, Source, Stage, presets};
+//! use context_recipe::train::{self, Keeping, MetricsLog, Origin};
+//!
+//! # fn main() -> context_recipe::Result<()> {
+//! let recipe = Recipe::new(presets::tiny(), 512).rope(Rope::yarn(2.0)).adapt(Adapt::lora(4, 8.0));
+//! let recipe = recipe.data([Source::passkey()]).train([Stage::extend(2, 512, 1e-3)]);
+//! let plan = recipe.plan().expect("yarn(2) takes 256 to 512");
+//! let model = Checkpoint::open("assets/tiny".as_ref())?;
+//! let tokenizer = model.tokenizer()?;
+//! let encoder = Encoder::new(tokenizer.inner().clone(), tokenizer.bos(), tokenizer.eos())?;
+//! let mut engine = Engine::new(Cpu::new(), &plan, &model.weights, 0, Mode::Train)?;
+//! # let out = tempfile::tempdir().expect("a folder");
+//! # let out = out.path();
+//! let corpora = Corpora::open(&plan, &Arc::new(encoder), &out.join("cache"), &mut |_| ())?;
+//! let keeping = Keeping { out, every: 1, keep: 1, stop: || false };
+//! let weights = || Ok(model.weights.clone());
+//! let place = train::run(&mut engine, &plan, &corpora, &Origin::default(), keeping, &weights, &mut |_| ())?;
+//! // Called again, it finds the last checkpoint and has nothing left to do.
+//! assert_eq!((place.total_steps, MetricsLog::read(&out.join("metrics.jsonl"))?.len()), (2, 2));
+//! # Ok(())
+//! # }
+//! ```
 
 mod checkpoint;
 mod error;
@@ -25,6 +55,7 @@ pub(crate) use gates::gates_text;
 pub use gates::{GATES_FILE, read_gates, save_gates};
 pub(crate) use merge::merge;
 pub use metrics::{GateMetrics, MetricsLog, StepMetrics};
+pub(crate) use run::digest_of;
 pub use run::{Lock, Run};
 pub use schedule::learning_rate;
 

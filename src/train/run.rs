@@ -48,8 +48,15 @@ impl Run {
             base: digest_of_weights(checkpoint),
             data: corpora.digest(),
             cpu: Isa::best().name().to_owned(),
+            overrides: vec![],
         };
         Ok(Self { recipe: plan.name.to_string(), model, adapter, plan: plan.clone(), origin })
+    }
+
+    /// With what the command line said instead of the recipe.
+    #[must_use]
+    pub fn overridden(self, overrides: Vec<String>) -> Self {
+        Self { origin: Origin { overrides, ..self.origin }, ..self }
     }
 
     /// Writes `run.json`.

@@ -7,12 +7,19 @@ use crate::{Error, Result};
 
 /// What to measure, in the recipe's order: what it lists, or what `--only` names of it, at `--context` or its own lengths.
 ///
-/// A recipe without `eval`, or with losses alone, is also asked for keys at its target; a text that is given without a
+/// Without a run, a recipe without `eval`, or with losses alone, is also asked for keys at its target; a text that is given without a
 /// `perplexity(…)` is scored there. With `--context`, a text on the command line asks about that text alone.
 pub(super) fn wanted(plan: &Plan, args: &EvalArgs) -> Result<Vec<EvalPlan>> {
     let list = in_recipe(plan, args);
-    let mut found =
-        if args.only.is_empty() { listed(list, plan.target, args) } else { named(plan, &list, &args.only)? };
+    let mut found = match (args.only.is_empty(), &args.run) {
+        (false, _) => named(plan, &list, &args.only)?,
+        (true, None) => listed(list, plan.target, args),
+        (true, Some(_)) if list.is_empty() => both(plan.target),
+        (true, Some(_)) => list,
+    };
+    if args.run.is_some() {
+        found = of_run(found, args.text.is_some());
+    }
     if !args.context.is_empty() {
         found.iter_mut().for_each(|eval| put_lengths(eval, &args.context));
     }
@@ -53,6 +60,11 @@ fn listed(mut found: Vec<EvalPlan>, target: usize, args: &EvalArgs) -> Vec<EvalP
         eprintln!("note: `short` is left out: it scores a text, which --text FILE gives");
     }
     found
+}
+
+/// What a run is asked whose recipe lists nothing.
+fn both(target: usize) -> Vec<EvalPlan> {
+    [Measure::Perplexity, Measure::Passkey].into_iter().flat_map(|measure| usual(measure, target)).collect()
 }
 
 fn named(plan: &Plan, list: &[EvalPlan], only: &[Measure]) -> Result<Vec<EvalPlan>> {
@@ -101,6 +113,22 @@ fn measure_of(eval: &EvalPlan) -> Measure {
         EvalPlan::Short { .. } => Measure::Short,
         EvalPlan::Choice { .. } => Measure::Choice,
     }
+}
+
+/// The same measurement at one length.
+pub(super) fn at(eval: &EvalPlan, length: usize) -> EvalPlan {
+    let mut one = eval.clone();
+    put_lengths(&mut one, &[length]);
+    one
+}
+
+/// What is measured of a run: its losses on chronicles where there is no text, but abilities kept only on a text.
+pub(super) fn of_run(mut wanted: Vec<EvalPlan>, text: bool) -> Vec<EvalPlan> {
+    if !text && wanted.iter().any(|eval| measure_of(eval) == Measure::Short) {
+        wanted.retain(|eval| measure_of(eval) != Measure::Short);
+        eprintln!("note: `short` is left out: it scores a text, which --text FILE (`train`: --eval-text) gives");
+    }
+    wanted
 }
 
 fn put_lengths(eval: &mut EvalPlan, wanted: &[usize]) {

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kernels::device::Cpu;
-use recipe_core::{AdaptPlan, GatesPlan, HfConfig, Learns, Plan};
+use recipe_core::{AdaptPlan, GatesPlan, HfConfig, Plan};
 
 use crate::cli::args::ExportFormat;
 use crate::cli::{load, train};
 use crate::engine::{Engine, Mode};
 use crate::hub::{Tokenizer, Weights};
-use crate::train::{Checkpoints, GATES_FILE, MetricsLog, Place, Run, StepMetrics, read_gates};
+use crate::train::{Checkpoints, GATES_FILE, MetricsLog, Place, StepMetrics, read_gates};
 use crate::{Error, Result};
 
 /// A model on its way out.
@@ -26,7 +26,7 @@ pub(super) struct Source {
     pub(super) weights: Weights,
     pub(super) gates: Option<Vec<Vec<f64>>>,
     pub(super) origin: Origin,
-    /// What `eval --json` found, where it lies in the run or beside the model.
+    /// What was measured, where it lies in the run or beside the model.
     pub(super) evaluation: Option<serde_json::Value>,
 }
 
@@ -50,7 +50,7 @@ impl Source {
         moved: (Option<&Path>, Option<&Path>),
         format: ExportFormat,
     ) -> Result<Self> {
-        let run = opened(plan, dir)?;
+        let run = train::run_in(plan, dir)?;
         let (base, first) = (moved.0.unwrap_or(&run.model), moved.1.or(run.adapter.as_deref()));
         let plan = run.plan.clone();
         if format == ExportFormat::Adapter && plan.adapt == AdaptPlan::Full {
@@ -61,8 +61,7 @@ impl Source {
         let Some(resumed) = Checkpoints::new(dir, 1).resume(&mut engine, &run.origin)? else {
             return Err(Error::usage(format!("{}: this run has no checkpoint yet", dir.display())));
         };
-        let stage = plan.stages.get(resumed.place.stage);
-        let gates = engine.gates().filter(|_| stage.is_some_and(|stage| stage.learns != Learns::Weights));
+        let gates = train::gates(&plan, &engine, &resumed.place);
         let shown = gates.as_ref().map_or_else(|| plan.clone(), |gates| plan.with_gates(gates));
         let weights = if format == ExportFormat::Adapter { adapter(&plan, engine.trained()) } else { engine.merged() };
         let metrics = MetricsLog::read(&dir.join("metrics.jsonl"))?;
@@ -135,25 +134,6 @@ impl Beside for Path {
     }
 }
 
-fn opened(plan: &Plan, dir: &Path) -> Result<Run> {
-    if !train::is_run(dir) {
-        return Err(Error::usage(format!(
-            "{}: no run is here; train with --out first, or give a model with --model",
-            dir.display()
-        )));
-    }
-    let run = Run::read(dir)?;
-    if run.recipe != plan.name {
-        return Err(Error::usage(format!(
-            "{}: this is a run of `{}`, and this program is `{}`; use the program that trained it",
-            dir.display(),
-            run.recipe,
-            plan.name
-        )));
-    }
-    Ok(run)
-}
-
 /// What PEFT holds: adapters, and what learned in full. Gates are no weights.
 fn adapter(plan: &Plan, mut trained: Weights) -> Weights {
     let names: Vec<String> = trained.names().map(str::to_owned).collect();
@@ -169,7 +149,7 @@ fn no_adapter(plan: &Plan) -> Error {
     ))
 }
 
-/// `evaluation.json`, where someone kept what `eval --json` printed.
+/// `evaluation.json`: of a run, or where someone kept beside a model what `eval --json` printed.
 fn evaluation(dir: &Path) -> Option<serde_json::Value> {
     let text = fs::read(dir.with_file_name_or_inside("evaluation.json")).ok()?;
     let found = serde_json::from_slice(&text).map_err(|error| eprintln!("note: evaluation.json is left out: {error}"));
