@@ -25,6 +25,21 @@
 //! ```
 //!
 //! The road is one way: recipe → [`plan`] → [`model`] and [`engine`] → [`train`] → [`eval`] → [`report`] and export.
+//!
+//! | concept | where |
+//! |---|---|
+//! | the language, every key and word | [`recipe!`] |
+//! | a recipe from values, for sweeps; its faults | [`plan::Recipe`], [`plan::Fault`] |
+//! | every number settled | [`plan::Plan`], and [`Recipe::PLAN`] of a compiled recipe |
+//! | a recipe's program: `plan`, `check`, `rehearse`, `train`, `eval`, `export`, … | [`main`] |
+//! | models on disk, read and written | [`hub`] |
+//! | text to sequences, generated text | [`data`] |
+//! | the fast path; the executable specification | [`engine`]; [`model`] |
+//! | stages, checkpoints, metrics | [`train`] |
+//! | loss by position, keys, needles, choice | [`eval`] |
+//! | tables, plots, pages | [`report`] |
+//!
+//! The guide stands in `docs/`, published recipes in `examples/`.
 
 #![forbid(unsafe_code)]
 
@@ -41,6 +56,19 @@ pub mod search;
 pub mod train;
 
 /// The plan and everything that it is made of.
+///
+/// ```
+/// use context_recipe::plan::{Attention, FullLayers, Recipe, Rope, Sparse, presets};
+///
+/// let third = Attention::hybrid(FullLayers::Share(1.0 / 3.0), Sparse::window(4096, 4));
+/// let recipe = Recipe::new(presets::llama2_7b(), 131_072).rope(Rope::interpolate(32.0)).attention(third);
+/// let plan = recipe.plan().expect("32 takes 4K to 128K");
+/// assert_eq!(plan.layers.len(), 32);
+/// assert!(plan.kv_cache_bytes(plan.target) < plan.kv_cache_bytes_full(plan.target) / 2);
+///
+/// let faults = recipe.rope(Rope::interpolate(16.0)).plan().expect_err("16 does not");
+/// assert_eq!((faults[0].rule, faults[0].help.as_str()), ("scale_below_target", "write interpolate(32)"));
+/// ```
 pub mod plan {
     pub use recipe_core::*;
 }
@@ -51,6 +79,27 @@ pub use kernels::device::Cpu;
 pub use recipe_macros::recipe;
 
 /// What `recipe!` makes of a recipe.
+///
+/// ```
+/// use context_recipe::{Recipe, recipe};
+///
+/// recipe! {
+///     /// Twice the window of the embedded model.
+///     pub Doubled {
+///         model: tiny,
+///         context: 256 -> 512,
+///         rope: yarn(2),
+///     }
+/// }
+///
+/// // A function over any recipe; the builder's plan is the same value.
+/// fn reach<R: Recipe>() -> usize {
+///     R::PLAN.target / R::PLAN.model.context
+/// }
+/// use context_recipe::plan::{self, Rope, presets};
+/// let twin = plan::Recipe::new(presets::tiny(), 512).rope(Rope::yarn(2.0)).named("Doubled");
+/// assert_eq!((reach::<Doubled>(), twin.plan()), (2, Ok(Doubled::PLAN)));
+/// ```
 pub trait Recipe {
     /// The plan at full size.
     const PLAN: plan::Plan;
@@ -62,4 +111,13 @@ pub trait Recipe {
     type Model: model::TypedModel;
     /// The typed model at rehearsal size.
     type RehearsalModel: model::TypedModel;
+}
+
+/// The Rust blocks of the guide are doctests.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../docs/quickstart.md")]
+    struct Quickstart;
+    #[doc = include_str!("../docs/extend.md")]
+    struct Extend;
 }

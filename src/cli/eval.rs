@@ -81,7 +81,7 @@ fn of_run(plan: &Plan, dir: &Path, moved: Option<&Path>, args: &EvalArgs, wanted
     if args.json {
         super::print_json(&found)?;
     } else {
-        print!("{}report  {}\n", report::evaluation_text(&found), page.display());
+        println!("{}report  {}", report::evaluation_text(&found), page.display());
     }
     measured
 }

@@ -2,6 +2,25 @@
 //!
 //! The engine takes a plan as a value, never as a type. It computes the same function as the typed model in
 //! [`model`](crate::model); tests hold the two together.
+//!
+//! ```
+//! use context_recipe::Cpu;
+//! use context_recipe::data::Batch;
+//! use context_recipe::engine::{Engine, Mode};
+//! use context_recipe::hub::Checkpoint;
+//! use context_recipe::plan::{Recipe, presets};
+//!
+//! # fn main() -> context_recipe::Result<()> {
+//! let plan = Recipe::new(presets::tiny(), 256).plan().expect("nothing changes");
+//! let model = Checkpoint::open("assets/tiny".as_ref())?;
+//! let mut engine = Engine::new(Cpu::new(), &plan, &model.weights, 0, Mode::Train)?;
+//! let batch = Batch::sequence((300..364).collect(), &[0])?;
+//! let loss = engine.score(&batch)?.nll.iter().sum::<f32>() / 63.0;
+//! engine.learn(&batch, 1.0 / 63.0, true)?;
+//! assert!(loss.is_finite() && engine.gradient_norm() > 0.0);
+//! # Ok(())
+//! # }
+//! ```
 
 mod attend;
 mod cache;

@@ -4,6 +4,23 @@
 //! whatever the file's format. A checkpoint is held against its own configuration before its values are read, and a
 //! file that lies is refused with its name, the tensor's, what was expected and what is there. What reads and writes
 //! here knows nothing of recipes or training.
+//!
+//! ```
+//! use context_recipe::hub::{self, Checkpoint, Dtype, Header, Options};
+//!
+//! # fn main() -> context_recipe::Result<()> {
+//! // The list of tensors without their values.
+//! assert!(Header::open("assets/tiny".as_ref())?.mismatches().is_empty());
+//!
+//! let model = Checkpoint::open("assets/tiny".as_ref())?;
+//! # let dir = tempfile::tempdir().expect("a folder");
+//! # let dir = dir.path().join("copy");
+//! let options = Options { dtype: Dtype::BF16, tokenizer: model.tokenizer.as_ref(), ..Options::default() };
+//! hub::write(&dir, &model.config, model.weights.views(), &options)?;
+//! assert_eq!(Checkpoint::open(&dir)?.weights, model.weights);
+//! # Ok(())
+//! # }
+//! ```
 
 mod adapter;
 mod bitsandbytes;

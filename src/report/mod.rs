@@ -1,6 +1,15 @@
 //! What a person reads: plans, tables, plots, progress and reports.
 //!
 //! Everything here turns numbers into text; nothing computes a number that a plan or a run already has.
+//!
+//! ```
+//! use context_recipe::plan::{Recipe, Rope, presets};
+//! use context_recipe::report;
+//!
+//! let plan = Recipe::new(presets::llama2_7b(), 32_768).rope(Rope::yarn(8.0)).plan().expect("yarn(8)");
+//! assert!(report::plan_text(&plan).contains("4K → 32K tokens, 8×"));
+//! assert_eq!(report::plan_json(&plan, 32_768)["kv_bytes"], 32_u64 << 30);
+//! ```
 
 mod card;
 mod error;
