@@ -30,10 +30,10 @@ def ours(arguments, binary):
 
 
 def clock(job, seconds):
-    """Median seconds of a job, three runs at least."""
+    """Median seconds of a job after a first run: three runs at least, or one for no seconds at all."""
     job()
     times, begin = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - begin < seconds:
+    while len(times) < (3 if seconds else 1) or time.perf_counter() - begin < seconds:
         start = time.perf_counter()
         job()
         times.append(time.perf_counter() - start)

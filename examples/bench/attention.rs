@@ -4,12 +4,11 @@ use std::hint::black_box;
 
 use clap::Args;
 use context_recipe::model::parts::{Part, parts};
-use context_recipe::plan::{Context, Llama, Pattern, presets};
+use context_recipe::plan::{Llama, Pattern, Recipe, Rope, Stage, presets};
 use kernels::attention::{Mask, Shape, backward, forward, merge};
 use kernels::memory::Numbers;
 
 use crate::measure::{Bound, Case, agree, numbers, zeros};
-use crate::model::recipe;
 use crate::pattern;
 
 /// One call of attention.
@@ -81,10 +80,10 @@ impl Attention {
         // Patterns that bend distances do so beyond the model's own window.
         let context = self.tokens.div_ceil(4);
         let model = Llama { layers: 1, heads, kv_heads, head_dim, context, ..presets::smollm2_135m() };
-        let mut recipe = recipe(model);
-        recipe.context = Context { native: Some(context), target: self.tokens };
-        recipe.attention = Some(pattern::attention(&self.pattern, 1, kv_heads)?);
-        recipe.rope = Some(context_recipe::plan::Rope::None);
+        let attention = pattern::attention(&self.pattern, 1, kv_heads)?;
+        let stage = Stage::extend(1, self.tokens, 1e-5);
+        let mut recipe = Recipe::new(model, self.tokens).rope(Rope::None).attention(attention).train([stage]);
+        recipe.context.native = Some(context);
         let plan = recipe.plan().map_err(|faults| faults[0].message.clone())?;
         Ok(plan.layers[0])
     }

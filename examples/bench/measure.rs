@@ -25,6 +25,7 @@ pub(crate) struct Case {
     pub(crate) bytes: f64,
     /// Tokens that one run takes in or gives out, where a model runs.
     pub(crate) tokens: Option<usize>,
+    #[allow(dead_code, reason = "the table alone asks")]
     pub(crate) bound: Bound,
     pub(crate) job: Box<dyn FnMut()>,
 }
@@ -49,13 +50,21 @@ pub(crate) struct Figures {
     pub(crate) threads: usize,
 }
 
+impl Figures {
+    /// The rate that the machine limits.
+    #[allow(dead_code, reason = "the table alone asks")]
+    pub(crate) fn rate(&self, bound: Bound) -> f64 {
+        if bound == Bound::Gemm { self.gflops } else { self.gbytes }
+    }
+}
+
 impl Case {
-    /// Runs it once to warm up, then for about `seconds`, three times at least.
+    /// Runs it once to warm up, then for about `seconds`: three times at least, or once for no seconds at all.
     pub(crate) fn measure(mut self, seconds: f64) -> Figures {
         (self.job)();
         forget_peak();
-        let (mut times, begin) = (vec![], Instant::now());
-        while times.len() < 3 || begin.elapsed().as_secs_f64() < seconds {
+        let (mut times, begin, least) = (vec![], Instant::now(), if seconds > 0.0 { 3 } else { 1 });
+        while times.len() < least || begin.elapsed().as_secs_f64() < seconds {
             let start = Instant::now();
             (self.job)();
             times.push(start.elapsed().as_secs_f64());

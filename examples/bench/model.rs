@@ -8,7 +8,7 @@ use context_recipe::Cpu;
 use context_recipe::data::Batch;
 use context_recipe::engine::{Engine, Hyper, Mode};
 use context_recipe::hub::{Checkpoint, Weights};
-use context_recipe::plan::{Adapt, Context, Llama, Plan, Recipe, Rope, presets};
+use context_recipe::plan::{Adapt, Llama, Plan, Recipe, Rope, presets};
 
 use crate::measure::{Bound, Case};
 use crate::pattern;
@@ -44,9 +44,9 @@ impl Model {
 
     fn plan(&self, model: Llama, adapt: Option<Adapt>) -> Result<Plan, String> {
         let target = model.context.max(self.tokens);
-        let attention = Some(pattern::attention(&self.pattern, model.layers, model.kv_heads)?);
-        let rope = Some(Rope::None);
-        let recipe = Recipe { context: Context { native: None, target }, attention, rope, adapt, ..recipe(model) };
+        let attention = pattern::attention(&self.pattern, model.layers, model.kv_heads)?;
+        let recipe = Recipe::new(model, target).rope(Rope::None).attention(attention);
+        let recipe = Recipe { adapt, ..recipe };
         recipe.plan().map_err(|faults| faults[0].message.clone())
     }
 
@@ -54,25 +54,6 @@ impl Model {
         let pattern = if self.pattern == "full" { String::new() } else { format!(" {}", self.pattern) };
         let model = Path::new(&self.model).file_name().map_or(self.model.clone(), |name| name.to_string_lossy().into());
         format!("{what} {model} T={}{pattern}", self.tokens)
-    }
-}
-
-/// A recipe that changes nothing.
-pub(crate) fn recipe(model: Llama) -> Recipe {
-    Recipe {
-        name: "Bench".to_owned(),
-        context: Context { native: None, target: model.context },
-        model,
-        rope: None,
-        attention: None,
-        positions: None,
-        select: None,
-        adapt: None,
-        data: vec![],
-        train: vec![],
-        eval: vec![],
-        allow: vec![],
-        device: None,
     }
 }
 
@@ -128,17 +109,7 @@ impl Step {
     }
 
     fn adapt(&self) -> Option<Adapt> {
-        let lora = |rank| Adapt::Lora {
-            rank,
-            alpha: None,
-            targets: None,
-            embed: false,
-            norm: false,
-            quantized: false,
-            rslora: false,
-            dropout: None,
-        };
-        self.lora.map(lora)
+        self.lora.map(|rank| Adapt::lora(rank, 2.0 * rank as f64))
     }
 }
 

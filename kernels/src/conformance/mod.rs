@@ -49,6 +49,7 @@ macro_rules! cases {
 use cases;
 
 conformance!(portable, crate::simd::Isa::Portable);
+conformance!(neon, crate::simd::Isa::Neon);
 conformance!(avx2, crate::simd::Isa::Avx2);
 conformance!(avx512, crate::simd::Isa::Avx512);
 

@@ -61,6 +61,8 @@ impl Leaves {
             Isa::Avx512 => &avx512::LEAVES,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2::LEAVES,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &neon::LEAVES,
             _ => &portable::LEAVES,
         }
     }
@@ -171,6 +173,8 @@ macro_rules! leaves {
 }
 
 leaves!(portable, Portable, 4, 2);
+#[cfg(target_arch = "aarch64")]
+leaves!(neon, super::super::vector::neon::Neon, 6, 4);
 #[cfg(target_arch = "x86_64")]
 leaves!(avx2, super::super::vector::x86::Avx2, 6, 2, "avx2,fma");
 #[cfg(target_arch = "x86_64")]

@@ -10,8 +10,10 @@ use std::sync::OnceLock;
 /// An instruction set with its own compiled kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
-    /// What the target guarantees (SSE2 on x86-64, NEON on AArch64), vectorised by the compiler.
+    /// What the target guarantees, vectorised by the compiler.
     Portable,
+    /// NEON, 4 lanes: every AArch64 processor.
+    Neon,
     /// AVX2 with fused multiply-add, 8 lanes.
     Avx2,
     /// AVX-512 (F, BW, DQ, VL), 16 lanes.
@@ -27,13 +29,14 @@ impl Isa {
 
     /// Every set this processor runs, slowest first.
     pub fn available() -> Vec<Isa> {
-        [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available()).collect()
+        [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available()).collect()
     }
 
     /// Whether this processor can run the set.
     pub fn is_available(self) -> bool {
         match self {
             Isa::Portable => true,
+            Isa::Neon => cfg!(target_arch = "aarch64"),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
@@ -49,10 +52,11 @@ impl Isa {
         }
     }
 
-    /// A short name for logs and checkpoints: `portable`, `avx2` or `avx512`.
+    /// A short name for logs and checkpoints: `portable`, `neon`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         }
@@ -81,6 +85,8 @@ macro_rules! multiversion {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                #[cfg(target_arch = "aarch64")]
+                $crate::simd::Isa::Neon => $body::<$crate::simd::vector::neon::Neon>($($arg),*),
                 _ => $body::<$crate::simd::vector::Portable>($($arg),*),
             }
         }

@@ -1,5 +1,7 @@
 //! One vector register of `f32`, the same operations on every instruction set.
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
