@@ -16,10 +16,10 @@ fn figures(words: &str) -> Value {
 fn every_case_prints_its_figures() {
     for words in [
         "attention --tokens 65 --heads 4 --kv-heads 2 --head-dim 32 --backward",
-        "attention --tokens 256 --pattern window(32,sink=4)",
+        "attention --tokens 256 --pattern window(64,sink=4)",
         "attention --tokens 256 --pattern strided(4,local=2) --backward",
         "attention --tokens 256 --pattern shifted_groups(group=1/4) --backward",
-        "attention --tokens 256 --kv-heads 3 --pattern duo(sparsity=50%,recent=32,sink=8)",
+        "attention --tokens 256 --kv-heads 3 --pattern duo(sparsity=50%,recent=64,sink=8)",
         "attention --tokens 256 --pattern dual_chunk",
         "attention --tokens 256 --pattern self_extend(8,32)",
         "attention --tokens 256 --document 100 --backward",

@@ -62,7 +62,7 @@ impl Gemm {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Rows {
     /// Rows.
-    #[arg(long, default_value_t = 8192)]
+    #[arg(long, default_value_t = 32768)]
     pub(crate) tokens: usize,
     /// Numbers in a row.
     #[arg(long, default_value_t = 576)]
@@ -157,7 +157,7 @@ impl Rows {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Rope {
     /// Rows.
-    #[arg(long, default_value_t = 8192)]
+    #[arg(long, default_value_t = 32768)]
     pub(crate) tokens: usize,
     /// Heads.
     #[arg(long, default_value_t = 9)]
