@@ -13,6 +13,7 @@ pub mod adamw;
 pub mod attention;
 pub mod bias;
 pub mod cross_entropy;
+pub mod cuda;
 pub mod device;
 pub mod distance;
 pub mod dropout;

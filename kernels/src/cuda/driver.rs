@@ -1,0 +1,189 @@
+//! The narrow door to a GPU: what the layer above asks of a driver, and nothing more.
+
+use std::fmt;
+
+/// Where something lies in the device's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Address(pub u64);
+
+impl Address {
+    /// The address of no buffer.
+    pub const NULL: Address = Address(0);
+
+    /// The place `bytes` further on.
+    pub fn plus(self, bytes: u64) -> Address {
+        Address(self.0 + bytes)
+    }
+}
+
+/// A loaded module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Module(pub u64);
+
+/// A kernel of a loaded module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function(pub u64);
+
+/// A queue of work; work of one stream runs in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream(pub u64);
+
+/// A place in a stream that another stream can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event(pub u64);
+
+/// How much a launch starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Blocks along x (below 2³¹), y and z (below 2¹⁶).
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of shared memory of a block.
+    pub shared: u32,
+}
+
+/// Why a GPU did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The library is not on this machine.
+    NoLibrary {
+        /// Which.
+        library: &'static str,
+        /// Where it was looked for, and why that failed.
+        reason: String,
+    },
+    /// The driver is there and finds no GPU.
+    NoDevice {
+        /// What the driver says.
+        reason: String,
+    },
+    /// The driver is older than what the kernels were compiled for.
+    OldDriver {
+        /// Its version, as major · 1000 + minor · 10.
+        found: i32,
+        /// The oldest that works.
+        needed: i32,
+    },
+    /// The GPU lacks the instructions.
+    OldDevice {
+        /// Its compute capability.
+        found: (i32, i32),
+    },
+    /// The compiler refused a kernel.
+    Compile {
+        /// The kernel's file and constants.
+        what: String,
+        /// The compiler's words.
+        log: String,
+    },
+    /// No memory for an allocation.
+    OutOfMemory {
+        /// Bytes asked for.
+        requested: u64,
+    },
+    /// An image that could not be loaded.
+    Load {
+        /// The kernel's file and constants.
+        what: String,
+        /// What the driver says.
+        reason: String,
+    },
+    /// A launch that failed.
+    Launch {
+        /// The kernel.
+        kernel: String,
+        /// What the driver says.
+        reason: String,
+    },
+    /// Any other call that failed. A kernel that failed while it ran shows here, at the next call.
+    Call {
+        /// The call.
+        call: &'static str,
+        /// What the driver says.
+        reason: String,
+    },
+    /// A file or a process that the machine refused.
+    System {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLibrary { library, reason } => write!(out, "{library} is not on this machine: {reason}"),
+            Self::NoDevice { reason } => write!(out, "there is no GPU on this machine: {reason}"),
+            Self::OldDriver { found, needed } => write!(
+                out,
+                "the NVIDIA driver knows CUDA {}, and {} or later is needed: update the driver",
+                Version(*found),
+                Version(*needed)
+            ),
+            Self::OldDevice { found: (major, minor) } => {
+                write!(out, "the GPU has compute capability {major}.{minor}, and 8.0 or later is needed")
+            }
+            Self::Compile { what, log } => write!(out, "the compiler refused {what}:\n{log}"),
+            Self::OutOfMemory { requested } => {
+                write!(out, "out of GPU memory: {:.2} GiB more were asked for", *requested as f64 / (1u64 << 30) as f64)
+            }
+            Self::Load { what, reason } => write!(out, "{what} could not be loaded: {reason}"),
+            Self::Launch { kernel, reason } => write!(out, "the kernel {kernel} could not be started: {reason}"),
+            Self::Call { call, reason } => write!(out, "{call} failed: {reason}"),
+            Self::System { what, reason } => write!(out, "{what}: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A CUDA version as its libraries number it.
+struct Version(i32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{}", self.0 / 1000, self.0 % 1000 / 10)
+    }
+}
+
+/// Result of a call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One GPU. Work is queued on streams and may fail later than it was asked for; copies to and from the host have happened
+/// when their call returns, after all that was queued on their stream before.
+pub trait Driver {
+    /// `bytes` of memory at a multiple of 256, whatever is in it; at least 1.
+    fn allocate(&self, bytes: u64) -> Result<Address>;
+    /// Gives memory back that no queued work uses.
+    fn free(&self, address: Address) -> Result<()>;
+    /// Host to device.
+    fn write(&self, stream: Stream, to: Address, bytes: &[u8]) -> Result<()>;
+    /// Device to host.
+    fn read(&self, stream: Stream, from: Address, bytes: &mut [u8]) -> Result<()>;
+    /// Device to device; the two do not overlap.
+    fn copy(&self, stream: Stream, from: Address, to: Address, bytes: u64) -> Result<()>;
+    /// Sets `bytes` to one value.
+    fn fill(&self, stream: Stream, to: Address, value: u8, bytes: u64) -> Result<()>;
+    /// Loads an image.
+    fn load(&self, image: &[u8], what: &str) -> Result<Module>;
+    /// Gives a module back.
+    fn unload(&self, module: Module) -> Result<()>;
+    /// A kernel of a module, made ready for `shared` bytes of shared memory.
+    fn function(&self, module: Module, entry: &str, shared: u32) -> Result<Function>;
+    /// Queues a kernel; `params` are the bytes of its one parameter.
+    fn launch(&self, stream: Stream, function: Function, geometry: Geometry, params: &[u8]) -> Result<()>;
+    /// A new stream.
+    fn stream(&self) -> Result<Stream>;
+    /// Gives a stream back.
+    fn end_stream(&self, stream: Stream) -> Result<()>;
+    /// Marks the work queued so far.
+    fn record(&self, stream: Stream) -> Result<Event>;
+    /// Lets later work of a stream wait for a mark, and gives the mark back.
+    fn wait(&self, stream: Stream, event: Event) -> Result<()>;
+    /// Waits for all work of a stream.
+    fn synchronize(&self, stream: Stream) -> Result<()>;
+}

@@ -1,0 +1,84 @@
+//! The host's C++ compiler.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use crate::cuda::cache::system;
+use crate::cuda::driver::{Error, Result};
+use crate::cuda::source::{Compiler, Source};
+
+const RUNTIME_H: &str = include_str!("runtime.h");
+const RUNTIME_CPP: &str = include_str!("runtime.cpp");
+const PRIMITIVES_H: &str = include_str!("primitives.h");
+
+/// One compilation at a time: tests that want the same text wait for the first to have it in the cache.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// g++ or clang++.
+#[derive(Debug)]
+pub(crate) struct HostCompiler {
+    program: &'static str,
+    version: String,
+}
+
+impl HostCompiler {
+    /// The first that answers; `CXX` is not asked, since it may name a cross compiler.
+    pub(crate) fn find() -> Option<HostCompiler> {
+        ["g++", "clang++"].into_iter().find_map(|program| {
+            let output = Command::new(program).arg("--version").output().ok()?;
+            let version = String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned();
+            output.status.success().then_some(HostCompiler { program, version })
+        })
+    }
+
+    /// The program that runs kernels, compiled unless it is there.
+    pub(crate) fn child(&self) -> Result<PathBuf> {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = crate::cuda::cache::hash(format!("{}{RUNTIME_H}{RUNTIME_CPP}", self.version).as_bytes());
+        let program = super::folder().join(format!("runtime-{digest:016x}"));
+        if program.exists() {
+            return Ok(program);
+        }
+        let options = ["-O3", "-rdynamic", "-Wall", "-Werror"];
+        let built = self.build("runtime.cpp", RUNTIME_CPP, &options, &["-ldl"])?;
+        fs::rename(&built, &program).map_err(system(format!("moving {}", built.display())))?;
+        Ok(program)
+    }
+
+    /// Compiles a text in a folder of its own and returns what came out.
+    fn build(&self, file: &str, text: &str, options: &[&str], libraries: &[&str]) -> Result<PathBuf> {
+        let dir = super::folder().join(format!("build-{}", std::process::id()));
+        fs::create_dir_all(&dir).map_err(system(format!("making {}", dir.display())))?;
+        let (input, output) = (dir.join("text.cpp"), dir.join("image"));
+        let write = |path: &Path, text: &str| fs::write(path, text).map_err(system(format!("writing {}", path.display())));
+        write(&input, text)?;
+        write(&dir.join("runtime.h"), RUNTIME_H)?;
+        let done = Command::new(self.program)
+            .args(["-std=c++17", "-fno-strict-aliasing"])
+            .args(options)
+            .arg("-o")
+            .args([&output, &input])
+            .args(libraries)
+            .output()
+            .map_err(system(self.program))?;
+        let log = String::from_utf8_lossy(&done.stderr).into_owned();
+        if done.status.success() { Ok(output) } else { Err(Error::Compile { what: file.to_owned(), log }) }
+    }
+}
+
+impl Compiler for HostCompiler {
+    fn identity(&self) -> String {
+        format!("{}\n{RUNTIME_H}{PRIMITIVES_H}", self.version)
+    }
+
+    fn compile(&self, source: &Source) -> Result<Vec<u8>> {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = source.assemble(&[("runtime.h", RUNTIME_H), ("primitives.h", PRIMITIVES_H)]);
+        // Helpers that a file leaves unused are no mistake.
+        let options = ["-O2", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unused-function", "-Wno-unknown-pragmas"];
+        let built = self.build(source.file, &text, &options, &[])?;
+        fs::read(&built).map_err(system(format!("reading {}", built.display())))
+    }
+}

@@ -1,0 +1,630 @@
+// Runs kernels that were compiled for the host, as a child of a test. Commands come on standard input, answers go to standard
+// output; `child.rs` is the other end.
+//
+// A thread of a block is a fiber. The warps of a block run in an order drawn from the seed, each for a drawn number of
+// meetings or until its lanes stand at the block's barrier, and the lanes of a warp run one after the other, in a drawn
+// order, from meeting to meeting. So a kernel that lacks a barrier reads, under some seed, what has not been written yet.
+// Shared memory is full of NaN when a block begins and lies between protected pages, as buffers do.
+#include "runtime.h"
+
+#include <dlfcn.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+extern "C" {
+Index emulated_thread, emulated_block, emulated_grid, emulated_block_size;
+unsigned char* emulated_shared;
+}
+
+namespace {
+
+const uint32_t WARP = 32;
+const size_t PAGE = 4096;
+const size_t STACK = 64 << 10;
+// Bytes of a buffer end at most this much before the protected page; what lies between is NaN too, and has to stay it.
+const size_t ALIGNMENT = 16;
+
+const unsigned char NAN_BYTE = 0xff;
+
+// ---- answers
+
+void send(const void* bytes, size_t len) {
+    if (fwrite(bytes, 1, len, stdout) != len) _exit(1);
+}
+
+void answer(bool good, const void* bytes, uint64_t len) {
+    const uint8_t status = good ? 0 : 1;
+    send(&status, 1);
+    send(&len, 8);
+    send(bytes, len);
+    fflush(stdout);
+}
+
+void answer_good() {
+    answer(true, "", 0);
+}
+
+void answer_error(const char* text) {
+    answer(false, text, strlen(text));
+}
+
+// ---- memory
+
+struct Buffer {
+    unsigned char* mapping;
+    size_t mapped;
+    size_t len;
+};
+
+std::map<uint64_t, Buffer> buffers;
+
+// `len` bytes with a protected page right behind their end and another before their beginning.
+Buffer guarded(size_t len, unsigned char** begin) {
+    const size_t held = (len + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    const size_t inner = (held + PAGE - 1) / PAGE * PAGE;
+    void* mapping = mmap(nullptr, inner + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED) return {nullptr, 0, 0};
+    unsigned char* first = (unsigned char*)mapping + PAGE;
+    if (inner > 0) mprotect(first, inner, PROT_READ | PROT_WRITE);
+    *begin = first + inner - held;
+    memset(first, NAN_BYTE, inner);
+    memset(*begin, NAN_BYTE, len);
+    return {(unsigned char*)mapping, inner + 2 * PAGE, len};
+}
+
+void release(const Buffer& buffer) {
+    munmap(buffer.mapping, buffer.mapped);
+}
+
+// Whether the bytes around a buffer are as they were.
+bool intact(const Buffer& buffer, const unsigned char* begin) {
+    const unsigned char* first = buffer.mapping + PAGE;
+    const unsigned char* last = buffer.mapping + buffer.mapped - PAGE;
+    for (const unsigned char* p = first; p < begin; p++) {
+        if (*p != NAN_BYTE) return false;
+    }
+    for (const unsigned char* p = begin + buffer.len; p < last; p++) {
+        if (*p != NAN_BYTE) return false;
+    }
+    return true;
+}
+
+// ---- fibers
+
+typedef void (*Kernel)(const void*);
+
+enum State { READY, MEETING, BARRIER, DONE };
+
+struct Lane {
+    void* stack_pointer;
+    unsigned char* stack;
+    Index thread;
+    State state;
+    Meeting kind;
+    void* operands;
+    std::vector<std::vector<Copy>> groups;
+    std::vector<Copy> open;
+};
+
+std::vector<Lane> lanes;
+Lane* running;
+void* scheduler_stack;
+Kernel kernel;
+const void* parameters;
+const char* kernel_name = "";
+Buffer shared;
+uint64_t random_state;
+
+uint64_t draw() {
+    random_state += 0x9e3779b97f4a7c15ull;
+    uint64_t z = random_state;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+#if defined(__x86_64__)
+// Saves what the System V ABI lets a callee keep, and goes on where the other stack stood still.
+extern "C" void switch_stack(void** save, void* load);
+asm(R"(
+.text
+.globl switch_stack
+switch_stack:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+)");
+const size_t SAVED = 6;
+#elif defined(__aarch64__)
+extern "C" void switch_stack(void** save, void* load);
+asm(R"(
+.text
+.globl switch_stack
+switch_stack:
+    sub sp, sp, #160
+    stp x19, x20, [sp, #0]
+    stp x21, x22, [sp, #16]
+    stp x23, x24, [sp, #32]
+    stp x25, x26, [sp, #48]
+    stp x27, x28, [sp, #64]
+    stp x29, x30, [sp, #80]
+    stp d8, d9, [sp, #96]
+    stp d10, d11, [sp, #112]
+    stp d12, d13, [sp, #128]
+    stp d14, d15, [sp, #144]
+    mov x2, sp
+    str x2, [x0]
+    mov sp, x1
+    ldp x19, x20, [sp, #0]
+    ldp x21, x22, [sp, #16]
+    ldp x23, x24, [sp, #32]
+    ldp x25, x26, [sp, #48]
+    ldp x27, x28, [sp, #64]
+    ldp x29, x30, [sp, #80]
+    ldp d8, d9, [sp, #96]
+    ldp d10, d11, [sp, #112]
+    ldp d12, d13, [sp, #128]
+    ldp d14, d15, [sp, #144]
+    add sp, sp, #160
+    ret
+)");
+#else
+#error "the emulation knows how to switch stacks on x86-64 and AArch64"
+#endif
+
+void leave() {
+    switch_stack(&running->stack_pointer, scheduler_stack);
+}
+
+void arrive(const Copy& copy) {
+    if (copy.valid) {
+        memcpy(copy.to, copy.from, 16);
+    } else {
+        memset(copy.to, 0, 16);
+    }
+}
+
+void body() {
+    kernel(parameters);
+    emulated_wait(0);
+    for (const Copy& copy : running->open) arrive(copy);
+    running->open.clear();
+    running->state = DONE;
+    leave();
+}
+
+void prepare(Lane& lane) {
+    void** top = (void**)(lane.stack + STACK);
+#if defined(__x86_64__)
+    // A function is entered with its stack 8 bytes off a multiple of 16.
+    *--top = nullptr;
+    *--top = (void*)body;
+    for (size_t i = 0; i < SAVED; i++) *--top = nullptr;
+#else
+    top -= 20;
+    memset(top, 0, 160);
+    top[11] = (void*)body;
+#endif
+    lane.stack_pointer = top;
+    lane.state = READY;
+    lane.groups.clear();
+    lane.open.clear();
+}
+
+void resume(Lane& lane) {
+    running = &lane;
+    emulated_thread = lane.thread;
+    switch_stack(&scheduler_stack, lane.stack_pointer);
+}
+
+// ---- meetings
+
+bool inside_shared(const void* p, size_t len) {
+    const unsigned char* at = (const unsigned char*)p;
+    return at >= emulated_shared && at + len <= emulated_shared + shared.len;
+}
+
+float from_bf16(uint32_t bits) {
+    const uint32_t wide = bits << 16;
+    float value;
+    memcpy(&value, &wide, 4);
+    return value;
+}
+
+void shuffle(Lane* warp) {
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        Shuffle* mine = (Shuffle*)warp[lane].operands;
+        mine->result = ((Shuffle*)warp[mine->source].operands)->given;
+    }
+}
+
+void load_matrices(Lane* warp, bool transposed) {
+    uint16_t rows[4][8][8];
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        const void* row = ((Ldmatrix*)warp[lane].operands)->row;
+        running = &warp[lane];
+        if (!inside_shared(row, 16)) emulated_fault("ldmatrix reads outside shared memory");
+        if ((uintptr_t)row % 16 != 0) emulated_fault("ldmatrix reads an address that is no multiple of 16");
+        memcpy(rows[lane / 8][lane % 8], row, 16);
+    }
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        uint32_t* to = ((Ldmatrix*)warp[lane].operands)->to;
+        for (int i = 0; i < 4; i++) {
+            const uint32_t row = lane / 4, column = 2 * (lane % 4);
+            const uint16_t low = transposed ? rows[i][column][row] : rows[i][row][column];
+            const uint16_t high = transposed ? rows[i][column + 1][row] : rows[i][row][column + 1];
+            to[i] = low | (uint32_t)high << 16;
+        }
+    }
+}
+
+void multiply(Lane* warp) {
+    // b transposed, so that both are read along k.
+    float a[16][16], b[16][8];
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        const Mma* mma = (const Mma*)warp[lane].operands;
+        const uint32_t g = lane / 4, t = 2 * (lane % 4);
+        for (int i = 0; i < 4; i++) {
+            const uint32_t row = g + 8 * (i % 2), column = t + 8 * (i / 2);
+            a[row][column] = from_bf16(mma->a[i] & 0xffff);
+            a[row][column + 1] = from_bf16(mma->a[i] >> 16);
+        }
+        for (int i = 0; i < 2; i++) {
+            b[t + 8 * i][g] = from_bf16(mma->b[i] & 0xffff);
+            b[t + 8 * i + 1][g] = from_bf16(mma->b[i] >> 16);
+        }
+    }
+    float d[16][8];
+    for (int row = 0; row < 16; row++) {
+        float sum[8] = {};
+        for (int k = 0; k < 16; k++) {
+            for (int column = 0; column < 8; column++) sum[column] += a[row][k] * b[k][column];
+        }
+        memcpy(d[row], sum, sizeof sum);
+    }
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        float* to = ((const Mma*)warp[lane].operands)->d;
+        const uint32_t g = lane / 4, t = 2 * (lane % 4);
+        for (int i = 0; i < 4; i++) to[i] += d[g + 8 * (i / 2)][t + i % 2];
+    }
+}
+
+void meet(Lane* warp, Meeting kind) {
+    switch (kind) {
+        case SYNC_WARP: break;
+        case SHUFFLE: shuffle(warp); break;
+        case LDMATRIX: load_matrices(warp, false); break;
+        case LDMATRIX_TRANSPOSED: load_matrices(warp, true); break;
+        case MMA: multiply(warp); break;
+    }
+    for (uint32_t lane = 0; lane < WARP; lane++) warp[lane].state = READY;
+}
+
+// ---- scheduling
+
+// Runs the lanes that can, in a drawn order; false if there was none.
+bool run_lanes(Lane* warp) {
+    bool ran = false;
+    const uint64_t drawn = draw();
+    const uint32_t first = drawn % WARP, step = (drawn >> 8) % WARP | 1;
+    for (uint32_t i = 0; i < WARP; i++) {
+        Lane& lane = warp[(first + i * step) % WARP];
+        if (lane.state != READY) continue;
+        resume(lane);
+        ran = true;
+    }
+    return ran;
+}
+
+// Whether all lanes stand at one instruction; a fault if some stand there and others never will.
+bool complete(Lane* warp) {
+    uint32_t waiting = 0;
+    for (uint32_t lane = 0; lane < WARP; lane++) waiting += warp[lane].state == MEETING;
+    if (waiting == 0) return false;
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        running = &warp[lane];
+        if (warp[lane].state != MEETING) emulated_fault("a lane is not where the others of its warp wait for it");
+        if (warp[lane].kind != warp[0].kind) emulated_fault("the lanes of a warp wait at different instructions");
+    }
+    return true;
+}
+
+// Runs a warp for a drawn number of meetings at most.
+void run_warp(Lane* warp) {
+    const uint64_t drawn = draw();
+    uint64_t quantum = drawn % 4 == 0 ? 1 + (drawn >> 8) % 16 : ~0ull;
+    while (run_lanes(warp)) {
+        if (complete(warp)) meet(warp, warp[0].kind);
+        if (--quantum == 0) return;
+    }
+}
+
+void shuffle_order(std::vector<uint32_t>& order) {
+    for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[draw() % i]);
+}
+
+std::vector<uint32_t> numbers(uint32_t count) {
+    std::vector<uint32_t> order(count);
+    for (uint32_t i = 0; i < count; i++) order[i] = i;
+    return order;
+}
+
+uint32_t count(State state) {
+    uint32_t found = 0;
+    for (const Lane& lane : lanes) found += lane.state == state;
+    return found;
+}
+
+void run_block() {
+    memset(emulated_shared, NAN_BYTE, shared.len);
+    for (Lane& lane : lanes) prepare(lane);
+    std::vector<uint32_t> order = numbers(lanes.size() / WARP);
+    while (count(DONE) < lanes.size()) {
+        shuffle_order(order);
+        while (count(READY) > 0) {
+            for (uint32_t warp : order) run_warp(&lanes[warp * WARP]);
+        }
+        if (count(DONE) == lanes.size()) break;
+        if (count(BARRIER) != lanes.size()) emulated_fault("some threads wait at a barrier that others never reach");
+        for (Lane& lane : lanes) lane.state = READY;
+    }
+    if (!intact(shared, emulated_shared)) emulated_fault("a write outside shared memory");
+}
+
+void make_lanes(uint32_t threads) {
+    static std::vector<unsigned char*> stacks;
+    while (stacks.size() < threads) {
+        unsigned char* begin;
+        guarded(STACK, &begin);
+        stacks.push_back(begin);
+    }
+    lanes.assign(threads, Lane());
+    for (uint32_t i = 0; i < threads; i++) {
+        lanes[i].stack = stacks[i];
+        lanes[i].thread = {i, 0, 0};
+    }
+}
+
+// ---- what goes wrong
+
+void locate(uint64_t address, char* text, size_t len) {
+    for (const auto& entry : buffers) {
+        const Buffer& buffer = entry.second;
+        const uint64_t from = (uint64_t)buffer.mapping, to = from + buffer.mapped;
+        if (address < from || address >= to) continue;
+        snprintf(text, len, "byte %lld of a buffer of %zu bytes", (long long)(address - entry.first), buffer.len);
+        return;
+    }
+    const uint64_t from = (uint64_t)shared.mapping;
+    if (shared.mapping && address >= from && address < from + shared.mapped) {
+        snprintf(text, len, "byte %lld of %zu bytes of shared memory", (long long)(address - (uint64_t)emulated_shared),
+                 shared.len);
+        return;
+    }
+    snprintf(text, len, "address %#llx, which is in no buffer", (unsigned long long)address);
+}
+
+void on_signal(int, siginfo_t* info, void*) {
+    char place[160], text[200];
+    locate((uint64_t)info->si_addr, place, sizeof place);
+    snprintf(text, sizeof text, "an access to %s", place);
+    emulated_fault(text);
+}
+
+void catch_signals() {
+    static unsigned char stack[64 << 10];
+    stack_t alternative = {};
+    alternative.ss_sp = stack;
+    alternative.ss_size = sizeof stack;
+    sigaltstack(&alternative, nullptr);
+    struct sigaction action = {};
+    action.sa_sigaction = on_signal;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    for (int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigaction(signal, &action, nullptr);
+}
+
+// ---- commands
+
+template <class T>
+T take() {
+    T value;
+    if (fread(&value, sizeof value, 1, stdin) != 1) exit(0);
+    return value;
+}
+
+std::vector<unsigned char> take_bytes(uint64_t len) {
+    std::vector<unsigned char> bytes(len);
+    if (len > 0 && fread(bytes.data(), 1, len, stdin) != len) exit(0);
+    return bytes;
+}
+
+// Whether a range lies in one buffer.
+bool inside_buffer(uint64_t address, uint64_t len) {
+    auto entry = buffers.upper_bound(address);
+    if (entry == buffers.begin()) return false;
+    --entry;
+    return address - entry->first <= entry->second.len && len <= entry->second.len - (address - entry->first);
+}
+
+void allocate() {
+    unsigned char* begin = nullptr;
+    const uint64_t len = take<uint64_t>();
+    const Buffer buffer = guarded(len, &begin);
+    if (!buffer.mapping) return answer_error("out of memory");
+    const uint64_t address = (uint64_t)begin;
+    buffers[address] = buffer;
+    answer(true, &address, 8);
+}
+
+void free_buffer() {
+    const auto entry = buffers.find(take<uint64_t>());
+    if (entry == buffers.end()) return answer_error("freed what is no buffer");
+    const bool good = intact(entry->second, (unsigned char*)entry->first);
+    release(entry->second);
+    buffers.erase(entry);
+    good ? answer_good() : answer_error("a write outside a buffer, found when it was freed");
+}
+
+void write_buffer() {
+    const uint64_t to = take<uint64_t>(), len = take<uint64_t>();
+    const std::vector<unsigned char> bytes = take_bytes(len);
+    if (!inside_buffer(to, len)) return answer_error("a copy to the outside of a buffer");
+    memcpy((void*)to, bytes.data(), len);
+    answer_good();
+}
+
+void read_buffer() {
+    const uint64_t from = take<uint64_t>(), len = take<uint64_t>();
+    if (!inside_buffer(from, len)) return answer_error("a copy from the outside of a buffer");
+    answer(true, (const void*)from, len);
+}
+
+void copy_buffer() {
+    const uint64_t from = take<uint64_t>(), to = take<uint64_t>(), len = take<uint64_t>();
+    if (!inside_buffer(from, len) || !inside_buffer(to, len)) return answer_error("a copy outside of a buffer");
+    memmove((void*)to, (const void*)from, len);
+    answer_good();
+}
+
+void fill_buffer() {
+    const uint64_t to = take<uint64_t>(), len = take<uint64_t>();
+    const uint8_t value = take<uint8_t>();
+    if (!inside_buffer(to, len)) return answer_error("a fill of the outside of a buffer");
+    memset((void*)to, value, len);
+    answer_good();
+}
+
+void load() {
+    const uint64_t len = take<uint64_t>();
+    std::vector<unsigned char> path = take_bytes(len);
+    path.push_back(0);
+    void* library = dlopen((const char*)path.data(), RTLD_NOW | RTLD_LOCAL);
+    if (!library) return answer_error(dlerror());
+    answer(true, &library, 8);
+}
+
+void* symbol(void* library, const std::string& name) {
+    return dlsym(library, name.c_str());
+}
+
+void launch() {
+    void* library = take<void*>();
+    const std::vector<unsigned char> text = take_bytes(take<uint64_t>());
+    static std::string name;
+    name.assign(text.begin(), text.end());
+    kernel_name = name.c_str();
+    emulated_grid = take<Index>();
+    const uint32_t threads = take<uint32_t>(), shared_bytes = take<uint32_t>();
+    random_state = take<uint64_t>();
+    const std::vector<unsigned char> given = take_bytes(take<uint64_t>());
+    kernel = (Kernel)symbol(library, name);
+    if (!kernel) return answer_error("the module has no kernel of this name");
+    auto* params = (size_t (*)())symbol(library, name + "_params");
+    auto* expected = (uint32_t (*)())symbol(library, name + "_threads");
+    if (params() != given.size()) return answer_error("the kernel's parameters have another size");
+    if (expected() != threads || threads % WARP != 0) return answer_error("the kernel wants another number of threads");
+    make_lanes(threads);
+    emulated_block_size = {threads, 1, 1};
+    shared = guarded(shared_bytes, &emulated_shared);
+    parameters = given.data();
+    const uint64_t blocks = (uint64_t)emulated_grid.x * emulated_grid.y * emulated_grid.z;
+    std::vector<uint32_t> order = numbers(blocks);
+    shuffle_order(order);
+    for (uint32_t block : order) {
+        emulated_block = {block % emulated_grid.x, block / emulated_grid.x % emulated_grid.y,
+                          block / emulated_grid.x / emulated_grid.y};
+        run_block();
+    }
+    release(shared);
+    shared = {};
+    for (const auto& entry : buffers) {
+        if (!intact(entry.second, (unsigned char*)entry.first)) emulated_fault("a write outside a buffer");
+    }
+    answer_good();
+}
+
+}  // namespace
+
+extern "C" {
+
+void emulated_meet(Meeting kind, void* operands) {
+    running->state = MEETING;
+    running->kind = kind;
+    running->operands = operands;
+    leave();
+}
+
+void emulated_barrier() {
+    running->state = BARRIER;
+    leave();
+}
+
+void emulated_copy(Copy copy) {
+    if (!inside_shared(copy.to, 16)) emulated_fault("cp.async writes outside shared memory");
+    if ((uintptr_t)copy.to % 16 != 0 || (uintptr_t)copy.from % 16 != 0) {
+        emulated_fault("cp.async at an address that is no multiple of 16");
+    }
+    running->open.push_back(copy);
+}
+
+void emulated_commit() {
+    running->groups.push_back(std::move(running->open));
+    running->open.clear();
+}
+
+void emulated_wait(int groups) {
+    auto& under_way = running->groups;
+    const size_t done = under_way.size() > (size_t)groups ? under_way.size() - groups : 0;
+    for (size_t i = 0; i < done; i++) {
+        for (const Copy& copy : under_way[i]) arrive(copy);
+    }
+    under_way.erase(under_way.begin(), under_way.begin() + done);
+}
+
+void emulated_fault(const char* message) {
+    char text[512];
+    const Index at = emulated_block, of = running ? running->thread : Index{0, 0, 0};
+    snprintf(text, sizeof text, "%s, by thread %u of block (%u, %u, %u) of %s", message, of.x, at.x, at.y, at.z, kernel_name);
+    answer_error(text);
+    _exit(3);
+}
+
+}
+
+int main() {
+    catch_signals();
+    for (;;) {
+        switch (take<uint8_t>()) {
+            case 'A': allocate(); break;
+            case 'F': free_buffer(); break;
+            case 'W': write_buffer(); break;
+            case 'R': read_buffer(); break;
+            case 'C': copy_buffer(); break;
+            case 'Z': fill_buffer(); break;
+            case 'L': load(); break;
+            case 'X': launch(); break;
+            default: return 2;
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The text of kernels, put together for one set of constants.
+
+use super::driver::Result;
+
+/// Helpers of every kernel.
+pub(crate) const PRELUDE: &str = include_str!("prelude.cuh");
+/// The instructions, for the GPU.
+pub(crate) const PRIMITIVES: &str = include_str!("primitives.cuh");
+
+/// A file of kernels and the constants it is compiled with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// The file's name, for messages.
+    pub file: &'static str,
+    /// Texts in the order they are read in: what several files share, then the file itself.
+    pub texts: Vec<&'static str>,
+    /// Names and values that the text asks for.
+    pub constants: Vec<(&'static str, i64)>,
+}
+
+impl Source {
+    /// The text for a GPU's compiler.
+    pub fn text(&self) -> String {
+        self.assemble(&[("primitives.cuh", PRIMITIVES)])
+    }
+
+    /// `first`, the constants, the prelude, the file; lines are numbered by file.
+    pub(crate) fn assemble(&self, first: &[(&str, &str)]) -> String {
+        let mut whole: String = self.constants.iter().map(|(name, value)| format!("#define {name} {value}\n")).collect();
+        let own = self.texts.iter().map(|text| (self.file, *text));
+        for (file, text) in first.iter().copied().chain([("prelude.cuh", PRELUDE)]).chain(own) {
+            whole += &format!("#line 1 \"{file}\"\n{text}\n");
+        }
+        whole
+    }
+}
+
+/// Turns text into what a driver loads.
+pub trait Compiler {
+    /// Everything besides the text that the image depends on: the compiler, its version, the architecture, options.
+    fn identity(&self) -> String;
+    /// The image of a text.
+    fn compile(&self, source: &Source) -> Result<Vec<u8>>;
+}
