@@ -1,6 +1,7 @@
 //! AdamW (Loshchilov & Hutter 2019), step for step what `torch.optim.AdamW` computes.
 
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

@@ -4,6 +4,7 @@
 //! in `f32` (three times for gradients), plus one rounding of the result itself.
 
 mod attention;
+mod cuda;
 mod dense;
 mod fixtures;
 mod heads;

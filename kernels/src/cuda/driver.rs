@@ -158,7 +158,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub trait Driver {
     /// `bytes` of memory at a multiple of 256, whatever is in it; at least 1.
     fn allocate(&self, bytes: u64) -> Result<Address>;
-    /// Gives memory back that no queued work uses.
+    /// Gives memory back once all queued work is done.
     fn free(&self, address: Address) -> Result<()>;
     /// Host to device.
     fn write(&self, stream: Stream, to: Address, bytes: &[u8]) -> Result<()>;

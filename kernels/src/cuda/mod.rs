@@ -9,6 +9,8 @@
 
 pub mod cache;
 pub mod driver;
+#[cfg(feature = "cuda")]
+pub mod nvrtc;
 pub mod runtime;
 pub mod source;
 
@@ -57,6 +59,14 @@ impl Budget {
     pub fn shared(&self) -> u32 {
         Self::SHARED / self.blocks - Self::RESERVED
     }
+}
+
+/// Blocks of `threads` that make up `jobs`; panics beyond 2³¹ of them, which no buffer holds.
+#[track_caller]
+pub(crate) fn blocks(jobs: u64, threads: usize) -> u32 {
+    let blocks = jobs.div_ceil(threads as u64);
+    assert!(blocks < 1 << 31, "kernels: {jobs} jobs are more than a launch starts");
+    blocks as u32
 }
 
 /// A kernel's parameters, laid out as C lays them out, as `p` is in the kernel's text.

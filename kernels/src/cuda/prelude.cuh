@@ -83,9 +83,6 @@ DEVICE float minus_infinity() {
     return bits_to_float(0xff800000u);
 }
 
-DEVICE float larger(float a, float b) {
-    return a > b ? a : b;
-}
 
 DEVICE u64 smaller(u64 a, u64 b) {
     return a < b ? a : b;

@@ -11,6 +11,7 @@
 // The block's shared memory, all of it dynamic.
 #define SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 #define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define CONSTANT static __device__ __constant__ const
 

@@ -1,6 +1,7 @@
 //! Memory that gives itself back, and kernels compiled, loaded and started by what they are.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,21 +54,9 @@ impl<D: Driver, C: Compiler> Runtime<D, C> {
         (self.live.load(Ordering::Relaxed), self.peak.load(Ordering::Relaxed))
     }
 
-    /// Queues a kernel.
-    ///
-    /// # Safety
-    /// The addresses among the parameters lie in live memory of this runtime, as long and as aligned as the kernel's
-    /// contract says, and stay alive until the stream has been waited for.
-    pub unsafe fn launch(&self, stream: Stream, kernel: &Kernel, grid: [u32; 3], params: &impl Params) -> Result<()> {
-        if grid.contains(&0) {
-            return Ok(());
-        }
-        let function = self.function(kernel)?;
-        let geometry = Geometry { grid, threads: kernel.threads, shared: kernel.shared };
-        self.driver.launch(stream, function, geometry, params.bytes()).map_err(|error| match error {
-            Error::Launch { reason, .. } => Error::Launch { kernel: kernel.entry.to_owned(), reason },
-            other => other,
-        })
+    /// A place to queue work.
+    pub fn queue(&self, stream: Stream) -> Queue<'_, D, C> {
+        Queue { runtime: self, stream }
     }
 
     /// Compiles a kernel, unless that has been done, and makes it ready.
@@ -107,6 +96,67 @@ impl<D: Driver, C> Drop for Runtime<D, C> {
     }
 }
 
+/// A stream of a runtime.
+#[derive(Debug)]
+pub struct Queue<'a, D: Driver, C> {
+    runtime: &'a Runtime<D, C>,
+    stream: Stream,
+}
+
+impl<D: Driver, C> Clone for Queue<'_, D, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Driver, C> Copy for Queue<'_, D, C> {}
+
+impl<'a, D: Driver, C: Compiler> Queue<'a, D, C> {
+    /// The runtime whose stream this is.
+    pub fn runtime(&self) -> &'a Runtime<D, C> {
+        self.runtime
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> Stream {
+        self.stream
+    }
+
+    /// Queues a kernel; a grid without blocks is no work.
+    ///
+    /// # Safety
+    /// The addresses among the parameters lie in live memory of this runtime, as long and as aligned as the kernel's
+    /// contract says.
+    pub unsafe fn launch(&self, kernel: &Kernel, grid: [u32; 3], params: &impl Params) -> Result<()> {
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        let function = self.runtime.function(kernel)?;
+        let geometry = Geometry { grid, threads: kernel.threads, shared: kernel.shared };
+        self.runtime.driver.launch(self.stream, function, geometry, params.bytes()).map_err(|error| match error {
+            Error::Launch { reason, .. } => Error::Launch { kernel: kernel.entry.to_owned(), reason },
+            other => other,
+        })
+    }
+}
+
+/// Part of a [`Memory`].
+#[derive(Clone, Copy, Debug)]
+pub struct Region<'a> {
+    address: Address,
+    bytes: u64,
+    memory: PhantomData<&'a ()>,
+}
+
+impl Region<'_> {
+    /// Its address; panics when it holds fewer bytes than an op touches.
+    #[track_caller]
+    pub fn need(&self, name: &str, bytes: usize) -> Address {
+        assert!(bytes as u64 <= self.bytes, "kernels: `{name}` holds {} bytes, its shape needs {bytes}", self.bytes);
+        self.address
+    }
+}
+
 /// Memory of a device, given back when dropped.
 #[derive(Debug)]
 pub struct Memory<D: Driver> {
@@ -125,6 +175,18 @@ impl<D: Driver> Memory<D> {
     /// Its size.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// All of it.
+    pub fn all(&self) -> Region<'_> {
+        self.from(0)
+    }
+
+    /// What lies behind its first `offset` bytes.
+    #[track_caller]
+    pub fn from(&self, offset: u64) -> Region<'_> {
+        assert!(offset <= self.bytes, "kernels: byte {offset} of a memory of {}", self.bytes);
+        Region { address: self.address.plus(offset), bytes: self.bytes - offset, memory: PhantomData }
     }
 
     /// Overwrites its beginning.

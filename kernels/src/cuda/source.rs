@@ -24,14 +24,13 @@ impl Source {
         self.assemble(&[("primitives.cuh", PRIMITIVES)])
     }
 
-    /// `first`, the constants, the prelude, the file; lines are numbered by file.
+    /// `first`, the prelude, the constants, the file; lines are numbered by file.
     pub(crate) fn assemble(&self, first: &[(&str, &str)]) -> String {
-        let mut whole: String = self.constants.iter().map(|(name, value)| format!("#define {name} {value}\n")).collect();
-        let own = self.texts.iter().map(|text| (self.file, *text));
-        for (file, text) in first.iter().copied().chain([("prelude.cuh", PRELUDE)]).chain(own) {
-            whole += &format!("#line 1 \"{file}\"\n{text}\n");
-        }
-        whole
+        let shared = first.iter().copied().chain([("prelude.cuh", PRELUDE)]);
+        let numbered = |(file, text): (&str, &str)| format!("#line 1 \"{file}\"\n{text}\n");
+        let constants = self.constants.iter().map(|(name, value)| format!("#define {name} {value}\n"));
+        let own = self.texts.iter().map(|text| numbered((self.file, text)));
+        shared.map(numbered).chain(constants).chain(own).collect()
     }
 }
 

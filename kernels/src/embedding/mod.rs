@@ -1,6 +1,7 @@
 //! Token embedding: rows of a table `[V, C]` looked up, and their gradients added back.
 
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

@@ -1,6 +1,7 @@
 //! RMSNorm (Zhang & Sennrich 2019): `y = x / sqrt(mean(x²) + eps) · weight`, by rows of `[T, C]`.
 
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

@@ -2,6 +2,7 @@
 //! `position · inv_freq[i]` (Su et al. 2021, equation 34).
 
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 
@@ -48,6 +49,11 @@ impl Tables {
     /// Tokens the tables were made for.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// Cosines and sines, `[T, D/2]` each.
+    pub fn halves(&self) -> (&[f32], &[f32]) {
+        (&self.cos, &self.sin)
     }
 
     /// Bytes the tables hold.

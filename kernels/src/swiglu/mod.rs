@@ -1,6 +1,7 @@
 //! SwiGLU: `silu(gate) · up`, elementwise on `[T, F]`.
 
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

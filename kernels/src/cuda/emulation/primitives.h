@@ -11,6 +11,7 @@
 #define KERNEL_RESIDENT(name, Params, threads, blocks) KERNEL(name, Params, threads)
 #define SHARED(name) unsigned char* const name = emulated_shared
 #define DEVICE static inline
+#define DEVICE_MEMBER inline
 #define UNROLL
 #define CONSTANT static const
 

@@ -29,7 +29,7 @@ fn run(gpu: &Emulated, kernel: &Kernel, from: &[u32], to: usize) -> Result<Vec<u
     input.write(Stream(0), &bytes)?;
     let params = Both { from: input.address(), to: output.address() };
     // SAFETY: both are alive; that the emulation notices what is outside of them is what is tested.
-    unsafe { gpu.launch(Stream(0), kernel, [1, 1, 1], &params)? };
+    unsafe { gpu.queue(Stream(0)).launch(kernel, [1, 1, 1], &params)? };
     Ok(words(&output, to))
 }
 

@@ -1,0 +1,78 @@
+//! The CUDA kernels, emulated, against the same references.
+//!
+//! Inputs are bf16 numbers. Tolerance: twice the error of a plain run (f32 arithmetic on those numbers, rounded to bf16 where
+//! a plain program would store bf16), three times for gradients, plus what [`super::close`] always allows. Every case runs with
+//! two orders of threads.
+
+mod proof;
+mod rows;
+
+use half::bf16;
+
+use super::{Random, close, close_sum};
+use crate::cuda::driver::Stream;
+use crate::cuda::emulation::{Emulated, Emulator, runtime};
+use crate::cuda::runtime::{Memory, Queue};
+
+/// Runs a case under two orders of threads.
+pub(super) fn emulate(case: impl Fn(&Gpu)) {
+    for seed in [1, 1 << 32] {
+        let Some(runtime) = runtime(seed) else { return };
+        case(&Gpu { runtime });
+    }
+}
+
+/// A GPU with what tests do to it.
+pub(super) struct Gpu {
+    runtime: Emulated,
+}
+
+impl Gpu {
+    pub(super) fn queue(&self) -> Queue<'_, Emulator, crate::cuda::emulation::HostCompiler> {
+        self.runtime.queue(Stream(0))
+    }
+
+    /// Memory full of NaN.
+    pub(super) fn room(&self, bytes: usize) -> Memory<Emulator> {
+        self.runtime.memory(bytes as u64).expect("memory")
+    }
+
+    fn bytes(&self, bytes: &[u8]) -> Memory<Emulator> {
+        let memory = self.room(bytes.len());
+        memory.write(Stream(0), bytes).expect("a write");
+        memory
+    }
+
+    /// Numbers that are bf16 already.
+    pub(super) fn bf16(&self, values: &[f32]) -> Memory<Emulator> {
+        self.bytes(&values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect::<Vec<_>>())
+    }
+
+    pub(super) fn f32(&self, values: &[f32]) -> Memory<Emulator> {
+        self.bytes(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
+    }
+
+    pub(super) fn u32(&self, values: &[u32]) -> Memory<Emulator> {
+        self.bytes(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
+    }
+
+    pub(super) fn read_bf16(&self, memory: &Memory<Emulator>) -> Vec<f32> {
+        let bytes = memory.read(Stream(0), memory.bytes() as usize).expect("a read");
+        bytes.as_chunks::<2>().0.iter().map(|&v| bf16::from_le_bytes(v).to_f32()).collect()
+    }
+
+    pub(super) fn read_f32(&self, memory: &Memory<Emulator>) -> Vec<f32> {
+        let bytes = memory.read(Stream(0), memory.bytes() as usize).expect("a read");
+        bytes.as_chunks::<4>().0.iter().map(|&v| f32::from_le_bytes(v)).collect()
+    }
+}
+
+/// The nearest bf16 numbers.
+pub(super) fn rounded(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|&v| bf16::from_f32(v).to_f32()).collect()
+}
+
+/// Random bf16 numbers.
+pub(super) fn normal(random: &mut Random, len: usize) -> Vec<f32> {
+    rounded(&random.normal(len))
+}

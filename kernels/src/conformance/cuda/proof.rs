@@ -1,0 +1,94 @@
+//! The compiler's proof: every kernel, for every specialisation of the shipped recipes, becomes a cubin within its budget.
+
+use crate::cuda::Kernel;
+use crate::cuda::nvrtc::{Architecture, Nvrtc};
+use crate::{adamw, embedding, rms_norm, rope, swiglu};
+
+/// Hidden sizes of the models of the shipped recipes, and of their rehearsals.
+const HIDDEN: [usize; 9] = [128, 576, 896, 1024, 3584, 4096, 5120, 8192, 2048];
+
+/// Head sizes of those models.
+const HEAD_DIM: [usize; 3] = [32, 64, 128];
+
+fn kernels() -> Vec<Kernel> {
+    let mut kernels = Vec::new();
+    for hidden in HIDDEN {
+        kernels.extend(rms_norm::cuda::RmsNorm { hidden }.kernels());
+        kernels.extend(embedding::cuda::Embedding { hidden }.kernels());
+    }
+    kernels.extend(HEAD_DIM.map(|head_dim| rope::cuda::Rope { head_dim }.kernel()));
+    kernels.extend(swiglu::cuda::kernels());
+    kernels.extend(adamw::cuda::kernels());
+    kernels
+}
+
+/// What `ptxas -v` says of one kernel.
+#[derive(Debug, Default)]
+struct Taken {
+    registers: u32,
+    spilled: u32,
+    stack: u32,
+    shared: u32,
+}
+
+/// Reads the account of `entry` in the compiler's log.
+fn taken(log: &str, entry: &str) -> Taken {
+    let mut taken = Taken::default();
+    let lines = log.lines().skip_while(|line| !line.contains(&format!("Compiling entry function '{entry}'")));
+    for line in lines.skip(1).take_while(|line| !line.contains("Compiling entry")) {
+        let before = |word: &str| -> u32 {
+            let text = line.split(word).next().filter(|head| head.len() < line.len()).unwrap_or("");
+            text.split_whitespace().next_back().and_then(|number| number.parse().ok()).unwrap_or(0)
+        };
+        taken.registers += before(" registers");
+        taken.spilled += before(" bytes spill stores") + before(" bytes spill loads");
+        taken.stack += before(" bytes stack frame");
+        taken.shared += before(" bytes smem");
+    }
+    taken
+}
+
+#[test]
+fn every_kernel_compiles_within_its_budget() {
+    let architectures = [Architecture::Sm80, Architecture::Sm90a];
+    let mut seen = Vec::new();
+    for architecture in architectures {
+        let nvrtc = match Nvrtc::load(architecture) {
+            Ok(nvrtc) => nvrtc,
+            Err(error) => {
+                assert!(std::env::var_os("NVRTC_REQUIRED").is_none(), "{error}");
+                eprintln!("!! NOT RUN: no kernel was compiled for a GPU, since {error}");
+                return;
+            }
+        };
+        let mut logs: Vec<(crate::cuda::source::Source, String)> = Vec::new();
+        for kernel in kernels() {
+            if !logs.iter().any(|(source, _)| *source == kernel.source) {
+                let compiled = nvrtc.compile_verbose(&kernel.source).unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(&compiled.cubin[..4], b"\x7fELF");
+                logs.push((kernel.source.clone(), compiled.log));
+            }
+            let log = &logs.iter().find(|(source, _)| *source == kernel.source).expect("just compiled").1;
+            seen.push((architecture, within_budget(&kernel, log, architecture)));
+        }
+    }
+    assert!(!seen.is_empty());
+}
+
+fn within_budget(kernel: &Kernel, log: &str, architecture: Architecture) -> u32 {
+    let (taken, entry) = (taken(log, kernel.entry), kernel.entry);
+    let (registers, shared) = (kernel.budget.registers(kernel.threads), kernel.budget.shared());
+    println!(
+        "{} {entry} {:?}: {} of {registers} registers, {} bytes spilled, {} of {shared} bytes shared",
+        architecture.name(),
+        kernel.source.constants,
+        taken.registers,
+        taken.spilled,
+        kernel.shared + taken.shared
+    );
+    assert!(taken.registers > 0, "no account of {entry} in {log}");
+    assert!(taken.spilled == 0 && taken.stack == 0, "{entry} spills: {taken:?}");
+    assert!(taken.registers <= registers, "{entry} takes {} registers, its budget is {registers}", taken.registers);
+    assert!(kernel.shared + taken.shared <= shared, "{entry} takes {} bytes of shared memory", kernel.shared);
+    taken.registers
+}

@@ -1,0 +1,169 @@
+//! Elementwise and row-wise kernels.
+
+use super::{Random, close, emulate, normal, rounded};
+use crate::conformance::cast;
+use crate::{adamw, embedding, rms_norm, rope, swiglu};
+
+#[test]
+fn rms_norm() {
+    const EPS: f32 = 1e-5;
+    for (rows, hidden) in [(1, 8), (3, 128), (33, 264), (40, 2304)] {
+        let mut random = Random::new(rows as u64);
+        let (x, weight, dy) =
+            (normal(&mut random, rows * hidden), normal(&mut random, hidden), normal(&mut random, rows * hidden));
+        let (before_x, before_w) = (normal(&mut random, rows * hidden), random.normal(hidden));
+        let eps = f64::from(EPS);
+        let (x64, weight64) = (cast::<f64>(&x), cast::<f64>(&weight));
+        let y_plain = rounded(&rms_norm::reference::forward(&x, &weight, eps));
+        let y_exact = rms_norm::reference::forward(&x64, &weight64, eps);
+        let (dx_plain, dweight_plain) = rms_norm::reference::backward(&x, &weight, eps, &dy);
+        let (dx_exact, dweight_exact) = rms_norm::reference::backward(&x64, &weight64, eps, &cast::<f64>(&dy));
+        emulate(|gpu| {
+            let op = rms_norm::cuda::RmsNorm { hidden };
+            let (gx, gw, gdy) = (gpu.bf16(&x), gpu.bf16(&weight), gpu.bf16(&dy));
+            let (y, dx, dweight) = (gpu.room(2 * x.len()), gpu.bf16(&before_x), gpu.f32(&before_w));
+            let partial = gpu.room(op.partial_bytes(rows) as usize);
+            op.forward(gpu.queue(), rows, [gx.all(), gw.all()], EPS, y.all()).expect("forward");
+            close("y", &gpu.read_bf16(&y), &y_plain, &y_exact, 2.0);
+            let inputs = [gx.all(), gw.all(), gdy.all()];
+            let to = rms_norm::cuda::Dweight { dweight: dweight.all(), partial: partial.all() };
+            op.backward(gpu.queue(), rows, inputs, EPS, dx.all(), Some(to)).expect("backward");
+            let plain = rounded(&sum(&before_x, &dx_plain));
+            close("dx", &gpu.read_bf16(&dx), &plain, &sum_exact(&before_x, &dx_exact), 3.0);
+            let plain = sum(&before_w, &dweight_plain);
+            close("dweight", &gpu.read_f32(&dweight), &plain, &sum_exact(&before_w, &dweight_exact), 3.0);
+            let frozen = gpu.bf16(&before_x);
+            op.backward(gpu.queue(), rows, inputs, EPS, frozen.all(), None).expect("backward");
+            assert_eq!(gpu.read_bf16(&frozen), gpu.read_bf16(&dx), "dx with a frozen weight");
+        });
+    }
+}
+
+fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+fn sum_exact(a: &[f32], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) + b).collect()
+}
+
+/// Both directions at positions into the millions.
+#[test]
+fn rope() {
+    for (tokens, heads, head_dim) in [(1, 1, 16), (70, 3, 32), (33, 2, 128), (5, 9, 64)] {
+        let half = head_dim / 2;
+        let inv_freq: Vec<f64> = (0..half).map(|i| 10000f64.powf(-(i as f64) / half as f64)).collect();
+        let positions: Vec<u32> = (0..tokens).map(|t| (t * t * 2477) as u32).collect();
+        let x = normal(&mut Random::new(3), tokens * heads * head_dim);
+        let tables = rope::Tables::new(&inv_freq, 1.25, &positions);
+        let (cos, sin) = tables.halves();
+        for (direction, sign) in [(rope::Direction::Forward, 1.0), (rope::Direction::Backward, -1.0)] {
+            let (mut plain, mut exact) = (x.clone(), cast::<f64>(&x));
+            rope::reference::apply(&inv_freq, 1.25, &positions, heads, &mut plain, sign);
+            rope::reference::apply(&inv_freq, 1.25, &positions, heads, &mut exact, sign);
+            emulate(|gpu| {
+                let (fast, cos, sin) = (gpu.bf16(&x), gpu.f32(cos), gpu.f32(sin));
+                let op = rope::cuda::Rope { head_dim };
+                let tables = [cos.all(), sin.all()];
+                op.apply(gpu.queue(), [tokens, heads], tables, fast.all(), direction).expect("rope");
+                close("rope", &gpu.read_bf16(&fast), &rounded(&plain), &exact, 2.0);
+            });
+        }
+    }
+}
+
+/// Ordinary and extreme gates.
+#[test]
+fn swiglu() {
+    for len in [8, 2048, 2056, 20_000] {
+        let mut random = Random::new(len as u64);
+        let [mut gate, up, dout] = [(); 3].map(|()| normal(&mut random, len));
+        gate.iter_mut().step_by(7).for_each(|g| *g = rounded(&[*g * 60.0])[0]);
+        let (gate64, up64, dout64): (Vec<f64>, Vec<f64>, Vec<f64>) = (cast(&gate), cast(&up), cast(&dout));
+        let plain = rounded(&swiglu::reference::forward(&gate, &up));
+        let exact = swiglu::reference::forward(&gate64, &up64);
+        let (dgate_plain, dup_plain) = swiglu::reference::backward(&dout, &gate, &up);
+        let (dgate_exact, dup_exact) = swiglu::reference::backward(&dout64, &gate64, &up64);
+        emulate(|gpu| {
+            let (gate, up, dout, out) = (gpu.bf16(&gate), gpu.bf16(&up), gpu.bf16(&dout), gpu.room(2 * len));
+            let both = [gate.all(), up.all()];
+            swiglu::cuda::forward(gpu.queue(), len, both, out.all()).expect("forward");
+            close("out", &gpu.read_bf16(&out), &plain, &exact, 2.0);
+            swiglu::cuda::backward(gpu.queue(), len, dout.all(), both).expect("backward");
+            close("dgate", &gpu.read_bf16(&gate), &rounded(&dgate_plain), &dgate_exact, 3.0);
+            close("dup", &gpu.read_bf16(&up), &rounded(&dup_plain), &dup_exact, 3.0);
+        });
+    }
+}
+
+/// Lookup is exact; repeated tokens add up in order.
+#[test]
+fn embedding_adds_up() {
+    for (tokens, vocab, hidden) in [(1, 1, 8), (50, 7, 40), (100, 20, 2304)] {
+        let mut random = Random::new(9);
+        let ids: Vec<u32> = (0..tokens).map(|_| random.below(vocab) as u32).collect();
+        let (table, dx) = (normal(&mut random, vocab * hidden), normal(&mut random, tokens * hidden));
+        let mut expected = table.clone();
+        embedding::reference::backward(&ids, hidden, &dx, &mut expected);
+        let occurrences = embedding::cuda::Occurrences::new(&ids);
+        emulate(|gpu| {
+            let op = embedding::cuda::Embedding { hidden };
+            let (gids, gtable, x) = (gpu.u32(&ids), gpu.bf16(&table), gpu.room(2 * dx.len()));
+            op.forward(gpu.queue(), [tokens, vocab], [gids.all(), gtable.all()], x.all()).expect("forward");
+            assert_eq!(gpu.read_bf16(&x), embedding::reference::forward(&ids, hidden, &table));
+            let (dx, dtable) = (gpu.bf16(&dx), gpu.f32(&table));
+            let lists = [&occurrences.tokens, &occurrences.first, &occurrences.rows].map(|list| gpu.u32(list));
+            let regions = [lists[0].all(), lists[1].all(), lists[2].all()];
+            op.backward(gpu.queue(), (regions, &occurrences), vocab, dx.all(), dtable.all()).expect("backward");
+            assert_eq!(gpu.read_f32(&dtable), expected);
+        });
+    }
+}
+
+/// Several steps against the naive formula; the bf16 copy is the master, rounded.
+#[test]
+fn adamw() {
+    for len in [1, 37, 3000] {
+        let mut random = Random::new(len as u64);
+        let param = random.normal(len);
+        let grads: Vec<Vec<f32>> = (0..3).map(|_| random.normal(len)).collect();
+        let hyper =
+            |step| adamw::Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, grad_scale: 0.25 };
+        let (mut pp, mut pm, mut pv) = (param.clone(), vec![0f32; len], vec![0f32; len]);
+        let (mut ep, mut em, mut ev): (Vec<f64>, Vec<f64>, Vec<f64>) = (cast(&pp), cast(&pm), cast(&pv));
+        for (step, grad) in (1..).zip(&grads) {
+            adamw::reference::step(&hyper(step), &mut pp, grad, &mut pm, &mut pv);
+            adamw::reference::step(&hyper(step), &mut ep, &cast(grad), &mut em, &mut ev);
+        }
+        emulate(|gpu| {
+            let (p, m, v) = (gpu.f32(&param), gpu.f32(&vec![0.0; len]), gpu.f32(&vec![0.0; len]));
+            let copy = gpu.room(2 * len);
+            let state = adamw::cuda::State { param: p.all(), copy: Some(copy.all()), m: m.all(), v: v.all() };
+            for (step, grad) in (1..).zip(&grads) {
+                adamw::cuda::step(gpu.queue(), &hyper(step), len, state, gpu.f32(grad).all()).expect("a step");
+            }
+            close("adamw param", &gpu.read_f32(&p), &pp, &ep, 2.0);
+            close("adamw m", &gpu.read_f32(&m), &pm, &em, 2.0);
+            close("adamw v", &gpu.read_f32(&v), &pv, &ev, 2.0);
+            assert_eq!(gpu.read_bf16(&copy), rounded(&gpu.read_f32(&p)));
+        });
+    }
+}
+
+/// Sums of two buffers add up in one total, on both sides of a chunk's border.
+#[test]
+fn sum_of_squares() {
+    for len in [1, 1 << 14, 40_000] {
+        let values = Random::new(1).normal(len);
+        let exact: f64 = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+        emulate(|gpu| {
+            let (x, total) = (gpu.f32(&values), gpu.f32(&[0.0, 0.0]));
+            let partial = gpu.room(adamw::cuda::partial_bytes(len) as usize);
+            for _ in 0..2 {
+                adamw::cuda::sum_of_squares(gpu.queue(), len, x.all(), partial.all(), total.all()).expect("a sum");
+            }
+            let bits = gpu.read_f32(&total).iter().rev().fold(0u64, |bits, half| bits << 32 | u64::from(half.to_bits()));
+            assert!((f64::from_bits(bits) - 2.0 * exact).abs() <= exact * 1e-12);
+        });
+    }
+}
