@@ -6,6 +6,7 @@
 
 pub(crate) mod blocks;
 pub(crate) mod cpu;
+pub mod cuda;
 mod mask;
 mod merge;
 #[cfg(test)]

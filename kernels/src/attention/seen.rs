@@ -24,6 +24,22 @@ impl Seen {
         Seen { far: 0..far, before: 0, len, step, near }
     }
 
+    /// Where strips lie.
+    pub(crate) fn far(&self) -> Range<usize> {
+        self.far.clone()
+    }
+
+    /// The keys behind the strips.
+    pub(crate) fn near(&self) -> Range<usize> {
+        self.near.clone()
+    }
+
+    /// How many keys before [`Seen::far`] the first strip begins, the length of a strip, and from one to the next; nothing where
+    /// all of it is seen.
+    pub(crate) fn strips(&self) -> Option<[usize; 3]> {
+        (self.len != SOLID).then_some([self.before, self.len, self.step])
+    }
+
     /// The same keys `start` rows further on, as indices of the `keys` keys from row `key_row` on.
     pub(crate) fn placed(self, start: usize, key_row: usize, keys: usize) -> Seen {
         let index = |row: usize| (start + row).saturating_sub(key_row).min(keys);

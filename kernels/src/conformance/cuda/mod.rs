@@ -4,6 +4,8 @@
 //! a plain program would store bf16), three times for gradients, plus what [`super::close`] always allows. Every case runs with
 //! two orders of threads.
 
+mod attention;
+mod plain;
 mod proof;
 mod rows;
 

@@ -2,7 +2,7 @@
 
 use crate::cuda::Kernel;
 use crate::cuda::nvrtc::{Architecture, Nvrtc};
-use crate::{adamw, embedding, rms_norm, rope, swiglu};
+use crate::{adamw, attention, embedding, rms_norm, rope, swiglu};
 
 /// Hidden sizes of the models of the shipped recipes, and of their rehearsals.
 const HIDDEN: [usize; 9] = [128, 576, 896, 1024, 3584, 4096, 5120, 8192, 2048];
@@ -17,6 +17,7 @@ fn kernels() -> Vec<Kernel> {
         kernels.extend(embedding::cuda::Embedding { hidden }.kernels());
     }
     kernels.extend(HEAD_DIM.map(|head_dim| rope::cuda::Rope { head_dim }.kernel()));
+    kernels.extend(HEAD_DIM.into_iter().flat_map(|head_dim| attention::cuda::Attention { head_dim }.kernels()));
     kernels.extend(swiglu::cuda::kernels());
     kernels.extend(adamw::cuda::kernels());
     kernels

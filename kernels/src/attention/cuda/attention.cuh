@@ -1,0 +1,217 @@
+// What the attention kernels share: tiles in shared memory, fragments, products, masks, the walk over visible tiles.
+//
+// HEAD_DIM  D, a multiple of 16
+// QUERIES   rows of a query tile
+// KEYS      rows of a key tile
+// WARPS     of a block
+//
+// Fragments are those of mma.m16n8k16 (primitives.cuh): of a 16×8 accumulator c, lane l holds row g = l ÷ 4 in c[0], c[1] and
+// row g + 8 in c[2], c[3], in columns 2(l mod 4) and the next. Two accumulators side by side, rounded to bf16, are the first
+// operand of the next product (Dao 2023, FlashAttention-2 §3.3).
+
+constexpr u32 THREADS = WARPS * WARP;
+// Of a row of a tile. Sixteen bytes more than its numbers take, an odd number of 16-byte places as HEAD_DIM ÷ 16 is whole, so
+// that the eight rows of one ldmatrix phase lie in different banks.
+constexpr u32 STRIDE = HEAD_DIM + 8;
+// 16-column steps of a product over HEAD_DIM, and 8-column accumulators of a row of it.
+constexpr u32 STEPS = HEAD_DIM / 16;
+constexpr u32 COLUMNS = HEAD_DIM / 8;
+
+// ---- who sees whom (lists.rs)
+
+// The keys a query sees: those of `near`, and of `far` those in strips of `len` every `step`, the first of which begins
+// `before` keys before `far_from`. Without strips `len` and `step` are NO_STRIPS.
+struct Seen {
+    u32 near_from, near_to, far_from, far_to, before, len, step, unused;
+};
+
+constexpr u32 NO_STRIPS = 0xffffffffu;
+
+DEVICE bool sees(const Seen& seen, u32 key) {
+    const u32 in_near = key - seen.near_from, in_far = key - seen.far_from;
+    bool far = in_far < seen.far_to - seen.far_from;
+    if (far && seen.step != NO_STRIPS) far = (in_far + seen.before) % seen.step < seen.len;
+    return in_near < seen.near_to - seen.near_from || far;
+}
+
+DEVICE Seen load_seen(const Seen* from) {
+    const uint4 first = ((const uint4*)from)[0], second = ((const uint4*)from)[1];
+    return {first.x, first.y, first.z, first.w, second.x, second.y, second.z, second.w};
+}
+
+// `count` tiles of `len & ~MASKED` rows, the first at row `at`, one every `step` rows.
+struct Run {
+    u32 at, step, count, len;
+};
+
+constexpr u32 MASKED = 0x80000000u;
+
+struct Tile {
+    u32 at, len;
+    // Whether some pair of the tile is not visible, or the tile is shorter than a whole one.
+    bool masked;
+};
+
+// The tiles of some runs, one after the other.
+struct Walk {
+    const Run* run;
+    // Tiles of this run that were given, and tiles left in all.
+    u32 given, left;
+
+    DEVICE_MEMBER bool more() const {
+        return left > 0;
+    }
+
+    DEVICE_MEMBER Tile next() {
+        const uint4 held = *(const uint4*)run;
+        const Tile tile = {held.x + given * held.y, held.w & ~MASKED, (held.w & MASKED) != 0};
+        left--;
+        if (++given == held.z) {
+            run++;
+            given = 0;
+        }
+        return tile;
+    }
+};
+
+// The part `part` of `parts` of the tiles of `runs[0 .. count]`.
+DEVICE Walk walk(const Run* runs, u32 count, u32 part, u32 parts) {
+    u32 tiles = 0;
+    for (u32 i = 0; i < count; i++) tiles += runs[i].count;
+    const u32 begin = (u32)((u64)tiles * part / parts), end = (u32)((u64)tiles * (part + 1) / parts);
+    Walk walk = {runs, begin, end - begin};
+    while (walk.left > 0 && walk.given >= walk.run->count) {
+        walk.given -= walk.run->count;
+        walk.run++;
+    }
+    return walk;
+}
+
+// ---- tiles in shared memory
+
+// Starts copying ROWS rows of HEAD_DIM numbers, `stride` numbers apart, those from `valid` on as zeros. `valid` is not 0.
+template <u32 ROWS>
+DEVICE void copy_tile(bf16* tile, const bf16* from, u64 stride, u32 valid) {
+    constexpr u32 PLACES = HEAD_DIM / 8;
+    UNROLL
+    for (u32 i = threadIdx.x; i < ROWS * PLACES; i += THREADS) {
+        const u32 row = i / PLACES, place = i % PLACES * 8;
+        const bool inside = row < valid;
+        copy_async(tile + row * STRIDE + place, from + (inside ? row : 0) * stride + place, inside);
+    }
+}
+
+// Rows `row`.. of a tile as the first operand, 16×16, at columns 16 · step.
+DEVICE void first_operand(u32 (&a)[4], const bf16* tile, u32 row, u32 step) {
+    const u32 lane = threadIdx.x % WARP;
+    ldmatrix(a, tile + (row + lane % 16) * STRIDE + step * 16 + lane / 16 * 8);
+}
+
+// Rows `row` .. `row` + 16 of a tile as the columns of two second operands, 16×8 each, over columns 16 · step: b[0], b[1] and
+// b[2], b[3].
+DEVICE void second_operand_of_rows(u32 (&b)[4], const bf16* tile, u32 row, u32 step) {
+    const u32 lane = threadIdx.x % WARP;
+    ldmatrix(b, tile + (row + lane / 16 * 8 + lane % 8) * STRIDE + step * 16 + lane / 8 % 2 * 8);
+}
+
+// Rows `row` .. `row` + 16 and columns 16 · step .. of a tile as two second operands: the rows are what is summed over.
+DEVICE void second_operand(u32 (&b)[4], const bf16* tile, u32 row, u32 step) {
+    const u32 lane = threadIdx.x % WARP;
+    ldmatrix_transposed(b, tile + (row + lane % 16) * STRIDE + step * 16 + lane / 16 * 8);
+}
+
+// ---- products
+
+template <u32 TILES, u32 ACCUMULATORS>
+DEVICE void zero(float (&c)[TILES][ACCUMULATORS][4]) {
+    UNROLL
+    for (u32 i = 0; i < TILES; i++) {
+        UNROLL
+        for (u32 j = 0; j < ACCUMULATORS; j++) {
+            UNROLL
+            for (u32 e = 0; e < 4; e++) c[i][j][e] = 0.0f;
+        }
+    }
+}
+
+// c = a · bᵀ: rows `row`.. of tile a, 16 for each of TILES, and all 8 · ACCUMULATORS rows of tile b.
+template <u32 TILES, u32 ACCUMULATORS>
+DEVICE void scores(float (&c)[TILES][ACCUMULATORS][4], const bf16* a, u32 row, const bf16* b) {
+    zero(c);
+    UNROLL
+    for (u32 step = 0; step < STEPS; step++) {
+        u32 first[TILES][4];
+        UNROLL
+        for (u32 i = 0; i < TILES; i++) first_operand(first[i], a, row + 16 * i, step);
+        UNROLL
+        for (u32 j = 0; j < ACCUMULATORS; j += 2) {
+            u32 second[4];
+            second_operand_of_rows(second, b, 8 * j, step);
+            UNROLL
+            for (u32 i = 0; i < TILES; i++) {
+                mma_bf16(c[i][j], first[i], second[0], second[1]);
+                mma_bf16(c[i][j + 1], first[i], second[2], second[3]);
+            }
+        }
+    }
+}
+
+// c += p · b: p in accumulators, rounded to bf16, and the 8 · ACCUMULATORS rows of tile b.
+template <u32 TILES, u32 ACCUMULATORS>
+DEVICE void weighted_sum(float (&c)[TILES][COLUMNS][4], const float (&p)[TILES][ACCUMULATORS][4], const bf16* b) {
+    UNROLL
+    for (u32 j = 0; j < ACCUMULATORS; j += 2) {
+        u32 first[TILES][4];
+        UNROLL
+        for (u32 i = 0; i < TILES; i++) {
+            first[i][0] = pack_bf16(p[i][j][0], p[i][j][1]);
+            first[i][1] = pack_bf16(p[i][j][2], p[i][j][3]);
+            first[i][2] = pack_bf16(p[i][j + 1][0], p[i][j + 1][1]);
+            first[i][3] = pack_bf16(p[i][j + 1][2], p[i][j + 1][3]);
+        }
+        UNROLL
+        for (u32 step = 0; step < STEPS; step++) {
+            u32 second[4];
+            second_operand(second, b, 8 * j, step);
+            UNROLL
+            for (u32 i = 0; i < TILES; i++) {
+                mma_bf16(c[i][2 * step], first[i], second[0], second[1]);
+                mma_bf16(c[i][2 * step + 1], first[i], second[2], second[3]);
+            }
+        }
+    }
+}
+
+// The sum or maximum over the four lanes that hold a row of an accumulator.
+DEVICE float row_sum(float x) {
+    x += __shfl_xor_sync(ALL_LANES, x, 1u);
+    return x + __shfl_xor_sync(ALL_LANES, x, 2u);
+}
+
+DEVICE float row_max(float x) {
+    x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 1u));
+    return fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 2u));
+}
+
+// Writes 16 · TILES rows of a warp to global memory as bf16, through the warp's own rows of `tile`, in whole 16-byte places;
+// rows from `valid` on stay unwritten.
+template <u32 TILES>
+DEVICE void store_rows(bf16* to, u64 stride, u32 valid, const float (&c)[TILES][COLUMNS][4], bf16* tile) {
+    constexpr u32 PLACES = HEAD_DIM / 8;
+    const u32 lane = threadIdx.x % WARP, row = lane / 4, column = lane % 4 * 2;
+    UNROLL
+    for (u32 i = 0; i < TILES; i++) {
+        UNROLL
+        for (u32 j = 0; j < COLUMNS; j++) {
+            bf16* at = tile + (16 * i + row) * STRIDE + 8 * j + column;
+            *(u32*)at = pack_bf16(c[i][j][0], c[i][j][1]);
+            *(u32*)(at + 8 * STRIDE) = pack_bf16(c[i][j][2], c[i][j][3]);
+        }
+    }
+    __syncwarp();
+    UNROLL
+    for (u32 i = lane; i < 16 * TILES * PLACES; i += WARP) {
+        const u32 row = i / PLACES, place = i % PLACES * 8;
+        if (row < valid) *(uint4*)(to + row * stride + place) = *(const uint4*)(tile + row * STRIDE + place);
+    }
+}

@@ -1,0 +1,174 @@
+// Attention forward, online softmax over the visible key tiles (Dao 2023, FlashAttention-2, algorithm 1); contract in mod.rs.
+// One block a query tile, head and part of its key tiles.
+//
+// ROW_TILES  16-row tiles of a warp: QUERIES = 16 · ROW_TILES · WARPS
+// PARTIAL    0: out is bf16 [queries, H, D].  1: out is f32 [parts, queries, H, D] and lse f32 [parts, queries, H]
+//
+// While a warp multiplies with K the block's copy of V is under way, and while it works on the softmax and V the next K is.
+
+struct Forward {
+    const bf16* q;
+    const bf16* k;
+    const bf16* v;
+    void* out;
+    float* lse;
+    // lists.rs: [H], [lists, query tiles + 1], runs of key tiles, [lists, queries]
+    const u32* list_of;
+    const u32* first;
+    const Run* runs;
+    const Seen* seen;
+    u32 queries, heads, group, parts;
+    // Factor of q·k, and the same times log₂e
+    float scale, scale_log2;
+};
+
+constexpr u32 KEY_ACCUMULATORS = KEYS / 8;
+
+// What lies outside the tile or is not visible becomes −∞.
+DEVICE void mask_scores(float (&s)[ROW_TILES][KEY_ACCUMULATORS][4], const Tile& tile, const Seen* seen, u32 row, u32 queries) {
+    const u32 lane = threadIdx.x % WARP;
+    UNROLL
+    for (u32 i = 0; i < 2 * ROW_TILES; i++) {
+        const u32 query = row + 8 * i + lane / 4;
+        const Seen mine = load_seen(seen + (query < queries ? query : queries - 1));
+        UNROLL
+        for (u32 j = 0; j < KEY_ACCUMULATORS; j++) {
+            UNROLL
+            for (u32 e = 0; e < 2; e++) {
+                const u32 key = 8 * j + lane % 4 * 2 + e;
+                const bool visible = key < tile.len && sees(mine, tile.at + key);
+                float& score = s[i / 2][j][2 * (i % 2) + e];
+                score = visible ? score : minus_infinity();
+            }
+        }
+    }
+}
+
+// Scores become probabilities up to the factor 1 ÷ sum; what was summed before is brought to the new maximum.
+DEVICE void online_softmax(float (&s)[ROW_TILES][KEY_ACCUMULATORS][4], float (&out)[ROW_TILES][COLUMNS][4],
+                           float (&largest)[2 * ROW_TILES], float (&sum)[2 * ROW_TILES], float scale_log2) {
+    UNROLL
+    for (u32 i = 0; i < 2 * ROW_TILES; i++) {
+        const u32 low = 2 * (i % 2);
+        float now = largest[i];
+        UNROLL
+        for (u32 j = 0; j < KEY_ACCUMULATORS; j++) now = fmaxf(now, fmaxf(s[i / 2][j][low], s[i / 2][j][low + 1]));
+        now = row_max(now);
+        // A row that has seen nothing yet: every exponential below is of −∞, not of −∞ + ∞.
+        const float shift = now == minus_infinity() ? 0.0f : now * scale_log2;
+        const float before = exp2_fast(largest[i] * scale_log2 - shift);
+        largest[i] = now;
+        sum[i] *= before;
+        UNROLL
+        for (u32 j = 0; j < KEY_ACCUMULATORS; j++) {
+            UNROLL
+            for (u32 e = 0; e < 2; e++) {
+                float& score = s[i / 2][j][low + e];
+                score = exp2_fast(score * scale_log2 - shift);
+                sum[i] += score;
+            }
+        }
+        UNROLL
+        for (u32 j = 0; j < COLUMNS; j++) {
+            out[i / 2][j][low] *= before;
+            out[i / 2][j][low + 1] *= before;
+        }
+    }
+}
+
+KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
+    SHARED(raw);
+    bf16* const q_tile = (bf16*)raw;
+    bf16* const k_tile = q_tile + QUERIES * STRIDE;
+    bf16* const v_tile = k_tile + KEYS * STRIDE;
+    // Under a causal mask the last query tiles have the most keys: they start first.
+    const u32 query_tiles = gridDim.x, query_tile = query_tiles - 1 - blockIdx.x;
+    const u32 head = blockIdx.y, part = blockIdx.z;
+    const u32 query = query_tile * QUERIES, list = p.list_of[head];
+    const u32 rows = p.queries - query < QUERIES ? p.queries - query : QUERIES;
+    const u64 query_stride = (u64)p.heads * HEAD_DIM, key_stride = (u64)(p.heads / p.group) * HEAD_DIM;
+    const bf16* const k = p.k + (u64)(head / p.group) * HEAD_DIM;
+    const bf16* const v = p.v + (u64)(head / p.group) * HEAD_DIM;
+    const Seen* const seen = p.seen + (u64)list * p.queries;
+    const u32* const first = p.first + (u64)list * (query_tiles + 1) + query_tile;
+    Walk tiles = walk(p.runs + first[0], first[1] - first[0], part, p.parts);
+
+    const u32 lane = threadIdx.x % WARP, warp_row = threadIdx.x / WARP * 16 * ROW_TILES;
+    float out[ROW_TILES][COLUMNS][4], largest[2 * ROW_TILES], sum[2 * ROW_TILES];
+    zero(out);
+    UNROLL
+    for (u32 i = 0; i < 2 * ROW_TILES; i++) {
+        largest[i] = minus_infinity();
+        sum[i] = 0.0f;
+    }
+
+    copy_tile<QUERIES>(q_tile, p.q + query * query_stride + head * HEAD_DIM, query_stride, rows);
+    Tile tile = {};
+    bool more = tiles.more();
+    if (more) {
+        tile = tiles.next();
+        copy_tile<KEYS>(k_tile, k + tile.at * key_stride, key_stride, tile.len);
+    }
+    copy_commit();
+    while (more) {
+        copy_wait<0>();
+        // K is here for all, and all are done with V.
+        __syncthreads();
+        copy_tile<KEYS>(v_tile, v + tile.at * key_stride, key_stride, tile.len);
+        copy_commit();
+        float s[ROW_TILES][KEY_ACCUMULATORS][4];
+        scores(s, q_tile, warp_row, k_tile);
+        copy_wait<0>();
+        // V is here for all, and all are done with K.
+        __syncthreads();
+        const Tile now = tile;
+        more = tiles.more();
+        if (more) {
+            tile = tiles.next();
+            copy_tile<KEYS>(k_tile, k + tile.at * key_stride, key_stride, tile.len);
+            copy_commit();
+        }
+        if (now.masked) mask_scores(s, now, seen, query + warp_row, p.queries);
+        online_softmax(s, out, largest, sum, p.scale_log2);
+        weighted_sum(out, s, v_tile);
+    }
+    // The queries are here also where no key is, before the tile is written over.
+    copy_wait<0>();
+    __syncthreads();
+
+    float* const lse = p.lse + (u64)part * p.queries * p.heads;
+    UNROLL
+    for (u32 i = 0; i < 2 * ROW_TILES; i++) {
+        const float total = row_sum(sum[i]);
+        const float inverse = total == 0.0f ? 0.0f : 1.0f / total;
+        UNROLL
+        for (u32 j = 0; j < COLUMNS; j++) {
+            out[i / 2][j][2 * (i % 2)] *= inverse;
+            out[i / 2][j][2 * (i % 2) + 1] *= inverse;
+        }
+        const u32 row = warp_row + 8 * i + lane / 4;
+        if (lane % 4 == 0 && row < rows) {
+            const float whole = largest[i] * p.scale + log2_fast(total) * LN_2;
+            lse[(u64)(query + row) * p.heads + head] = total == 0.0f ? minus_infinity() : whole;
+        }
+    }
+#if PARTIAL
+    float* const to = (float*)p.out + ((u64)part * p.queries + query) * query_stride + head * HEAD_DIM;
+    UNROLL
+    for (u32 i = 0; i < 2 * ROW_TILES; i++) {
+        const u32 row = warp_row + 8 * i + lane / 4;
+        UNROLL
+        for (u32 j = 0; j < COLUMNS; j++) {
+            float2 pair;
+            pair.x = out[i / 2][j][2 * (i % 2)];
+            pair.y = out[i / 2][j][2 * (i % 2) + 1];
+            if (row < rows) *(float2*)(to + row * query_stride + 8 * j + lane % 4 * 2) = pair;
+        }
+    }
+#else
+    if (warp_row < rows) {
+        bf16* const to = (bf16*)p.out + (query + warp_row) * query_stride + head * HEAD_DIM;
+        store_rows(to, query_stride, rows - warp_row, out, q_tile + warp_row * STRIDE);
+    }
+#endif
+}
