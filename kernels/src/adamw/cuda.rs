@@ -1,6 +1,6 @@
 //! AdamW and the gradient's norm on a GPU.
 
-use super::Hyper;
+use super::{Hyper, eight_bit};
 use crate::cuda::driver::{Address, Driver, Result};
 use crate::cuda::runtime::{Queue, Region};
 use crate::cuda::source::{Compiler, Source};
@@ -94,6 +94,61 @@ pub fn step<D: Driver, C: Compiler>(
     unsafe { queue.launch(&kernel("adamw"), [blocks(len as u64, THREADS), 1, 1], &params) }
 }
 
+params! {
+    struct EightBit {
+        param: Address,
+        copy: Address,
+        grad: Address,
+        moments: [Address; 2],
+        scales: [Address; 2],
+        tables: Address,
+        len: u64,
+        scalars: Scalars,
+    }
+}
+
+/// [`eight_bit::Moments`] in device memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments<'a> {
+    /// Codes of the first moment and of the second.
+    pub codes: [Region<'a>; 2],
+    /// Scales of their blocks.
+    pub scales: [Region<'a>; 2],
+    /// [`eight_bit::tables`].
+    pub tables: Region<'a>,
+}
+
+/// As [`step`], with moments of 8 bits.
+pub fn step_8bit<D: Driver, C: Compiler>(
+    queue: Queue<'_, D, C>,
+    hyper: &Hyper,
+    len: usize,
+    (param, copy): (Region<'_>, Option<Region<'_>>),
+    grad: Region<'_>,
+    moments: Moments<'_>,
+) -> Result<()> {
+    let blocks = len.div_ceil(eight_bit::BLOCK);
+    let params = EightBit {
+        param: param.need("param", 4 * len),
+        copy: copy.map_or(Address::NULL, |copy| copy.need("copy", 2 * len)),
+        grad: grad.need("grad", 4 * len),
+        moments: moments.codes.map(|codes| codes.need("codes", len)),
+        scales: moments.scales.map(|scales| scales.need("scales", 4 * blocks)),
+        tables: moments.tables.need("tables", 8 * 256),
+        len: len as u64,
+        scalars: Scalars::new(hyper),
+    };
+    // SAFETY: the regions hold `len` numbers each, and as many scales as that has blocks.
+    unsafe { queue.launch(&kernel_8bit(), [self::blocks(len as u64, eight_bit::BLOCK), 1, 1], &params) }
+}
+
+fn kernel_8bit() -> Kernel {
+    let source = Source { file: "adamw_8bit.cu", texts: vec![include_str!("eight_bit.cu")], constants: Vec::new() };
+    let shared = (2 * 256 + 2 * eight_bit::BLOCK / 32) * size_of::<f32>();
+    let (threads, budget) = (eight_bit::BLOCK as u32, Budget { blocks: 4 });
+    Kernel { source, entry: "adamw_8bit", threads, shared: shared as u32, budget }
+}
+
 /// Bytes of partial sums that [`sum_of_squares`] of `len` numbers takes.
 pub fn partial_bytes(len: usize) -> u64 {
     (len.div_ceil(CHUNK) * size_of::<f64>()) as u64
@@ -117,8 +172,8 @@ pub fn sum_of_squares<D: Driver, C: Compiler>(
 }
 
 /// Every kernel of the file.
-pub fn kernels() -> [Kernel; 3] {
-    ["adamw", "squares", "squares_total"].map(kernel)
+pub fn kernels() -> [Kernel; 4] {
+    [kernel("adamw"), kernel("squares"), kernel("squares_total"), kernel_8bit()]
 }
 
 fn kernel(entry: &'static str) -> Kernel {

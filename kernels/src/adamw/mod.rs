@@ -2,6 +2,7 @@
 
 pub(crate) mod cpu;
 pub mod cuda;
+pub mod eight_bit;
 #[cfg(test)]
 pub(crate) mod reference;
 

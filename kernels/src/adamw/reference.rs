@@ -1,6 +1,6 @@
 //! Naive AdamW.
 
-use super::Hyper;
+use super::{Hyper, eight_bit};
 use crate::conformance::Real;
 
 /// One step.
@@ -13,5 +13,33 @@ pub(crate) fn step<R: Real>(hyper: &Hyper, param: &mut [R], grad: &[R], m: &mut 
         m[i] = R::of(hyper.beta1) * m[i] + R::of(1.0 - hyper.beta1) * g;
         v[i] = R::of(hyper.beta2) * v[i] + R::of(1.0 - hyper.beta2) * g * g;
         param[i] -= R::of(hyper.lr) * (m[i] / correct1) / ((v[i] / correct2).sqrt() + R::of(hyper.eps));
+    }
+}
+
+/// One step with moments of 8 bits: unpacked, stepped, packed again.
+pub(crate) fn step_8bit<R: Real>(hyper: &Hyper, param: &mut [R], grad: &[R], moments: &mut eight_bit::Moments) {
+    let tables = eight_bit::tables();
+    let (signed, unsigned) = tables.split_at(256);
+    let unpack = |codes: &[u8], scales: &[f32], table: &[f32]| -> Vec<R> {
+        let value = |(i, &code): (usize, &u8)| {
+            R::of(f64::from(table[usize::from(code)])) * R::of(f64::from(scales[i / eight_bit::BLOCK]))
+        };
+        codes.iter().enumerate().map(value).collect()
+    };
+    let [m_scales, v_scales] = &mut moments.scales;
+    let (mut m, mut v) = (unpack(&moments.m, m_scales, signed), unpack(&moments.v, v_scales, unsigned));
+    step(hyper, param, grad, &mut m, &mut v);
+    for (values, codes, scales, table) in
+        [(m, &mut moments.m, m_scales, signed), (v, &mut moments.v, v_scales, unsigned)]
+    {
+        for (block, values) in values.chunks(eight_bit::BLOCK).enumerate() {
+            let size = |v: &R| if *v < R::of(0.0) { -*v } else { *v };
+            let scale = crate::conformance::max(&values.iter().map(size).collect::<Vec<R>>());
+            scales[block] = scale.to_f32();
+            for (i, &value) in values.iter().enumerate() {
+                let x = if scale > R::of(0.0) { value / scale } else { value };
+                codes[block * eight_bit::BLOCK + i] = crate::nf4::reference::nearest(table, x);
+            }
+        }
     }
 }

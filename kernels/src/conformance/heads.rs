@@ -11,7 +11,7 @@ const GROUPS: [Pattern; 2] = [Pattern::Group { size: 40, shift: 0 }, Pattern::Gr
 
 /// Patterns of six query heads over two key/value heads: a key/value head full and one with a window, half of the heads
 /// shifted (the border lies inside a key/value head when there are three), all of them different.
-const MIXES: [[Pattern; 6]; 4] = [
+pub(super) const MIXES: [[Pattern; 6]; 4] = [
     [Pattern::Full, Pattern::Full, Pattern::Full, WINDOW, WINDOW, WINDOW],
     [GROUPS[0], GROUPS[0], GROUPS[0], GROUPS[1], GROUPS[1], GROUPS[1]],
     [GROUPS[0], GROUPS[1], GROUPS[0], GROUPS[1], GROUPS[0], GROUPS[1]],

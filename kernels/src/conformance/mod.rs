@@ -112,7 +112,7 @@ fn rms_error(values: &[f32], exact: &[f64]) -> f64 {
 }
 
 /// Root mean square of the finite values.
-fn rms(values: &[f64]) -> f64 {
+pub(crate) fn rms(values: &[f64]) -> f64 {
     let finite = || values.iter().filter(|v| v.is_finite());
     (finite().map(|v| v * v).sum::<f64>() / finite().count().max(1) as f64).sqrt()
 }

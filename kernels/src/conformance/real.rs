@@ -18,6 +18,7 @@ pub(crate) trait Real:
     + Sum
 {
     fn of(value: f64) -> Self;
+    fn to_f32(self) -> f32;
     fn exp(self) -> Self;
     fn ln(self) -> Self;
     fn sqrt(self) -> Self;
@@ -27,6 +28,7 @@ macro_rules! real {
     ($($float:ident)*) => { $(
         impl Real for $float {
             fn of(value: f64) -> Self { value as $float }
+            fn to_f32(self) -> f32 { self as f32 }
             fn exp(self) -> Self { $float::exp(self) }
             fn ln(self) -> Self { $float::ln(self) }
             fn sqrt(self) -> Self { $float::sqrt(self) }

@@ -1,6 +1,7 @@
 //! The output projection fused with cross-entropy, in chunks of rows, so that the `T × V` logits never exist at once.
 
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

@@ -153,6 +153,33 @@ impl fmt::Display for Version {
 /// Result of a call.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What is known of a machine before one of its GPUs is used.
+pub trait Machine {
+    /// Whether the driver's library is there.
+    fn library(&self) -> Result<()>;
+    /// The newest CUDA that the driver knows, as major · 1000 + minor · 10; asked once the library is there.
+    fn version(&self) -> Result<i32>;
+    /// Number of GPUs.
+    fn devices(&self) -> Result<i32>;
+    /// A GPU's compute capability.
+    fn capability(&self, ordinal: i32) -> Result<(i32, i32)>;
+}
+
+/// The compute capability of the first GPU, if the machine has a driver that knows CUDA `needed` (the compiler's: a cubin runs
+/// where the driver knows its major version) and a GPU that has the instructions.
+pub fn usable(machine: &impl Machine, needed: i32) -> Result<(i32, i32)> {
+    machine.library()?;
+    let found = machine.version()?;
+    if found < needed {
+        return Err(Error::OldDriver { found, needed });
+    }
+    if machine.devices()? == 0 {
+        return Err(Error::NoDevice { reason: "the driver counts none".to_owned() });
+    }
+    let found = machine.capability(0)?;
+    if found < (8, 0) { Err(Error::OldDevice { found }) } else { Ok(found) }
+}
+
 /// One GPU. Work is queued on streams and may fail later than it was asked for; copies to and from the host have happened
 /// when their call returns, after all that was queued on their stream before.
 pub trait Driver {

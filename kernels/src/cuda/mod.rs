@@ -10,12 +10,16 @@
 pub mod cache;
 pub mod driver;
 #[cfg(feature = "cuda")]
+pub mod gpu;
+#[cfg(feature = "cuda")]
 pub mod nvrtc;
 pub mod runtime;
 pub mod source;
 
 #[cfg(test)]
 pub(crate) mod emulation;
+#[cfg(test)]
+mod faults;
 
 use source::Source;
 

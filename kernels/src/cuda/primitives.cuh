@@ -26,6 +26,13 @@ DEVICE u32 shared_address(const void* p) {
     return (u32)__cvta_generic_to_shared(p);
 }
 
+// threadIdx.x, asked for anew: the compiler keeps nothing that it has worked out of it before.
+DEVICE u32 thread_again() {
+    u32 thread;
+    asm volatile("mov.u32 %0, %tid.x;" : "=r"(thread));
+    return thread;
+}
+
 // Two f32 to bf16, rounded to nearest even; `low` goes to the low half (PTX cvt.rn.bf16x2.f32: the first source is the high).
 DEVICE u32 pack_bf16(float low, float high) {
     u32 packed;
@@ -73,8 +80,8 @@ DEVICE void ldmatrix_transposed(u32 (&r)[4], const void* row) {
                  : "r"(shared_address(row)) : "memory");
 }
 
-// Starts a copy of 16 bytes from global to shared memory, past the first-level cache; zeros arrive where `valid` is false.
-// The source has to be an address that may be read in any case.
+// Starts a copy of 16 bytes from global to shared memory, past the first-level cache; where `valid` is false
+// zeros arrive and nothing is read (PTX ISA, "cp.async", a src-size of 0).
 DEVICE void copy_async(void* to, const void* from, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                  :: "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)), "r"(valid ? 16 : 0) : "memory");

@@ -26,20 +26,27 @@ pub(crate) const NF4: [f32; 16] = [
 /// The 256 values of the dynamic map (Dettmers 2015): seven decades, the larger the finer, both signs, 0 and 1.
 pub(crate) fn dynamic() -> &'static [f32; 256] {
     static MAP: OnceLock<[f32; 256]> = OnceLock::new();
-    MAP.get_or_init(|| {
-        let mut values = vec![0.0, 1.0];
-        for decade in 0..7 {
-            let (steps, power) = (1usize << decade, 10f64.powi(decade - 6) as f32);
-            for i in 0..steps {
-                let mean = (border(i, steps) + border(i + 1, steps)) / 2.0 * power;
-                values.extend([mean, -mean]);
-            }
+    MAP.get_or_init(|| map(1, |mean| vec![mean, -mean]))
+}
+
+/// The same without negative values, twice as fine.
+pub(crate) fn dynamic_unsigned() -> [f32; 256] {
+    map(2, |mean| vec![mean])
+}
+
+/// 0, 1, and `finest · 2^decade` means of equal parts of each decade.
+fn map(finest: usize, signs: fn(f32) -> Vec<f32>) -> [f32; 256] {
+    let mut values = vec![0.0, 1.0];
+    for decade in 0..7 {
+        let (steps, power) = (finest << decade, 10f64.powi(decade - 6) as f32);
+        for i in 0..steps {
+            values.extend(signs((border(i, steps) + border(i + 1, steps)) / 2.0 * power));
         }
-        values.sort_by(f32::total_cmp);
-        let mut map = [0.0; 256];
-        map.copy_from_slice(&values);
-        map
-    })
+    }
+    values.sort_by(f32::total_cmp);
+    let mut map = [0.0; 256];
+    map.copy_from_slice(&values);
+    map
 }
 
 /// A place in the dynamic map at which, or behind which, the first value stands that is not below `x`: a table by the upper

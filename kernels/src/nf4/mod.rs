@@ -3,6 +3,7 @@
 
 pub(crate) mod code;
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

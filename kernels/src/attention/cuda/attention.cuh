@@ -4,6 +4,7 @@
 // QUERIES   rows of a query tile
 // KEYS      rows of a key tile
 // WARPS     of a block
+// FRESH     1: a copy works its addresses out anew, so that none is kept in registers beside the accumulators
 //
 // Fragments are those of mma.m16n8k16 (primitives.cuh): of a 16×8 accumulator c, lane l holds row g = l ÷ 4 in c[0], c[1] and
 // row g + 8 in c[2], c[3], in columns 2(l mod 4) and the next. Two accumulators side by side, rounded to bf16, are the first
@@ -44,29 +45,50 @@ struct Run {
     u32 at, step, count, len;
 };
 
+// Marks the length of tiles in which some pair is not visible, or that are shorter than a whole one.
 constexpr u32 MASKED = 0x80000000u;
 
+// `len & ~MASKED` rows from row `at` on; a length of 0 ends a walk.
 struct Tile {
     u32 at, len;
-    // Whether some pair of the tile is not visible, or the tile is shorter than a whole one.
-    bool masked;
+
+    DEVICE_MEMBER u32 rows() const {
+        return len & ~MASKED;
+    }
+    DEVICE_MEMBER bool masked() const {
+        return (len & MASKED) != 0;
+    }
 };
 
-// The tiles of some runs, one after the other.
+// The tiles of some runs, one after the other. It lies in shared memory and one thread moves it on, since the registers it
+// would take in every thread are those that the accumulators leave over.
 struct Walk {
     const Run* run;
     // Tiles of this run that were given, and tiles left in all.
     u32 given, left;
+    // The tile that is worked on and the next, in turns.
+    Tile tiles[2];
 
-    DEVICE_MEMBER bool more() const {
-        return left > 0;
+    // The part `part` of `parts` of the tiles of `count` runs.
+    DEVICE_MEMBER void start(const Run* runs, u32 count, u32 part, u32 parts) {
+        u32 all = 0;
+        for (u32 i = 0; i < count; i++) all += runs[i].count;
+        const u32 begin = (u32)((u64)all * part / parts);
+        run = runs;
+        given = begin;
+        left = (u32)((u64)all * (part + 1) / parts) - begin;
+        while (left > 0 && given >= run->count) {
+            given -= run->count;
+            run++;
+        }
     }
 
     DEVICE_MEMBER Tile next() {
-        const uint4 held = *(const uint4*)run;
-        const Tile tile = {held.x + given * held.y, held.w & ~MASKED, (held.w & MASKED) != 0};
+        if (left == 0) return {0, 0};
+        const Run held = *run;
+        const Tile tile = {held.at + given * held.step, held.len};
         left--;
-        if (++given == held.z) {
+        if (++given == held.count) {
             run++;
             given = 0;
         }
@@ -74,30 +96,29 @@ struct Walk {
     }
 };
 
-// The part `part` of `parts` of the tiles of `runs[0 .. count]`.
-DEVICE Walk walk(const Run* runs, u32 count, u32 part, u32 parts) {
-    u32 tiles = 0;
-    for (u32 i = 0; i < count; i++) tiles += runs[i].count;
-    const u32 begin = (u32)((u64)tiles * part / parts), end = (u32)((u64)tiles * (part + 1) / parts);
-    Walk walk = {runs, begin, end - begin};
-    while (walk.left > 0 && walk.given >= walk.run->count) {
-        walk.given -= walk.run->count;
-        walk.run++;
-    }
-    return walk;
-}
-
 // ---- tiles in shared memory
 
-// Starts copying ROWS rows of HEAD_DIM numbers, `stride` numbers apart, those from `valid` on as zeros. `valid` is not 0.
+// Starts copying ROWS rows of HEAD_DIM numbers, `stride` numbers apart, those from `valid` on as zeros.
 template <u32 ROWS>
-DEVICE void copy_tile(bf16* tile, const bf16* from, u64 stride, u32 valid) {
+DEVICE void copy_tile(bf16* tile, const bf16* from, u32 stride, u32 valid) {
     constexpr u32 PLACES = HEAD_DIM / 8;
-    UNROLL
-    for (u32 i = threadIdx.x; i < ROWS * PLACES; i += THREADS) {
-        const u32 row = i / PLACES, place = i % PLACES * 8;
-        const bool inside = row < valid;
-        copy_async(tile + row * STRIDE + place, from + (inside ? row : 0) * stride + place, inside);
+    if constexpr (THREADS % PLACES == 0) {
+        // Every thread keeps its column and goes down in equal steps: one address on each side.
+        constexpr u32 STEP = THREADS / PLACES;
+        const u32 thread = FRESH ? thread_again() : threadIdx.x;
+        const u32 row = thread / PLACES, place = thread % PLACES * 8;
+        const bf16* source = from + (u64)row * stride + place;
+        bf16* const to = tile + row * STRIDE + place;
+        UNROLL
+        for (u32 i = 0; i < ROWS; i += STEP) {
+            if (ROWS % STEP == 0 || row + i < ROWS) copy_async(to + i * STRIDE, source, row + i < valid);
+            source += STEP * stride;
+        }
+    } else {
+        for (u32 i = threadIdx.x; i < ROWS * PLACES; i += THREADS) {
+            const u32 row = i / PLACES, place = i % PLACES * 8;
+            copy_async(tile + row * STRIDE + place, from + (u64)row * stride + place, row < valid);
+        }
     }
 }
 
@@ -156,19 +177,41 @@ DEVICE void scores(float (&c)[TILES][ACCUMULATORS][4], const bf16* a, u32 row, c
     }
 }
 
-// c += p · b: p in accumulators, rounded to bf16, and the 8 · ACCUMULATORS rows of tile b.
-template <u32 TILES, u32 ACCUMULATORS>
-DEVICE void weighted_sum(float (&c)[TILES][COLUMNS][4], const float (&p)[TILES][ACCUMULATORS][4], const bf16* b) {
+// Accumulators rounded to bf16: row g in word 0, row g + 8 in word 1.
+template <u32 ACCUMULATORS>
+DEVICE void round_scores(u32 (&rounded)[ACCUMULATORS][2], const float (&c)[ACCUMULATORS][4]) {
+    UNROLL
+    for (u32 j = 0; j < ACCUMULATORS; j++) {
+        rounded[j][0] = pack_bf16(c[j][0], c[j][1]);
+        rounded[j][1] = pack_bf16(c[j][2], c[j][3]);
+    }
+}
+
+// Accumulators j and j + 1 as a first operand: rounded here, or before.
+template <u32 ACCUMULATORS>
+DEVICE void as_first_operand(u32 (&a)[4], const float (&c)[ACCUMULATORS][4], u32 j) {
+    a[0] = pack_bf16(c[j][0], c[j][1]);
+    a[1] = pack_bf16(c[j][2], c[j][3]);
+    a[2] = pack_bf16(c[j + 1][0], c[j + 1][1]);
+    a[3] = pack_bf16(c[j + 1][2], c[j + 1][3]);
+}
+
+template <u32 ACCUMULATORS>
+DEVICE void as_first_operand(u32 (&a)[4], const u32 (&rounded)[ACCUMULATORS][2], u32 j) {
+    a[0] = rounded[j][0];
+    a[1] = rounded[j][1];
+    a[2] = rounded[j + 1][0];
+    a[3] = rounded[j + 1][1];
+}
+
+// c += p · b: the 8 · ACCUMULATORS columns of p and as many rows of tile b.
+template <u32 TILES, u32 ACCUMULATORS, class Number, u32 NUMBERS>
+DEVICE void weighted_sum(float (&c)[TILES][COLUMNS][4], const Number (&p)[TILES][ACCUMULATORS][NUMBERS], const bf16* b) {
     UNROLL
     for (u32 j = 0; j < ACCUMULATORS; j += 2) {
         u32 first[TILES][4];
         UNROLL
-        for (u32 i = 0; i < TILES; i++) {
-            first[i][0] = pack_bf16(p[i][j][0], p[i][j][1]);
-            first[i][1] = pack_bf16(p[i][j][2], p[i][j][3]);
-            first[i][2] = pack_bf16(p[i][j + 1][0], p[i][j + 1][1]);
-            first[i][3] = pack_bf16(p[i][j + 1][2], p[i][j + 1][3]);
-        }
+        for (u32 i = 0; i < TILES; i++) as_first_operand(first[i], p[i], j);
         UNROLL
         for (u32 step = 0; step < STEPS; step++) {
             u32 second[4];
@@ -196,7 +239,7 @@ DEVICE float row_max(float x) {
 // Writes 16 · TILES rows of a warp to global memory as bf16, through the warp's own rows of `tile`, in whole 16-byte places;
 // rows from `valid` on stay unwritten.
 template <u32 TILES>
-DEVICE void store_rows(bf16* to, u64 stride, u32 valid, const float (&c)[TILES][COLUMNS][4], bf16* tile) {
+DEVICE void store_rows(bf16* to, u32 stride, u32 valid, const float (&c)[TILES][COLUMNS][4], bf16* tile) {
     constexpr u32 PLACES = HEAD_DIM / 8;
     const u32 lane = threadIdx.x % WARP, row = lane / 4, column = lane % 4 * 2;
     UNROLL
@@ -212,6 +255,6 @@ DEVICE void store_rows(bf16* to, u64 stride, u32 valid, const float (&c)[TILES][
     UNROLL
     for (u32 i = lane; i < 16 * TILES * PLACES; i += WARP) {
         const u32 row = i / PLACES, place = i % PLACES * 8;
-        if (row < valid) *(uint4*)(to + row * stride + place) = *(const uint4*)(tile + row * STRIDE + place);
+        if (row < valid) *(uint4*)(to + (u64)row * stride + place) = *(const uint4*)(tile + row * STRIDE + place);
     }
 }

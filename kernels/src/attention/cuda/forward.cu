@@ -24,21 +24,35 @@ struct Forward {
 
 constexpr u32 KEY_ACCUMULATORS = KEYS / 8;
 
-// What lies outside the tile or is not visible becomes −∞.
-DEVICE void mask_scores(float (&s)[ROW_TILES][KEY_ACCUMULATORS][4], const Tile& tile, const Seen* seen, u32 row, u32 queries) {
+// Which of this lane's scores are of visible pairs: bits 16 · (i mod 2) + 2 · j + e of word i ÷ 2 for row g + 8 · i, accumulator
+// j, number e. Made while the tile is on its way, before the scores take their registers, and kept in shared memory, which no
+// other lane reads.
+DEVICE void visible_pairs(u32* bits, const Tile& tile, const Seen* seen, u32 row, u32 queries) {
+    static_assert(KEY_ACCUMULATORS <= 8, "two rows of a lane are one word");
     const u32 lane = threadIdx.x % WARP;
     UNROLL
     for (u32 i = 0; i < 2 * ROW_TILES; i++) {
         const u32 query = row + 8 * i + lane / 4;
         const Seen mine = load_seen(seen + (query < queries ? query : queries - 1));
+        u32 row_bits = 0;
+        _Pragma("unroll 1")
+        for (u32 j = 0; j < 2 * KEY_ACCUMULATORS; j++) {
+            const u32 key = 8 * (j / 2) + lane % 4 * 2 + j % 2;
+            if (key < tile.rows() && sees(mine, tile.at + key)) row_bits |= 1u << j;
+        }
+        bits[i / 2] = i % 2 == 0 ? row_bits : bits[i / 2] | row_bits << 16;
+    }
+}
+
+DEVICE void mask_scores(float (&s)[ROW_TILES][KEY_ACCUMULATORS][4], const u32* bits) {
+    UNROLL
+    for (u32 i = 0; i < ROW_TILES; i++) {
         UNROLL
         for (u32 j = 0; j < KEY_ACCUMULATORS; j++) {
             UNROLL
-            for (u32 e = 0; e < 2; e++) {
-                const u32 key = 8 * j + lane % 4 * 2 + e;
-                const bool visible = key < tile.len && sees(mine, tile.at + key);
-                float& score = s[i / 2][j][2 * (i % 2) + e];
-                score = visible ? score : minus_infinity();
+            for (u32 e = 0; e < 4; e++) {
+                const bool visible = bits[i] >> (16 * (e / 2) + 2 * j + e % 2) & 1;
+                s[i][j][e] = visible ? s[i][j][e] : minus_infinity();
             }
         }
     }
@@ -86,12 +100,17 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
     const u32 head = blockIdx.y, part = blockIdx.z;
     const u32 query = query_tile * QUERIES, list = p.list_of[head];
     const u32 rows = p.queries - query < QUERIES ? p.queries - query : QUERIES;
-    const u64 query_stride = (u64)p.heads * HEAD_DIM, key_stride = (u64)(p.heads / p.group) * HEAD_DIM;
-    const bf16* const k = p.k + (u64)(head / p.group) * HEAD_DIM;
-    const bf16* const v = p.v + (u64)(head / p.group) * HEAD_DIM;
+    const u32 query_stride = p.heads * HEAD_DIM, key_stride = p.heads / p.group * HEAD_DIM;
+    const u32 key_column = head / p.group * HEAD_DIM;
     const Seen* const seen = p.seen + (u64)list * p.queries;
     const u32* const first = p.first + (u64)list * (query_tiles + 1) + query_tile;
-    Walk tiles = walk(p.runs + first[0], first[1] - first[0], part, p.parts);
+    Walk* const walk = (Walk*)(v_tile + KEYS * STRIDE);
+    u32* const visible = (u32*)(walk + 1) + threadIdx.x * ROW_TILES;
+    if (threadIdx.x == 0) {
+        walk->start(p.runs + first[0], first[1] - first[0], part, p.parts);
+        walk->tiles[0] = walk->next();
+    }
+    __syncthreads();
 
     const u32 lane = threadIdx.x % WARP, warp_row = threadIdx.x / WARP * 16 * ROW_TILES;
     float out[ROW_TILES][COLUMNS][4], largest[2 * ROW_TILES], sum[2 * ROW_TILES];
@@ -102,33 +121,33 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
         sum[i] = 0.0f;
     }
 
-    copy_tile<QUERIES>(q_tile, p.q + query * query_stride + head * HEAD_DIM, query_stride, rows);
-    Tile tile = {};
-    bool more = tiles.more();
-    if (more) {
-        tile = tiles.next();
-        copy_tile<KEYS>(k_tile, k + tile.at * key_stride, key_stride, tile.len);
+    copy_tile<QUERIES>(q_tile, p.q + (u64)query * query_stride + head * HEAD_DIM, query_stride, rows);
+    if (walk->tiles[0].len != 0) {
+        const Tile tile = walk->tiles[0];
+        copy_tile<KEYS>(k_tile, p.k + ((u64)tile.at * key_stride + key_column), key_stride, tile.rows());
     }
     copy_commit();
-    while (more) {
+    for (u32 turn = 0; walk->tiles[turn].len != 0;) {
+        const Tile tile = walk->tiles[turn];
+        if (tile.masked()) visible_pairs(visible, tile, seen, query + warp_row, p.queries);
         copy_wait<0>();
-        // K is here for all, and all are done with V.
+        // K is here for all, and all are done with V and with the other turn's tile.
         __syncthreads();
-        copy_tile<KEYS>(v_tile, v + tile.at * key_stride, key_stride, tile.len);
+        turn ^= 1;
+        if (threadIdx.x == 0) walk->tiles[turn] = walk->next();
+        copy_tile<KEYS>(v_tile, p.v + ((u64)tile.at * key_stride + key_column), key_stride, tile.rows());
         copy_commit();
         float s[ROW_TILES][KEY_ACCUMULATORS][4];
         scores(s, q_tile, warp_row, k_tile);
         copy_wait<0>();
-        // V is here for all, and all are done with K.
+        // V and the next tile are here for all, and all are done with K.
         __syncthreads();
-        const Tile now = tile;
-        more = tiles.more();
-        if (more) {
-            tile = tiles.next();
-            copy_tile<KEYS>(k_tile, k + tile.at * key_stride, key_stride, tile.len);
+        if (walk->tiles[turn].len != 0) {
+            const Tile next = walk->tiles[turn];
+            copy_tile<KEYS>(k_tile, p.k + ((u64)next.at * key_stride + key_column), key_stride, next.rows());
             copy_commit();
         }
-        if (now.masked) mask_scores(s, now, seen, query + warp_row, p.queries);
+        if (tile.masked()) mask_scores(s, visible);
         online_softmax(s, out, largest, sum, p.scale_log2);
         weighted_sum(out, s, v_tile);
     }
@@ -162,12 +181,12 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
             float2 pair;
             pair.x = out[i / 2][j][2 * (i % 2)];
             pair.y = out[i / 2][j][2 * (i % 2) + 1];
-            if (row < rows) *(float2*)(to + row * query_stride + 8 * j + lane % 4 * 2) = pair;
+            if (row < rows) *(float2*)(to + (u64)row * query_stride + 8 * j + lane % 4 * 2) = pair;
         }
     }
 #else
     if (warp_row < rows) {
-        bf16* const to = (bf16*)p.out + (query + warp_row) * query_stride + head * HEAD_DIM;
+        bf16* const to = (bf16*)p.out + (u64)(query + warp_row) * query_stride + head * HEAD_DIM;
         store_rows(to, query_stride, rows - warp_row, out, q_tile + warp_row * STRIDE);
     }
 #endif

@@ -39,7 +39,7 @@ impl Gpu {
         self.runtime.memory(bytes as u64).expect("memory")
     }
 
-    fn bytes(&self, bytes: &[u8]) -> Memory<Emulator> {
+    pub(super) fn bytes(&self, bytes: &[u8]) -> Memory<Emulator> {
         let memory = self.room(bytes.len());
         memory.write(Stream(0), bytes).expect("a write");
         memory
@@ -58,13 +58,17 @@ impl Gpu {
         self.bytes(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
     }
 
+    pub(super) fn read(&self, memory: &Memory<Emulator>) -> Vec<u8> {
+        memory.read(Stream(0), memory.bytes() as usize).expect("a read")
+    }
+
     pub(super) fn read_bf16(&self, memory: &Memory<Emulator>) -> Vec<f32> {
-        let bytes = memory.read(Stream(0), memory.bytes() as usize).expect("a read");
+        let bytes = self.read(memory);
         bytes.as_chunks::<2>().0.iter().map(|&v| bf16::from_le_bytes(v).to_f32()).collect()
     }
 
     pub(super) fn read_f32(&self, memory: &Memory<Emulator>) -> Vec<f32> {
-        let bytes = memory.read(Stream(0), memory.bytes() as usize).expect("a read");
+        let bytes = self.read(memory);
         bytes.as_chunks::<4>().0.iter().map(|&v| f32::from_le_bytes(v)).collect()
     }
 }

@@ -2,13 +2,16 @@
 
 use crate::cuda::Kernel;
 use crate::cuda::nvrtc::{Architecture, Nvrtc};
-use crate::{adamw, attention, embedding, rms_norm, rope, swiglu};
+use crate::{adamw, attention, cross_entropy, embedding, nf4, rms_norm, rope, swiglu};
 
 /// Hidden sizes of the models of the shipped recipes, and of their rehearsals.
 const HIDDEN: [usize; 9] = [128, 576, 896, 1024, 3584, 4096, 5120, 8192, 2048];
 
 /// Head sizes of those models.
 const HEAD_DIM: [usize; 3] = [32, 64, 128];
+
+/// Vocabularies of those models.
+const VOCAB: [usize; 6] = [256, 32_000, 49_152, 128_256, 151_936, 152_064];
 
 fn kernels() -> Vec<Kernel> {
     let mut kernels = Vec::new();
@@ -18,6 +21,8 @@ fn kernels() -> Vec<Kernel> {
     }
     kernels.extend(HEAD_DIM.map(|head_dim| rope::cuda::Rope { head_dim }.kernel()));
     kernels.extend(HEAD_DIM.into_iter().flat_map(|head_dim| attention::cuda::Attention { head_dim }.kernels()));
+    kernels.extend(VOCAB.map(|vocab| cross_entropy::cuda::CrossEntropy { vocab }.kernel()));
+    kernels.push(nf4::cuda::kernel());
     kernels.extend(swiglu::cuda::kernels());
     kernels.extend(adamw::cuda::kernels());
     kernels

@@ -2,7 +2,7 @@
 
 use super::{Random, close, emulate, normal, rounded};
 use crate::conformance::cast;
-use crate::{adamw, embedding, rms_norm, rope, swiglu};
+use crate::{adamw, cross_entropy, embedding, nf4, rms_norm, rope, swiglu};
 
 #[test]
 fn rms_norm() {
@@ -164,6 +164,113 @@ fn sum_of_squares() {
             }
             let bits = gpu.read_f32(&total).iter().rev().fold(0u64, |bits, half| bits << 32 | u64::from(half.to_bits()));
             assert!((f64::from_bits(bits) - 2.0 * exact).abs() <= exact * 1e-12);
+        });
+    }
+}
+
+/// Moments of 8 bits: a step from any state, its parameters, and the state it leaves. Codes may be a neighbour's where a value lies
+/// between two.
+#[test]
+fn adamw_8bit() {
+    use adamw::eight_bit::{BLOCK, Moments, tables};
+    for len in [1, 256, 700] {
+        let mut random = Random::new(len as u64);
+        let (param, grad) = (random.normal(len), random.normal(len));
+        let hyper =
+            adamw::Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 3, grad_scale: 0.25 };
+        let mut before = Moments::zeros(len);
+        before.m.iter_mut().chain(&mut before.v).for_each(|code| *code = random.below(256) as u8);
+        before.scales.iter_mut().flatten().for_each(|scale| *scale = 0.1 + random.below(100) as f32 / 50.0);
+        let (mut plain, mut exact) = (param.clone(), cast::<f64>(&param));
+        adamw::reference::step_8bit(&hyper, &mut plain, &grad, &mut before.clone());
+        let mut after = before.clone();
+        adamw::reference::step_8bit(&hyper, &mut exact, &cast(&grad), &mut after);
+        emulate(|gpu| {
+            let (p, grad, copy, tables) = (gpu.f32(&param), gpu.f32(&grad), gpu.room(2 * len), gpu.f32(&tables()));
+            let (m, v) = (gpu.bytes(&before.m), gpu.bytes(&before.v));
+            let scales = [gpu.f32(&before.scales[0]), gpu.f32(&before.scales[1])];
+            let moments = adamw::cuda::Moments {
+                codes: [m.all(), v.all()],
+                scales: [scales[0].all(), scales[1].all()],
+                tables: tables.all(),
+            };
+            adamw::cuda::step_8bit(gpu.queue(), &hyper, len, (p.all(), Some(copy.all())), grad.all(), moments)
+                .expect("a step");
+            close("param", &gpu.read_f32(&p), &plain, &exact, 2.0);
+            assert_eq!(gpu.read_bf16(&copy), rounded(&gpu.read_f32(&p)));
+            for (which, (codes, expected)) in [(&m, &after.m), (&v, &after.v)].into_iter().enumerate() {
+                let (got, scales) = (gpu.read(codes), gpu.read_f32(&scales[which]));
+                let far = got.iter().zip(expected).filter(|(a, b)| a.abs_diff(**b) > 1).count();
+                let other = got.iter().zip(expected).filter(|(a, b)| a != b).count();
+                assert!(far == 0 && other * 100 <= len, "{other} other codes, {far} far ones, of {len}");
+                let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-6 * b;
+                assert!(scales.iter().zip(&after.scales[which]).all(near), "{scales:?}");
+                assert_eq!(scales.len(), len.div_ceil(BLOCK));
+            }
+        });
+    }
+}
+
+/// Loss, prediction and gradient of every row; an ignored row has none, whatever its logits. The gradient takes the logits' place.
+#[test]
+fn cross_entropy() {
+    for (rows, vocab) in [(1, 8), (5, 264), (9, 1032)] {
+        let mut random = Random::new(vocab as u64);
+        let mut logits: Vec<f32> = random.normal(rows * vocab).iter().map(|l| l * 4.0).collect();
+        let mut targets: Vec<i32> = (0..rows).map(|row| (row * 77 % vocab) as i32).collect();
+        if rows > 4 {
+            targets[1] = cross_entropy::IGNORED;
+            logits[vocab] = 3e4;
+            // The first of two equals is the prediction.
+            (logits[2 * vocab + 260], logits[2 * vocab + 3]) = (40.0, 40.0);
+        }
+        // With the identity as the matrix, rows are logits and their gradients are the logits'.
+        let identity: Vec<f32> = (0..vocab * vocab).map(|i| if i % (vocab + 1) == 0 { 1.0 } else { 0.0 }).collect();
+        let plain = cross_entropy::reference::run(vocab, vocab, &logits, &identity, &targets);
+        let exact = cross_entropy::reference::run(vocab, vocab, &cast::<f64>(&logits), &cast(&identity), &targets);
+        let scaled: Vec<f32> = plain.dx.iter().map(|d| d * 0.25).collect();
+        let scaled_exact: Vec<f64> = exact.dx.iter().map(|d| d * 0.25).collect();
+        emulate(|gpu| {
+            let (chunk, wanted) = (gpu.f32(&logits), gpu.u32(&targets.iter().map(|&t| t as u32).collect::<Vec<_>>()));
+            let (nll, predictions) = (gpu.room(4 * rows), gpu.room(4 * rows));
+            let scores = cross_entropy::cuda::Scores { nll: nll.all(), predictions: predictions.all() };
+            let op = cross_entropy::cuda::CrossEntropy { vocab };
+            let untouched = gpu.read_f32(&chunk);
+            op.rows(gpu.queue(), rows, chunk.all(), wanted.all(), scores, None).expect("scores");
+            assert_eq!(gpu.read_f32(&chunk), untouched, "without gradients the logits stay");
+            close("nll", &gpu.read_f32(&nll), &plain.nll, &exact.nll, 2.0);
+            op.rows(gpu.queue(), rows, chunk.all(), wanted.all(), scores, Some(0.25)).expect("gradients");
+            let words = gpu.read(&predictions).as_chunks::<4>().0.iter().map(|&w| u32::from_le_bytes(w)).collect::<Vec<_>>();
+            assert_eq!(words, plain.predictions);
+            let all = gpu.read_bf16(&chunk);
+            let gradient: Vec<f32> = all.chunks(2 * vocab).flat_map(|row| row[..vocab].to_vec()).collect();
+            close("dlogits", &gradient, &rounded(&scaled), &scaled_exact, 3.0);
+        });
+    }
+}
+
+/// Every range gives the weights that the CPU unpacks, rounded.
+#[test]
+fn nf4() {
+    let len = 64 * 256 + 1000;
+    let quantized = nf4::quantize(&Random::new(4).normal(len));
+    for range in [0..len, 8..16, 56..72, 64 * 255..64 * 257 + 8] {
+        let mut exact = vec![0.0; range.len()];
+        quantized.dequantize_into(range.clone(), &mut exact);
+        emulate(|gpu| {
+            let (tables, out) = (gpu.f32(&nf4::cuda::tables()), gpu.room(2 * range.len()));
+            let (packed, absmax) = (gpu.bytes(&quantized.packed), gpu.bytes(&quantized.absmax));
+            let absmax_scale = gpu.f32(&quantized.absmax_scale);
+            let from = nf4::cuda::Quantized {
+                tables: tables.all(),
+                packed: packed.all(),
+                absmax: absmax.all(),
+                absmax_scale: absmax_scale.all(),
+                offset: quantized.offset,
+                len,
+            };
+            nf4::cuda::dequantize(gpu.queue(), from, range.clone(), out.all()).expect("weights");
+            close("weights", &gpu.read_bf16(&out), &rounded(&exact), &cast::<f64>(&exact), 2.0);
         });
     }
 }

@@ -67,6 +67,10 @@ static inline Number __shfl_sync(u32, Number x, u32 lane) {
     return shuffle_from(x, lane % 32);
 }
 
+static inline u32 thread_again() {
+    return threadIdx.x;
+}
+
 static inline u32 round_to_bf16(float x) {
     u32 bits;
     memcpy(&bits, &x, 4);

@@ -1,0 +1,290 @@
+//! What goes wrong below the narrow doors becomes a clear error, and nothing is left behind.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::cache::Cache;
+use super::driver::{Address, Driver, Error, Event, Function, Geometry, Machine, Module, Result, Stream, usable};
+use super::runtime::Runtime;
+use super::source::{Compiler, Source};
+use crate::attention::cuda::{Attention, Passes, Visible};
+use crate::attention::{Mask, Pattern, Shape};
+
+/// A driver that does nothing, counts what it hands out, and fails at one call.
+#[derive(Debug, Default)]
+struct Fake {
+    calls: AtomicUsize,
+    /// The call that fails, counted from 1; 0 for none.
+    fails: usize,
+    handles: AtomicU64,
+    held: Mutex<HashSet<u64>>,
+}
+
+impl Fake {
+    fn failing_at(call: usize) -> Fake {
+        Fake { fails: call, ..Fake::default() }
+    }
+
+    fn call(&self, error: impl FnOnce() -> Error) -> Result<()> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if call == self.fails { Err(error()) } else { Ok(()) }
+    }
+
+    fn failed(&self, call: &'static str) -> Result<()> {
+        self.call(|| Error::Call { call, reason: "an unspecified launch failure".to_owned() })
+    }
+
+    fn hand_out(&self) -> u64 {
+        let handle = 256 * (1 + self.handles.fetch_add(1, Ordering::Relaxed));
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(handle);
+        handle
+    }
+
+    fn take_back(&self, handle: u64) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&handle);
+        assert!(held, "given back twice, or never handed out");
+    }
+}
+
+impl Driver for &Fake {
+    fn allocate(&self, bytes: u64) -> Result<Address> {
+        self.call(|| Error::OutOfMemory { requested: bytes })?;
+        Ok(Address(self.hand_out()))
+    }
+    fn free(&self, address: Address) -> Result<()> {
+        self.take_back(address.0);
+        Ok(())
+    }
+    fn write(&self, _: Stream, _: Address, _: &[u8]) -> Result<()> {
+        self.failed("a write")
+    }
+    fn read(&self, _: Stream, _: Address, _: &mut [u8]) -> Result<()> {
+        self.failed("a read")
+    }
+    fn copy(&self, _: Stream, _: Address, _: Address, _: u64) -> Result<()> {
+        self.failed("a copy")
+    }
+    fn fill(&self, _: Stream, _: Address, _: u8, _: u64) -> Result<()> {
+        self.failed("a fill")
+    }
+    fn load(&self, _: &[u8], what: &str) -> Result<Module> {
+        self.call(|| Error::Load { what: what.to_owned(), reason: "no kernel image".to_owned() })?;
+        Ok(Module(self.hand_out()))
+    }
+    fn unload(&self, module: Module) -> Result<()> {
+        self.take_back(module.0);
+        Ok(())
+    }
+    fn function(&self, _: Module, entry: &str, _: u32) -> Result<Function> {
+        self.call(|| Error::Load { what: entry.to_owned(), reason: "named symbol not found".to_owned() })?;
+        Ok(Function(0))
+    }
+    fn launch(&self, _: Stream, _: Function, _: Geometry, _: &[u8]) -> Result<()> {
+        self.call(|| Error::Launch { kernel: String::new(), reason: "invalid argument".to_owned() })
+    }
+    fn stream(&self) -> Result<Stream> {
+        Ok(Stream(0))
+    }
+    fn end_stream(&self, _: Stream) -> Result<()> {
+        Ok(())
+    }
+    fn record(&self, _: Stream) -> Result<Event> {
+        Ok(Event(0))
+    }
+    fn wait(&self, _: Stream, _: Event) -> Result<()> {
+        Ok(())
+    }
+    fn synchronize(&self, _: Stream) -> Result<()> {
+        self.failed("a wait")
+    }
+}
+
+/// A compiler that counts what it compiles, or refuses everything.
+#[derive(Debug, Default)]
+struct Scribe {
+    compiled: AtomicUsize,
+    refuses: bool,
+    version: u32,
+}
+
+impl Compiler for &Scribe {
+    fn identity(&self) -> String {
+        format!("scribe {}", self.version)
+    }
+    fn compile(&self, source: &Source) -> Result<Vec<u8>> {
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        match self.refuses {
+            true => Err(Error::Compile { what: source.file.to_owned(), log: "attention.cu(7): error".to_owned() }),
+            false => Ok(format!("image {}", self.version).into_bytes()),
+        }
+    }
+}
+
+/// Lists, memory, a forward pass and its results.
+fn pass(driver: &Fake, compiler: &Scribe) -> Result<()> {
+    let runtime = Runtime::new(driver, compiler, None);
+    let shape = Shape { queries: 3, keys: 3, heads: 1, kv_heads: 1, head_dim: 16 };
+    let mask = Mask { patterns: Pattern::Full.into(), query_row: 0, key_row: 0, starts: &[0; 3] };
+    let queue = runtime.queue(Stream(0));
+    let visible = Visible::new(queue, &mask, &shape, Passes::Both)?;
+    let (tensor, lse, scratch) = (runtime.memory(96)?, runtime.memory(12)?, runtime.memory(1000)?);
+    let (op, all) = (Attention { head_dim: 16 }, tensor.all());
+    op.forward(queue, &visible, 0.25, [all; 3], (all, lse.all()))?;
+    op.forward_split(queue, &visible, 0.25, [all; 3], (all, lse.all()), (2, scratch.all()))?;
+    tensor.read(Stream(0), 96)?;
+    driver.synchronize(Stream(0))
+}
+
+/// Every call of a pass fails once: the error is that call's, in words, and all that was handed out comes back.
+#[test]
+fn every_call_may_fail() {
+    let whole = Fake::default();
+    pass(&whole, &Scribe::default()).expect("a pass");
+    assert!(whole.held.lock().expect("a lock").is_empty());
+    let calls = whole.calls.load(Ordering::Relaxed);
+    let mut kinds = HashSet::new();
+    for call in 1..=calls {
+        let driver = Fake::failing_at(call);
+        let error = pass(&driver, &Scribe::default()).expect_err("the failure");
+        assert!(driver.held.lock().expect("a lock").is_empty(), "{error} left something behind");
+        assert_eq!(driver.calls.load(Ordering::Relaxed), call, "{error} was not the end");
+        if let Error::Launch { kernel, .. } = &error {
+            assert!(kernel.starts_with("attention_"), "{error}");
+        }
+        kinds.insert(std::mem::discriminant(&error));
+        assert!(!error.to_string().is_empty());
+    }
+    assert!(calls > 10 && kinds.len() == 4, "{calls} calls, {} kinds of errors", kinds.len());
+}
+
+#[test]
+fn a_refused_kernel_shows_the_compilers_words() {
+    let (driver, compiler) = (Fake::default(), Scribe { refuses: true, ..Scribe::default() });
+    let error = pass(&driver, &compiler).expect_err("a refusal");
+    assert_eq!(error.to_string(), "the compiler refused attention.cu:\nattention.cu(7): error");
+    assert!(driver.held.lock().expect("a lock").is_empty());
+}
+
+/// A machine as it is described.
+struct Described {
+    library: bool,
+    version: i32,
+    devices: Result<i32>,
+    capability: (i32, i32),
+}
+
+impl Machine for Described {
+    fn library(&self) -> Result<()> {
+        let missing = || Error::NoLibrary { library: "the NVIDIA driver", reason: "no libcuda.so.1".to_owned() };
+        if self.library { Ok(()) } else { Err(missing()) }
+    }
+    fn version(&self) -> Result<i32> {
+        assert!(self.library, "a missing library was called");
+        Ok(self.version)
+    }
+    fn devices(&self) -> Result<i32> {
+        self.devices.clone()
+    }
+    fn capability(&self, _: i32) -> Result<(i32, i32)> {
+        Ok(self.capability)
+    }
+}
+
+#[test]
+fn machines_that_cannot_run_a_kernel_say_why() {
+    let good = || Described { library: true, version: 13_000, devices: Ok(1), capability: (9, 0) };
+    assert_eq!(usable(&good(), 13_000), Ok((9, 0)));
+    let lost = Error::NoDevice { reason: "no CUDA-capable device is detected".to_owned() };
+    let cases = [
+        (Described { library: false, ..good() }, "the NVIDIA driver is not on this machine: no libcuda.so.1"),
+        (
+            Described { version: 12_020, ..good() },
+            "the NVIDIA driver knows CUDA 12.2, and 13.0 or later is needed: update the driver",
+        ),
+        (Described { devices: Ok(0), ..good() }, "there is no GPU on this machine: the driver counts none"),
+        (
+            Described { devices: Err(lost), ..good() },
+            "there is no GPU on this machine: no CUDA-capable device is detected",
+        ),
+        (
+            Described { capability: (7, 5), ..good() },
+            "the GPU has compute capability 7.5, and 8.0 or later is needed",
+        ),
+    ];
+    for (machine, words) in cases {
+        assert_eq!(usable(&machine, 13_000).expect_err("a reason").to_string(), words);
+    }
+}
+
+/// Where the driver and the compiler are not, asking for them is an error and no panic.
+#[cfg(feature = "cuda")]
+#[test]
+fn this_machine_answers() {
+    use super::nvrtc::{Architecture, Nvrtc};
+    let nowhere = [PathBuf::from("/nowhere/libnvrtc.so.13")];
+    let error = Nvrtc::load_from(&nowhere, Architecture::Sm80).expect_err("no library");
+    assert!(matches!(error, Error::NoLibrary { library: "NVRTC", .. }), "{error}");
+    let _ = usable(&super::gpu::Nvidia, 12_000).map_err(|error| error.to_string());
+}
+
+fn source() -> Source {
+    Source { file: "op.cu", texts: vec!["text"], constants: vec![("SIZE", 1)] }
+}
+
+/// A folder of its own for a test.
+fn folder(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("kernels-cache-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    dir
+}
+
+/// An image is compiled once, whoever asks; another text, constant or compiler is another image.
+#[test]
+fn the_cache_keeps_images() {
+    let (dir, compiler) = (folder("keeps"), Scribe::default());
+    let cache = Cache::new(&dir);
+    let image = || cache.image(&&compiler, &source()).expect("an image");
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(image)).collect();
+        threads.into_iter().for_each(|thread| assert_eq!(thread.join().expect("a thread"), b"image 0"));
+    });
+    let compiled = compiler.compiled.load(Ordering::Relaxed);
+    assert_eq!((image().as_slice(), compiler.compiled.load(Ordering::Relaxed)), (&b"image 0"[..], compiled));
+    let other = Source { constants: vec![("SIZE", 2)], ..source() };
+    cache.image(&&compiler, &other).expect("an image");
+    let newer = Scribe { version: 1, ..Scribe::default() };
+    assert_eq!(cache.image(&&newer, &source()).expect("an image"), b"image 1");
+    assert_eq!(std::fs::read_dir(&dir).expect("the folder").count(), 3, "three images and nothing else");
+    std::fs::remove_dir_all(&dir).expect("the folder");
+}
+
+/// A file that was cut off, changed, or is another image's is compiled anew, and is whole afterwards.
+#[test]
+fn damaged_images_are_made_anew() {
+    let (dir, compiler) = (folder("damaged"), Scribe::default());
+    let cache = Cache::new(&dir);
+    cache.image(&&compiler, &source()).expect("an image");
+    let path = std::fs::read_dir(&dir).expect("the folder").next().expect("a file").expect("a file").path();
+    let whole = std::fs::read(&path).expect("the file");
+    let changed = |at: usize| whole.iter().enumerate().map(|(i, &b)| if i == at { b ^ 1 } else { b }).collect::<Vec<_>>();
+    let cuts = [0, 7, 20, whole.len() - 1].map(|len| whole[..len].to_vec());
+    for (i, bad) in cuts.into_iter().chain((0..whole.len()).step_by(7).map(changed)).enumerate() {
+        std::fs::write(&path, bad).expect("a write");
+        assert_eq!(cache.image(&&compiler, &source()).expect("an image"), b"image 0");
+        assert_eq!(compiler.compiled.load(Ordering::Relaxed), i + 2);
+        assert_eq!(std::fs::read(&path).expect("the file"), whole);
+    }
+    std::fs::remove_dir_all(&dir).expect("the folder");
+}
+
+/// A folder that cannot be written to costs a compilation, not the run.
+#[test]
+fn a_cache_without_a_folder_still_compiles() {
+    let dir = folder("file");
+    std::fs::write(&dir, "a file").expect("a write");
+    let compiler = Scribe::default();
+    assert_eq!(Cache::new(&dir).image(&&compiler, &source()).expect("an image"), b"image 0");
+    std::fs::remove_file(&dir).expect("the file");
+}

@@ -1,0 +1,240 @@
+//! The NVIDIA driver as a [`Driver`], loaded when it is first asked for.
+
+use std::ffi::{CString, c_int, c_void};
+
+use cudarc::driver::DriverError;
+use cudarc::driver::result::{self, ctx, device, event, function, memcpy_dtod_async, module, primary_ctx, stream};
+use cudarc::driver::sys::{
+    self, CUcontext, CUdevice, CUdevice_attribute, CUevent, CUevent_flags, CUevent_wait_flags, CUfunction,
+    CUfunction_attribute, CUmodule, CUresult, CUstream,
+};
+
+use super::driver::{Address, Driver, Error, Event, Function, Geometry, Machine, Module, Result, Stream};
+
+/// What the NVIDIA driver says about this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Nvidia;
+
+impl Machine for Nvidia {
+    fn library(&self) -> Result<()> {
+        // SAFETY: it opens and closes a library whose initialisers have no precondition.
+        let present = unsafe { sys::is_culib_present() };
+        let reason = || "libcuda.so.1 (nvcuda.dll) comes with the NVIDIA driver, and the loader does not find it".to_owned();
+        if present { Ok(()) } else { Err(Error::NoLibrary { library: "the NVIDIA driver", reason: reason() }) }
+    }
+
+    fn version(&self) -> Result<i32> {
+        let mut version = 0;
+        // SAFETY: the library is there (`library`), and this is a place for a number.
+        done("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&raw mut version) }.result())?;
+        Ok(version)
+    }
+
+    fn devices(&self) -> Result<i32> {
+        let none = |error: DriverError| Error::NoDevice { reason: words(&error) };
+        result::init().map_err(none)?;
+        device::get_count().map_err(none)
+    }
+
+    fn capability(&self, ordinal: i32) -> Result<(i32, i32)> {
+        let device = done("cuDeviceGet", device::get(ordinal))?;
+        // SAFETY: a device that the driver named.
+        let ask = |attribute| done("cuDeviceGetAttribute", unsafe { device::get_attribute(device, attribute) });
+        Ok((
+            ask(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            ask(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ))
+    }
+}
+
+/// One GPU with its primary context.
+#[derive(Debug)]
+pub struct Gpu {
+    device: CUdevice,
+    context: CUcontext,
+}
+
+// SAFETY: the driver's functions may be called from any thread once the context is current there, which `current` sees to.
+unsafe impl Send for Gpu {}
+// SAFETY: as above; the driver locks what it shares.
+unsafe impl Sync for Gpu {}
+
+impl Gpu {
+    /// The GPU of a number below [`Machine::devices`].
+    pub fn new(ordinal: i32) -> Result<Gpu> {
+        let device = done("cuDeviceGet", device::get(ordinal))?;
+        // SAFETY: a device that the driver named.
+        let context = done("cuDevicePrimaryCtxRetain", unsafe { primary_ctx::retain(device) })?;
+        Ok(Gpu { device, context })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Result<String> {
+        done("cuDeviceGetName", device::get_name(self.device))
+    }
+
+    /// Bytes of memory that are free, and that there are.
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        self.current()?;
+        let (free, all) = done("cuMemGetInfo", result::mem_get_info())?;
+        Ok((free as u64, all as u64))
+    }
+
+    fn current(&self) -> Result<()> {
+        // SAFETY: the context is alive as long as `self`.
+        done("cuCtxSetCurrent", unsafe { ctx::set_current(self.context) })
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // SAFETY: retained once in `new`. A failure means that the device is lost, and the context with it.
+        let _ = unsafe { primary_ctx::release(self.device) };
+    }
+}
+
+impl Driver for Gpu {
+    fn allocate(&self, bytes: u64) -> Result<Address> {
+        self.current()?;
+        let size = usize::try_from(bytes).map_err(|_| Error::OutOfMemory { requested: bytes })?;
+        // SAFETY: the memory is handed out as an address, which safe code cannot read.
+        match unsafe { result::malloc_sync(size) } {
+            Ok(address) => Ok(Address(address)),
+            Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Err(Error::OutOfMemory { requested: bytes }),
+            Err(error) => Err(failed("cuMemAlloc", &error)),
+        }
+    }
+
+    fn free(&self, address: Address) -> Result<()> {
+        self.current()?;
+        done("cuCtxSynchronize", ctx::synchronize())?;
+        // SAFETY: of `allocate`, and no work that was queued is left.
+        done("cuMemFree", unsafe { result::free_sync(address.0) })
+    }
+
+    fn write(&self, stream: Stream, to: Address, bytes: &[u8]) -> Result<()> {
+        self.current()?;
+        // SAFETY: the caller's bytes outlive the copy, which is waited for; the memory is as long (`Memory::write`).
+        done("cuMemcpyHtoDAsync", unsafe { result::memcpy_htod_async(to.0, bytes, raw(stream)) })?;
+        self.synchronize(stream)
+    }
+
+    fn read(&self, stream: Stream, from: Address, bytes: &mut [u8]) -> Result<()> {
+        self.current()?;
+        // SAFETY: as for `write`.
+        done("cuMemcpyDtoHAsync", unsafe { result::memcpy_dtoh_async(bytes, from.0, raw(stream)) })?;
+        self.synchronize(stream)
+    }
+
+    fn copy(&self, stream: Stream, from: Address, to: Address, bytes: u64) -> Result<()> {
+        self.current()?;
+        // SAFETY: the caller's memory on both sides; freeing waits for the copy.
+        done("cuMemcpyDtoDAsync", unsafe { memcpy_dtod_async(to.0, from.0, bytes as usize, raw(stream)) })
+    }
+
+    fn fill(&self, stream: Stream, to: Address, value: u8, bytes: u64) -> Result<()> {
+        self.current()?;
+        // SAFETY: the caller's memory; freeing waits for the fill.
+        done("cuMemsetD8Async", unsafe { result::memset_d8_async(to.0, value, bytes as usize, raw(stream)) })
+    }
+
+    fn load(&self, image: &[u8], what: &str) -> Result<Module> {
+        self.current()?;
+        // SAFETY: an ELF image carries its own length.
+        let loaded = unsafe { module::load_data(image.as_ptr().cast()) };
+        let module = loaded.map_err(|error| Error::Load { what: what.to_owned(), reason: words(&error) })?;
+        Ok(Module(module.addr() as u64))
+    }
+
+    fn unload(&self, module: Module) -> Result<()> {
+        self.current()?;
+        done("cuCtxSynchronize", ctx::synchronize())?;
+        // SAFETY: of `load`, and no work that was queued is left.
+        done("cuModuleUnload", unsafe { module::unload(module.0 as CUmodule) })
+    }
+
+    fn function(&self, module: Module, entry: &str, shared: u32) -> Result<Function> {
+        self.current()?;
+        let load = |reason: String| Error::Load { what: entry.to_owned(), reason };
+        let name = CString::new(entry).map_err(|error| load(error.to_string()))?;
+        // SAFETY: a module of `load`.
+        let found = unsafe { module::get_function(module.0 as CUmodule, name) };
+        let function = found.map_err(|error| load(words(&error)))?;
+        let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: the function that was just found.
+        let set = unsafe { function::set_function_attribute(function, attribute, shared as c_int) };
+        set.map_err(|error| load(format!("{shared} bytes of shared memory: {}", words(&error))))?;
+        Ok(Function(function.addr() as u64))
+    }
+
+    fn launch(&self, stream: Stream, function: Function, geometry: Geometry, params: &[u8]) -> Result<()> {
+        self.current()?;
+        let Geometry { grid: [x, y, z], threads, shared } = geometry;
+        let params = &mut [params.as_ptr().cast_mut().cast::<c_void>()];
+        // SAFETY: the driver copies the parameters before it returns and does not write to them; what they point to is the
+        // caller's promise (`Queue::launch`).
+        let launched = unsafe {
+            result::launch_kernel(function.0 as CUfunction, (x, y, z), (threads, 1, 1), shared, raw(stream), params)
+        };
+        launched.map_err(|error| Error::Launch { kernel: String::new(), reason: words(&error) })
+    }
+
+    fn stream(&self) -> Result<Stream> {
+        self.current()?;
+        let stream = done("cuStreamCreate", stream::create(stream::StreamKind::NonBlocking))?;
+        Ok(Stream(stream.addr() as u64))
+    }
+
+    fn end_stream(&self, stream: Stream) -> Result<()> {
+        self.current()?;
+        // SAFETY: of `stream`; the driver ends it when its work is done.
+        done("cuStreamDestroy", unsafe { stream::destroy(raw(stream)) })
+    }
+
+    fn record(&self, stream: Stream) -> Result<Event> {
+        self.current()?;
+        let event = done("cuEventCreate", event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING))?;
+        // SAFETY: the event that was just made.
+        if let Err(error) = unsafe { event::record(event, raw(stream)) } {
+            // SAFETY: as above, and it is not used again.
+            let _ = unsafe { event::destroy(event) };
+            return Err(failed("cuEventRecord", &error));
+        }
+        Ok(Event(event.addr() as u64))
+    }
+
+    fn wait(&self, stream: Stream, event: Event) -> Result<()> {
+        self.current()?;
+        let event = event.0 as CUevent;
+        let flags = CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: an event of `record`.
+        let waited = unsafe { stream::wait_event(raw(stream), event, flags) };
+        // SAFETY: as above; the driver keeps what it needs of it until the wait is over.
+        let destroyed = unsafe { event::destroy(event) };
+        done("cuStreamWaitEvent", waited)?;
+        done("cuEventDestroy", destroyed)
+    }
+
+    fn synchronize(&self, stream: Stream) -> Result<()> {
+        self.current()?;
+        // SAFETY: a stream of `stream`, or the default one.
+        done("cuStreamSynchronize", unsafe { stream::synchronize(raw(stream)) })
+    }
+}
+
+fn raw(stream: Stream) -> CUstream {
+    stream.0 as CUstream
+}
+
+fn done<T>(call: &'static str, result: std::result::Result<T, DriverError>) -> Result<T> {
+    result.map_err(|error| failed(call, &error))
+}
+
+fn failed(call: &'static str, error: &DriverError) -> Error {
+    Error::Call { call, reason: words(error) }
+}
+
+fn words(error: &DriverError) -> String {
+    let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
+    format!("{} ({:?})", text.unwrap_or_else(|_| "an unknown error".to_owned()), error.0)
+}
