@@ -1,6 +1,7 @@
 //! A projection's bias: `y[t] += bias` for every row of `[T, C]`; its gradient is the sum of the rows' gradients.
 
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

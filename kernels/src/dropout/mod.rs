@@ -4,6 +4,7 @@
 //! pass again without storing it, on any device and any number of threads.
 
 mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod reference;
 

@@ -5,7 +5,9 @@
 //! two orders of threads.
 
 mod attention;
+mod far;
 mod plain;
+#[cfg(feature = "cuda")]
 mod proof;
 mod rows;
 

@@ -2,7 +2,8 @@
 
 use super::{Random, close, emulate, normal, rounded};
 use crate::conformance::cast;
-use crate::{adamw, cross_entropy, embedding, nf4, rms_norm, rope, swiglu};
+use crate::linear::Write;
+use crate::{adamw, bias, cross_entropy, dropout, embedding, nf4, rms_norm, rope, swiglu};
 
 #[test]
 fn rms_norm() {
@@ -271,6 +272,48 @@ fn nf4() {
             };
             nf4::cuda::dequantize(gpu.queue(), from, range.clone(), out.all()).expect("weights");
             close("weights", &gpu.read_bf16(&out), &rounded(&exact), &cast::<f64>(&exact), 2.0);
+        });
+    }
+}
+
+/// Forward and backward, both added to what is there, on both sides of a partial sum's border.
+#[test]
+fn bias() {
+    for (rows, width) in [(1, 8), (5, 1104), (1030, 24)] {
+        let mut random = Random::new(rows as u64);
+        let (b, y, dy) = (normal(&mut random, width), normal(&mut random, rows * width), normal(&mut random, rows * width));
+        let before = random.normal(width);
+        let plain = rounded(&bias::reference::forward(&b, &y));
+        let exact = bias::reference::forward(&cast::<f64>(&b), &cast(&y));
+        let plain_db = sum(&before, &bias::reference::backward(&dy, width));
+        let exact_db = sum_exact(&before, &bias::reference::backward(&cast::<f64>(&dy), width));
+        emulate(|gpu| {
+            let op = bias::cuda::Bias { width };
+            let (b, y, dy, db) = (gpu.bf16(&b), gpu.bf16(&y), gpu.bf16(&dy), gpu.f32(&before));
+            op.forward(gpu.queue(), rows, b.all(), y.all()).expect("forward");
+            close("y", &gpu.read_bf16(&y), &plain, &exact, 2.0);
+            let partial = gpu.room(op.partial_bytes(rows) as usize);
+            op.backward(gpu.queue(), rows, dy.all(), partial.all(), db.all()).expect("backward");
+            close("dbias", &gpu.read_f32(&db), &plain_db, &exact_db, 3.0);
+        });
+    }
+}
+
+/// The mask is the CPU's, number for number.
+#[test]
+fn dropout() {
+    let len = 4104;
+    let mut random = Random::new(5);
+    let (x, before) = (normal(&mut random, len), normal(&mut random, len));
+    for rate in [0.0, 0.1, 0.9] {
+        let mask = dropout::Mask { seed: 77, rate };
+        let dropped: Vec<f32> = (0..).zip(&x).map(|(i, x)| x * mask.factor(i)).collect();
+        emulate(|gpu| {
+            let (gx, set, added) = (gpu.bf16(&x), gpu.room(2 * len), gpu.bf16(&before));
+            dropout::cuda::apply(gpu.queue(), mask, len, gx.all(), set.all(), Write::Set).expect("a mask");
+            dropout::cuda::apply(gpu.queue(), mask, len, gx.all(), added.all(), Write::Add).expect("a mask");
+            assert_eq!(gpu.read_bf16(&set), rounded(&dropped));
+            assert_eq!(gpu.read_bf16(&added), rounded(&sum(&before, &dropped)));
         });
     }
 }

@@ -67,6 +67,10 @@ struct Buffer {
 
 std::map<uint64_t, Buffer> buffers;
 
+// Buffers from this size on begin as zeros and take memory only where they are touched: they are there for offsets beyond 32
+// bits.
+const size_t HUGE = 1 << 30;
+
 // `len` bytes with a protected page right behind their end and another before their beginning.
 Buffer guarded(size_t len, unsigned char** begin) {
     const size_t held = (len + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -76,8 +80,8 @@ Buffer guarded(size_t len, unsigned char** begin) {
     unsigned char* first = (unsigned char*)mapping + PAGE;
     if (inner > 0) mprotect(first, inner, PROT_READ | PROT_WRITE);
     *begin = first + inner - held;
-    memset(first, NAN_BYTE, inner);
-    memset(*begin, NAN_BYTE, len);
+    memset(first, NAN_BYTE, len < HUGE ? inner : inner - held);
+    if (len >= HUGE) memset(*begin + len, NAN_BYTE, held - len);
     return {(unsigned char*)mapping, inner + 2 * PAGE, len};
 }
 
