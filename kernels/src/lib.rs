@@ -1,7 +1,8 @@
-//! Numeric kernels on `f32` slices, row-major: attention, linear layers, loss, norm, rope, optimiser, 4-bit weights.
+//! Numeric kernels on row-major `f32` slices: attention, linear layers, loss, norm, rope, optimiser, 4-bit weights.
 //!
 //! Every op is a folder: `mod.rs` holds the contract and its checks, `reference.rs` a naive version that is never
-//! optimised (for the tests, in `f64` and `f32`), `cpu.rs` or `cpu/` the fast one. Shapes in comments: `T` tokens, `H` query heads, `G` key/value
+//! optimised (for the tests, in `f64` and `f32`), `cpu.rs` or `cpu/` the fast one, `cuda.rs` and a `.cu` beside it the one for
+//! NVIDIA GPUs ([`cuda`]), on bf16 numbers in device memory. Shapes in comments: `T` tokens, `H` query heads, `G` key/value
 //! heads, `D` head dimension, `C` hidden size, `F` feed-forward size, `V` vocabulary.
 //!
 //! Results do not depend on the number of rayon threads: work is cut into chunks whose borders depend on shapes
