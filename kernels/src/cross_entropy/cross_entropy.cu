@@ -81,14 +81,13 @@ KERNEL(cross_entropy, Rows, THREADS) {
         p.nll[blockIdx.x] = target == IGNORED ? 0.0f : lse - logits[target];
     }
     if (!p.gradients) return;
-    // The target's logit has been read.
-    __syncthreads();
     const float scale = target == IGNORED ? 0.0f : p.grad_scale;
     for (u32 begin = 0; begin < VOCAB; begin += TILE) {
         const u32 i = begin + threadIdx.x * 8;
         float x[8];
         if (i < VOCAB) load8(x, logits + i);
-        // A tile of gradients covers half of the tile's own logits and none of a later one: all have read theirs.
+        // A tile of gradients covers half of the tile's own logits and none of a later one: all have read theirs, and the
+        // target's.
         __syncthreads();
         if (i >= VOCAB) continue;
         UNROLL

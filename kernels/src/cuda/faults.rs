@@ -208,10 +208,7 @@ fn machines_that_cannot_run_a_kernel_say_why() {
             Described { devices: Err(lost), ..good() },
             "there is no GPU on this machine: no CUDA-capable device is detected",
         ),
-        (
-            Described { capability: (7, 5), ..good() },
-            "the GPU has compute capability 7.5, and 8.0 or later is needed",
-        ),
+        (Described { capability: (7, 5), ..good() }, "the GPU has compute capability 7.5, and 8.0 or later is needed"),
     ];
     for (machine, words) in cases {
         assert_eq!(usable(&machine, 13_000).expect_err("a reason").to_string(), words);
@@ -268,7 +265,8 @@ fn damaged_images_are_made_anew() {
     cache.image(&&compiler, &source()).expect("an image");
     let path = std::fs::read_dir(&dir).expect("the folder").next().expect("a file").expect("a file").path();
     let whole = std::fs::read(&path).expect("the file");
-    let changed = |at: usize| whole.iter().enumerate().map(|(i, &b)| if i == at { b ^ 1 } else { b }).collect::<Vec<_>>();
+    let changed =
+        |at: usize| whole.iter().enumerate().map(|(i, &b)| if i == at { b ^ 1 } else { b }).collect::<Vec<_>>();
     let cuts = [0, 7, 20, whole.len() - 1].map(|len| whole[..len].to_vec());
     for (i, bad) in cuts.into_iter().chain((0..whole.len()).step_by(7).map(changed)).enumerate() {
         std::fs::write(&path, bad).expect("a write");

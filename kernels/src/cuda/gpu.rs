@@ -19,7 +19,8 @@ impl Machine for Nvidia {
     fn library(&self) -> Result<()> {
         // SAFETY: it opens and closes a library whose initialisers have no precondition.
         let present = unsafe { sys::is_culib_present() };
-        let reason = || "libcuda.so.1 (nvcuda.dll) comes with the NVIDIA driver, and the loader does not find it".to_owned();
+        let reason =
+            || "libcuda.so.1 (nvcuda.dll) comes with the NVIDIA driver, and the loader does not find it".to_owned();
         if present { Ok(()) } else { Err(Error::NoLibrary { library: "the NVIDIA driver", reason: reason() }) }
     }
 

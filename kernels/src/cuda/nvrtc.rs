@@ -202,8 +202,7 @@ impl<'a> Running<'a> {
         let mut handle = std::ptr::null_mut();
         let none = std::ptr::null();
         // SAFETY: strings that outlive the call, and no headers.
-        let code =
-            unsafe { (nvrtc.functions.create)(&raw mut handle, text.as_ptr(), name.as_ptr(), 0, none, none) };
+        let code = unsafe { (nvrtc.functions.create)(&raw mut handle, text.as_ptr(), name.as_ptr(), 0, none, none) };
         nvrtc.good("nvrtcCreateProgram", code)?;
         Ok(Running { nvrtc, handle })
     }
@@ -264,7 +263,9 @@ fn candidates() -> Vec<PathBuf> {
     }
     for root in ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(env::var_os).map(PathBuf::from) {
         let pythons = children(&root.join("lib")).into_iter().map(|python| python.join("site-packages/nvidia"));
-        found.extend(pythons.flat_map(|nvidia| children(&nvidia)).flat_map(|part| libraries_in(&part.join("lib"), NAME)));
+        found.extend(
+            pythons.flat_map(|nvidia| children(&nvidia)).flat_map(|part| libraries_in(&part.join("lib"), NAME)),
+        );
     }
     let names = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "nvrtc64_130_0.dll", "nvrtc64_120_0.dll"];
     found.extend(names.map(PathBuf::from));

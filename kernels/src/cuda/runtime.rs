@@ -191,15 +191,13 @@ impl<D: Driver> Memory<D> {
 
     /// Overwrites its beginning.
     pub fn write(&self, stream: Stream, bytes: &[u8]) -> Result<()> {
-        crate::expect_len("device memory", bytes.len().min(self.bytes as usize), bytes.len());
-        self.driver.write(stream, self.address, bytes)
+        self.driver.write(stream, self.all().need("device memory", bytes.len()), bytes)
     }
 
     /// Its first `len` bytes.
     pub fn read(&self, stream: Stream, len: usize) -> Result<Vec<u8>> {
-        crate::expect_len("device memory", len.min(self.bytes as usize), len);
         let mut bytes = vec![0; len];
-        self.driver.read(stream, self.address, &mut bytes)?;
+        self.driver.read(stream, self.all().need("device memory", len), &mut bytes)?;
         Ok(bytes)
     }
 }

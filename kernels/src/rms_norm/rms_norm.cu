@@ -96,10 +96,9 @@ KERNEL(rms_norm_backward, Backward, THREADS) {
             UNROLL
             for (int j = 0; j < 8; j++) weighted.values[i][j] = dy.values[i][j] * weight.values[i][j];
         }
-        // One barrier for both sums; the second keeps the next row's from overtaking it.
+        // Two places for two sums: the barrier of each keeps the other's next one from overtaking it.
         const float inv = inverse_rms(block_sum<THREADS>(dot(x, x), (float*)scratch), p.eps);
         const float sum = block_sum<THREADS>(dot(weighted, x), (float*)scratch + THREADS / WARP);
-        __syncthreads();
         const float back = -inv * inv * inv * sum / (float)HIDDEN;
         UNROLL
         for (u32 i = 0; i < VECTORS; i++) {

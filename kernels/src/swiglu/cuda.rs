@@ -49,7 +49,9 @@ fn launch<D: Driver, C: Compiler>(
     assert!(len.is_multiple_of(8), "kernels: SwiGLU of {len} numbers on a GPU");
     let buffers = buffers.map(|(name, buffer)| buffer.need(name, 2 * len));
     // SAFETY: the regions hold `len` numbers each.
-    unsafe { queue.launch(&kernel(entry), [blocks(len as u64 / 8, THREADS), 1, 1], &Params { buffers, len: len as u64 }) }
+    unsafe {
+        queue.launch(&kernel(entry), [blocks(len as u64 / 8, THREADS), 1, 1], &Params { buffers, len: len as u64 })
+    }
 }
 
 fn kernel(entry: &'static str) -> Kernel {

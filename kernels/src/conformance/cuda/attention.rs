@@ -40,7 +40,8 @@ impl Case {
         let [q, k, v, dout] = [&exact[0][..], &exact[1], &exact[2], &exact[3]];
         let scale = f64::from(self.scale);
         let (out, lse) = reference::forward(&self.shape, mask, scale, [q, k, v]);
-        let (plain_out, plain_lse) = super::plain::forward(&self.shape, mask, self.scale, [given[0], given[1], given[2]]);
+        let (plain_out, plain_lse) =
+            super::plain::forward(&self.shape, mask, self.scale, [given[0], given[1], given[2]]);
         let plain = super::plain::backward(&self.shape, mask, self.scale, given);
         let exact = reference::backward(&self.shape, mask, scale, [q, k, v, dout]);
         let [dq, dk, dv] = plain;
@@ -73,8 +74,7 @@ impl Case {
         let stats = gpu.room(op.stats_bytes(&self.shape) as usize);
         let gradients = [&self.q, &self.k, &self.v].map(|like| gpu.room(2 * like.len()));
         let to = [gradients[0].all(), gradients[1].all(), gradients[2].all()];
-        let saved =
-            Saved { q: q.all(), k: k.all(), v: v.all(), out: out.all(), lse: lse.all(), dout: dout.all() };
+        let saved = Saved { q: q.all(), k: k.all(), v: v.all(), out: out.all(), lse: lse.all(), dout: dout.all() };
         op.backward(queue, &visible, self.scale, saved, to, stats.all())
             .unwrap_or_else(|error| panic!("{}: {error}", what("backward")));
         for (i, name) in ["dq", "dk", "dv"].into_iter().enumerate() {

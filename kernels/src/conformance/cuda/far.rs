@@ -58,12 +58,8 @@ fn attention_at_the_end_of_millions_of_keys() {
     assert!((keys - window) * kv_heads * head_dim > 1 << 31);
     let values = normal(&mut Random::new(2), window);
     let shape = Shape { queries: 1, keys, heads: kv_heads, kv_heads, head_dim };
-    let mask = Mask {
-        patterns: Pattern::Window { window, sink: 0 }.into(),
-        query_row: keys - 1,
-        key_row: 0,
-        starts: &[0],
-    };
+    let mask =
+        Mask { patterns: Pattern::Window { window, sink: 0 }.into(), query_row: keys - 1, key_row: 0, starts: &[0] };
     let mean = values.iter().sum::<f32>() / window as f32;
     emulate(|gpu| {
         let (k, v) = (gpu.room(keys * stride), gpu.room(keys * stride));

@@ -2,9 +2,10 @@
 //!
 //! Inputs are bf16 numbers. Tolerance: twice the error of a plain run (f32 arithmetic on those numbers, rounded to bf16 where
 //! a plain program would store bf16), three times for gradients, plus what [`super::close`] always allows. Every case runs with
-//! two orders of threads.
+//! two orders of threads, with asynchronous copies that arrive late and at any time.
 
 mod attention;
+mod barriers;
 mod far;
 mod plain;
 #[cfg(feature = "cuda")]
@@ -15,7 +16,7 @@ use half::bf16;
 
 use super::{Random, close, close_sum};
 use crate::cuda::driver::Stream;
-use crate::cuda::emulation::{Emulated, Emulator, runtime};
+use crate::cuda::emulation::{Emulated, Emulator, Mistake, runtime, runtime_with};
 use crate::cuda::runtime::{Memory, Queue};
 
 /// Runs a case under two orders of threads.
@@ -24,6 +25,11 @@ pub(super) fn emulate(case: impl Fn(&Gpu)) {
         let Some(runtime) = runtime(seed) else { return };
         case(&Gpu { runtime });
     }
+}
+
+/// A GPU whose kernels have a mistake, under one order of threads.
+pub(super) fn mistaken(seed: u64, mistake: Option<Mistake>) -> Option<Gpu> {
+    runtime_with(seed, mistake).map(|runtime| Gpu { runtime })
 }
 
 /// A GPU with what tests do to it.

@@ -19,7 +19,14 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Softmax of the rounded scores of one query, rounded, and the log-sum-exp.
-fn probabilities(shape: &Shape, mask: &Mask, scale: f32, q: &[f32], k: &[f32], (i, h): (usize, usize)) -> (Vec<f32>, f32) {
+fn probabilities(
+    shape: &Shape,
+    mask: &Mask,
+    scale: f32,
+    q: &[f32],
+    k: &[f32],
+    (i, h): (usize, usize),
+) -> (Vec<f32>, f32) {
     let (query, key) = places(shape, i, h);
     let d = shape.head_dim;
     let score = |j: usize| match mask.visible(h, i, j) {

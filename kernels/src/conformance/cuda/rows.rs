@@ -128,8 +128,15 @@ fn adamw() {
         let mut random = Random::new(len as u64);
         let param = random.normal(len);
         let grads: Vec<Vec<f32>> = (0..3).map(|_| random.normal(len)).collect();
-        let hyper =
-            |step| adamw::Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, grad_scale: 0.25 };
+        let hyper = |step| adamw::Hyper {
+            lr: 1e-2,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            step,
+            grad_scale: 0.25,
+        };
         let (mut pp, mut pm, mut pv) = (param.clone(), vec![0f32; len], vec![0f32; len]);
         let (mut ep, mut em, mut ev): (Vec<f64>, Vec<f64>, Vec<f64>) = (cast(&pp), cast(&pm), cast(&pv));
         for (step, grad) in (1..).zip(&grads) {
@@ -163,7 +170,8 @@ fn sum_of_squares() {
             for _ in 0..2 {
                 adamw::cuda::sum_of_squares(gpu.queue(), len, x.all(), partial.all(), total.all()).expect("a sum");
             }
-            let bits = gpu.read_f32(&total).iter().rev().fold(0u64, |bits, half| bits << 32 | u64::from(half.to_bits()));
+            let bits =
+                gpu.read_f32(&total).iter().rev().fold(0u64, |bits, half| bits << 32 | u64::from(half.to_bits()));
             assert!((f64::from_bits(bits) - 2.0 * exact).abs() <= exact * 1e-12);
         });
     }
@@ -241,7 +249,8 @@ fn cross_entropy() {
             assert_eq!(gpu.read_f32(&chunk), untouched, "without gradients the logits stay");
             close("nll", &gpu.read_f32(&nll), &plain.nll, &exact.nll, 2.0);
             op.rows(gpu.queue(), rows, chunk.all(), wanted.all(), scores, Some(0.25)).expect("gradients");
-            let words = gpu.read(&predictions).as_chunks::<4>().0.iter().map(|&w| u32::from_le_bytes(w)).collect::<Vec<_>>();
+            let words =
+                gpu.read(&predictions).as_chunks::<4>().0.iter().map(|&w| u32::from_le_bytes(w)).collect::<Vec<_>>();
             assert_eq!(words, plain.predictions);
             let all = gpu.read_bf16(&chunk);
             let gradient: Vec<f32> = all.chunks(2 * vocab).flat_map(|row| row[..vocab].to_vec()).collect();
@@ -281,7 +290,8 @@ fn nf4() {
 fn bias() {
     for (rows, width) in [(1, 8), (5, 1104), (1030, 24)] {
         let mut random = Random::new(rows as u64);
-        let (b, y, dy) = (normal(&mut random, width), normal(&mut random, rows * width), normal(&mut random, rows * width));
+        let (b, y, dy) =
+            (normal(&mut random, width), normal(&mut random, rows * width), normal(&mut random, rows * width));
         let before = random.normal(width);
         let plain = rounded(&bias::reference::forward(&b, &y));
         let exact = bias::reference::forward(&cast::<f64>(&b), &cast(&y));

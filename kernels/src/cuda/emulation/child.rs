@@ -34,10 +34,11 @@ impl Emulator {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(system(format!("starting {}", program.display())))?;
-        let pipes = child.stdin.take().zip(child.stdout.take()).map(|(to, from)| Pipes {
-            to: BufWriter::new(to),
-            from: BufReader::new(from),
-        });
+        let pipes = child
+            .stdin
+            .take()
+            .zip(child.stdout.take())
+            .map(|(to, from)| Pipes { to: BufWriter::new(to), from: BufReader::new(from) });
         let pipes = Mutex::new(pipes.expect("pipes that were asked for"));
         Ok(Emulator { pipes, child: Mutex::new(child), functions: Mutex::default(), seed: AtomicU64::new(seed) })
     }
@@ -112,9 +113,7 @@ impl Driver for Emulator {
         let text = path.to_string_lossy().into_owned().into_bytes();
         let answer = self.ask(b'L', &[text.len() as u64], &[&text]);
         let _ = fs::remove_file(&path);
-        answer
-            .map(|answer| Module(word(&answer)))
-            .map_err(|reason| Error::Load { what: what.to_owned(), reason })
+        answer.map(|answer| Module(word(&answer))).map_err(|reason| Error::Load { what: what.to_owned(), reason })
     }
 
     fn unload(&self, _module: Module) -> Result<()> {

@@ -21,6 +21,25 @@ static TURN: Mutex<()> = Mutex::new(());
 pub(crate) struct HostCompiler {
     program: &'static str,
     version: String,
+    mistake: Option<Mistake>,
+}
+
+/// Something that every file with a word in it is compiled without: the occurrence `number` of `text`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mistake {
+    pub(crate) word: &'static str,
+    pub(crate) text: &'static str,
+    pub(crate) number: usize,
+}
+
+impl Mistake {
+    fn made_in(&self, file: &str) -> String {
+        let Mistake { word, text, number } = *self;
+        match file.match_indices(text).nth(number).filter(|_| file.contains(word)) {
+            Some((at, _)) => format!("{}{}", &file[..at], &file[at + text.len()..]),
+            None => file.to_owned(),
+        }
+    }
 }
 
 impl HostCompiler {
@@ -29,8 +48,13 @@ impl HostCompiler {
         ["g++", "clang++"].into_iter().find_map(|program| {
             let output = Command::new(program).arg("--version").output().ok()?;
             let version = String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned();
-            output.status.success().then_some(HostCompiler { program, version })
+            output.status.success().then_some(HostCompiler { program, version, mistake: None })
         })
+    }
+
+    /// The same, making a mistake.
+    pub(crate) fn with(self, mistake: Mistake) -> HostCompiler {
+        HostCompiler { mistake: Some(mistake), ..self }
     }
 
     /// The program that runs kernels, compiled unless it is there.
@@ -52,7 +76,8 @@ impl HostCompiler {
         let dir = super::folder().join(format!("build-{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(system(format!("making {}", dir.display())))?;
         let (input, output) = (dir.join("text.cpp"), dir.join("image"));
-        let write = |path: &Path, text: &str| fs::write(path, text).map_err(system(format!("writing {}", path.display())));
+        let write =
+            |path: &Path, text: &str| fs::write(path, text).map_err(system(format!("writing {}", path.display())));
         write(&input, text)?;
         write(&dir.join("runtime.h"), RUNTIME_H)?;
         let done = Command::new(self.program)
@@ -70,12 +95,15 @@ impl HostCompiler {
 
 impl Compiler for HostCompiler {
     fn identity(&self) -> String {
-        format!("{}\n{RUNTIME_H}{PRIMITIVES_H}", self.version)
+        format!("{} {:?}\n{RUNTIME_H}{PRIMITIVES_H}", self.version, self.mistake)
     }
 
     fn compile(&self, source: &Source) -> Result<Vec<u8>> {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = source.assemble(&[("runtime.h", RUNTIME_H), ("primitives.h", PRIMITIVES_H)]);
+        let mut text = source.assemble(&[("runtime.h", RUNTIME_H), ("primitives.h", PRIMITIVES_H)]);
+        if let Some(mistake) = self.mistake {
+            text = mistake.made_in(&text);
+        }
         // Helpers that a file leaves unused are no mistake.
         let options = ["-O2", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unused-function", "-Wno-unknown-pragmas"];
         let built = self.build(source.file, &text, &options, &[])?;

@@ -7,7 +7,7 @@ mod compiler;
 mod tests;
 
 pub(crate) use child::Emulator;
-pub(crate) use compiler::HostCompiler;
+pub(crate) use compiler::{HostCompiler, Mistake};
 
 use std::path::PathBuf;
 
@@ -19,10 +19,18 @@ pub(crate) type Emulated = Runtime<Emulator, HostCompiler>;
 
 /// A runtime whose threads run in an order drawn from `seed`; none, and a loud line, where no C++ compiler is.
 pub(crate) fn runtime(seed: u64) -> Option<Emulated> {
-    let Some(compiler) = HostCompiler::find() else {
+    runtime_with(seed, None)
+}
+
+/// The same, with a mistake in the kernels.
+pub(crate) fn runtime_with(seed: u64, mistake: Option<Mistake>) -> Option<Emulated> {
+    let Some(mut compiler) = HostCompiler::find() else {
         eprintln!("!! NOT RUN: no C++ compiler (g++ or clang++) is here, so no CUDA kernel was emulated");
         return None;
     };
+    if let Some(mistake) = mistake {
+        compiler = compiler.with(mistake);
+    }
     let emulator = Emulator::start(&compiler, seed).expect("the emulation's child process");
     Some(Runtime::new(emulator, compiler, Some(Cache::new(folder()))))
 }

@@ -4,6 +4,7 @@
 // A thread of a block is a fiber. The warps of a block run in an order drawn from the seed, each for a drawn number of
 // meetings or until its lanes stand at the block's barrier, and the lanes of a warp run one after the other, in a drawn
 // order, from meeting to meeting. So a kernel that lacks a barrier reads, under some seed, what has not been written yet.
+// An asynchronous copy may arrive at any time before its wait: seeds below 2³² let it arrive at the wait, others at drawn times.
 // Shared memory is full of NaN when a block begins and lies between protected pages, as buffers do.
 #include "runtime.h"
 
@@ -127,6 +128,7 @@ const void* parameters;
 const char* kernel_name = "";
 Buffer shared;
 uint64_t random_state;
+bool copies_hurry;
 
 uint64_t draw() {
     random_state += 0x9e3779b97f4a7c15ull;
@@ -207,6 +209,17 @@ void arrive(const Copy& copy) {
     } else {
         memset(copy.to, 0, 16);
     }
+}
+
+// Lets all copies of the running thread arrive, now and then; its groups stay.
+void hurry() {
+    if (!copies_hurry || draw() % 4 != 0) return;
+    for (auto& group : running->groups) {
+        for (const Copy& copy : group) arrive(copy);
+        group.clear();
+    }
+    for (const Copy& copy : running->open) arrive(copy);
+    running->open.clear();
 }
 
 void body() {
@@ -357,7 +370,7 @@ bool complete(Lane* warp) {
 // Runs a warp for a drawn number of meetings at most.
 void run_warp(Lane* warp) {
     const uint64_t drawn = draw();
-    uint64_t quantum = drawn % 4 == 0 ? 1 + (drawn >> 8) % 16 : ~0ull;
+    uint64_t quantum = drawn % 2 == 0 ? 1 + (drawn >> 8) % 16 : ~0ull;
     while (run_lanes(warp)) {
         if (complete(warp)) meet(warp, warp[0].kind);
         if (--quantum == 0) return;
@@ -541,6 +554,7 @@ void launch() {
     emulated_grid = take<Index>();
     const uint32_t threads = take<uint32_t>(), shared_bytes = take<uint32_t>();
     random_state = take<uint64_t>();
+    copies_hurry = random_state >> 32 != 0;
     const std::vector<unsigned char> given = take_bytes(take<uint64_t>());
     kernel = (Kernel)symbol(library, name);
     if (!kernel) return answer_error("the module has no kernel of this name");
@@ -573,6 +587,7 @@ void launch() {
 extern "C" {
 
 void emulated_meet(Meeting kind, void* operands) {
+    hurry();
     running->state = MEETING;
     running->kind = kind;
     running->operands = operands;
@@ -580,6 +595,7 @@ void emulated_meet(Meeting kind, void* operands) {
 }
 
 void emulated_barrier() {
+    hurry();
     running->state = BARRIER;
     leave();
 }
@@ -590,6 +606,7 @@ void emulated_copy(Copy copy) {
         emulated_fault("cp.async at an address that is no multiple of 16");
     }
     running->open.push_back(copy);
+    hurry();
 }
 
 void emulated_commit() {

@@ -50,8 +50,12 @@ fn fails(gpu: &Emulated, kernel: &Kernel, message: &str) {
 #[test]
 fn a_missing_barrier() {
     let text = |barrier: bool| match barrier {
-        true => "KERNEL(kernel, Both, 128) { SHARED(raw); u32* s = (u32*)raw; s[threadIdx.x] = threadIdx.x; __syncthreads(); p.to[threadIdx.x] = s[(threadIdx.x + 32) % 128]; }",
-        false => "KERNEL(kernel, Both, 128) { SHARED(raw); u32* s = (u32*)raw; s[threadIdx.x] = threadIdx.x; p.to[threadIdx.x] = s[(threadIdx.x + 32) % 128]; }",
+        true => {
+            "KERNEL(kernel, Both, 128) { SHARED(raw); u32* s = (u32*)raw; s[threadIdx.x] = threadIdx.x; __syncthreads(); p.to[threadIdx.x] = s[(threadIdx.x + 32) % 128]; }"
+        }
+        false => {
+            "KERNEL(kernel, Both, 128) { SHARED(raw); u32* s = (u32*)raw; s[threadIdx.x] = threadIdx.x; p.to[threadIdx.x] = s[(threadIdx.x + 32) % 128]; }"
+        }
     };
     let expected: Vec<u32> = (0..128).map(|thread| (thread + 32) % 128).collect();
     for (barrier, right) in [(true, true), (false, false)] {
@@ -167,7 +171,8 @@ fn a_product_of_matrices() {
         }";
     let Some(gpu) = runtime(6) else { return };
     let values = Random::new(1).normal(384).iter().map(|&v| half::bf16::from_f32(v)).collect::<Vec<_>>();
-    let from: Vec<u32> = values.chunks(2).map(|v| u32::from(v[0].to_bits()) | u32::from(v[1].to_bits()) << 16).collect();
+    let from: Vec<u32> =
+        values.chunks(2).map(|v| u32::from(v[0].to_bits()) | u32::from(v[1].to_bits()) << 16).collect();
     let seen = run(&gpu, &kernel(TEXT, 32, 768), &from, 128).expect("a run");
     for (at, &word) in seen.iter().enumerate() {
         let (row, column) = (at / 8, at % 8);
