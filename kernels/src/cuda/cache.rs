@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::driver::{Error, Result};
+use super::driver::Result;
 use super::source::{Compiler, Source};
 
 /// What every file begins with; another number for another layout.
@@ -84,9 +84,4 @@ fn unpack(file: &[u8], key: &str) -> Option<Vec<u8>> {
 /// FNV-1a, 64 bits.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// An error of the file system or of a process.
-pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
-    move |error| Error::System { what: what.into(), reason: error.to_string() }
 }

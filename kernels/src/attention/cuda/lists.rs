@@ -143,16 +143,18 @@ fn query_runs(blocks: &[QueryBlock], keys: usize, (rows, size): (usize, usize)) 
     let mut tiles = vec![Vec::new(); keys.div_ceil(size)];
     for block in blocks {
         let at = block.queries.start;
+        // Two spans may touch one tile.
         let mut next = 0;
         for span in &block.spans {
             let free = block.shared(span);
-            for tile in (span.start / size).max(next)..span.end.div_ceil(size) {
+            let touched = (span.start / size).max(next)..span.end.div_ceil(size);
+            next = touched.end.max(next);
+            for (tile, runs) in touched.clone().zip(tiles.get_mut(touched).into_iter().flatten()) {
                 let keys = tile * size..keys.min((tile + 1) * size);
                 let whole = keys.len() == size && block.queries.len() == rows;
                 let mask = if whole && free.start <= keys.start && keys.end <= free.end { 0 } else { MASKED };
                 let len = block.queries.len() as u32 | mask;
-                push(&mut tiles[tile], Run { at: at as u32, step: rows as u32, count: 1, len });
-                next = tile + 1;
+                push(runs, Run { at: at as u32, step: rows as u32, count: 1, len });
             }
         }
     }

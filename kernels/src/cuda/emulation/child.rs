@@ -6,8 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::HostCompiler;
-use crate::cuda::cache::system;
+use super::{HostCompiler, system};
 use crate::cuda::driver::{Address, Driver, Error, Event, Function, Geometry, Module, Result, Stream};
 
 /// A child that runs kernels.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use crate::cuda::cache::system;
+use super::system;
 use crate::cuda::driver::{Error, Result};
 use crate::cuda::source::{Compiler, Source};
 

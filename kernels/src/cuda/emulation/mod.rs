@@ -12,6 +12,7 @@ pub(crate) use compiler::{HostCompiler, Mistake};
 use std::path::PathBuf;
 
 use super::cache::Cache;
+use super::driver::Error;
 use super::runtime::Runtime;
 
 /// The runtime of a test.
@@ -33,6 +34,11 @@ pub(crate) fn runtime_with(seed: u64, mistake: Option<Mistake>) -> Option<Emulat
     }
     let emulator = Emulator::start(&compiler, seed).expect("the emulation's child process");
     Some(Runtime::new(emulator, compiler, Some(Cache::new(folder()))))
+}
+
+/// An error of the file system or of a process.
+fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+    move |error| Error::System { what: what.into(), reason: error.to_string() }
 }
 
 /// Where images and the child program are kept: beside the test's own program.
