@@ -8,6 +8,7 @@
 //! [`source::Compiler`] (text to image). [`runtime::Runtime`] stands on both and knows no kernel.
 
 pub mod cache;
+pub mod copy;
 pub mod driver;
 #[cfg(feature = "cuda")]
 pub mod gpu;

@@ -4,6 +4,7 @@
 //! `gates` `[G]`; `full`, `stream`, `out` and their gradients `[queries, H, D]`.
 
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::cuda::Kernel;
 use crate::cuda::nvrtc::{Architecture, Nvrtc};
 use crate::cuda::source::Source;
-use crate::{adamw, attention, bias, cross_entropy, dropout, embedding, nf4, rms_norm, rope, swiglu};
+use crate::{adamw, attention, bias, cross_entropy, dropout, embedding, gate, nf4, rms_norm, rope, swiglu};
 
 /// Hidden sizes of the models of the shipped recipes, and of their rehearsals.
 const HIDDEN: [usize; 9] = [128, 576, 896, 1024, 3584, 4096, 5120, 8192, 2048];
@@ -30,6 +30,8 @@ fn kernels() -> Vec<Kernel> {
     kernels.extend(HEAD_DIM.into_iter().flat_map(|head_dim| attention::cuda::Attention { head_dim }.kernels()));
     kernels.extend(VOCAB.map(|vocab| cross_entropy::cuda::CrossEntropy { vocab }.kernel()));
     kernels.extend(BIAS.into_iter().flat_map(|width| bias::cuda::Bias { width }.kernels()));
+    kernels.extend(HEAD_DIM.into_iter().flat_map(|head_dim| gate::cuda::Gate { head_dim }.kernels()));
+    kernels.extend(crate::cuda::copy::kernels());
     kernels.extend(dropout::cuda::kernels());
     kernels.push(nf4::cuda::kernel());
     kernels.extend(swiglu::cuda::kernels());

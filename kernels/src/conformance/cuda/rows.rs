@@ -3,7 +3,7 @@
 use super::{Random, close, emulate, normal, rounded};
 use crate::conformance::cast;
 use crate::linear::Write;
-use crate::{adamw, bias, cross_entropy, dropout, embedding, nf4, rms_norm, rope, swiglu};
+use crate::{adamw, bias, cross_entropy, dropout, embedding, gate, nf4, rms_norm, rope, swiglu};
 
 #[test]
 fn rms_norm() {
@@ -326,4 +326,64 @@ fn dropout() {
             assert_eq!(gpu.read_bf16(&added), rounded(&sum(&before, &dropped)));
         });
     }
+}
+
+/// Both directions, groups of one and three heads, on both sides of a partial sum's border.
+#[test]
+fn gate() {
+    use crate::attention::Shape;
+    for (queries, heads, kv_heads, head_dim) in [(1, 1, 1, 8), (67, 4, 2, 16), (130, 6, 2, 40)] {
+        let shape = Shape { queries, keys: queries, heads, kv_heads, head_dim };
+        let (mut random, len) = (Random::new(queries as u64), queries * heads * head_dim);
+        let gates: Vec<f32> = (0..kv_heads).map(|gate| (gate + 1) as f32 / (kv_heads as f32 + 0.5)).collect();
+        let [full, stream, dout] = [(); 3].map(|()| normal(&mut random, len));
+        let exact = [&gates, &full, &stream, &dout].map(|values| cast::<f64>(values));
+        let plain_out = rounded(&gate::reference::forward(&shape, &gates, &full, &stream));
+        let exact_out = gate::reference::forward(&shape, &exact[0], &exact[1], &exact[2]);
+        let [dfull, dstream, dgates] = gate::reference::backward(&shape, &gates, &full, &stream, &dout);
+        let [dfull64, dstream64, dgates64] =
+            gate::reference::backward(&shape, &exact[0], &exact[1], &exact[2], &exact[3]);
+        let before = vec![1.0; kv_heads];
+        emulate(|gpu| {
+            let op = gate::cuda::Gate { head_dim };
+            let (gates, parts) = (gpu.f32(&gates), [gpu.bf16(&full), gpu.bf16(&stream)]);
+            let (out, dout, to) = (gpu.room(2 * len), gpu.bf16(&dout), gpu.room(2 * len));
+            let (added, partial) = (gpu.f32(&before), gpu.room(op.partial_bytes(&shape) as usize));
+            let inputs = [parts[0].all(), parts[1].all()];
+            op.forward(gpu.queue(), &shape, gates.all(), inputs, out.all()).expect("forward");
+            close("out", &gpu.read_bf16(&out), &plain_out, &exact_out, 2.0);
+            let gradients = gate::cuda::Gradients {
+                dout: dout.all(),
+                dstream: to.all(),
+                dgates: added.all(),
+                partial: partial.all(),
+            };
+            op.backward(gpu.queue(), &shape, gates.all(), inputs, gradients).expect("backward");
+            close("dfull", &gpu.read_bf16(&dout), &rounded(&dfull), &dfull64, 3.0);
+            close("dstream", &gpu.read_bf16(&to), &rounded(&dstream), &dstream64, 3.0);
+            let (plain, exact) = (sum(&before, &dgates), sum_exact(&before, &dgates64));
+            super::close_sum("dgates", &gpu.read_f32(&added), &plain, &exact, 3.0, 1.0);
+        });
+    }
+}
+
+/// A sum rounds once; columns arrive where they should, and nothing beside them changes.
+#[test]
+fn sums_and_columns() {
+    use crate::cuda::copy;
+    let mut random = Random::new(6);
+    let (a, b) = (normal(&mut random, 2056), normal(&mut random, 2056));
+    emulate(|gpu| {
+        let (from, to) = (gpu.bf16(&a), gpu.bf16(&b));
+        copy::add(gpu.queue(), 2056, from.all(), to.all()).expect("a sum");
+        assert_eq!(gpu.read_bf16(&to), rounded(&sum(&a, &b)));
+        let to = gpu.bf16(&b);
+        // Columns 8 to 24 of rows of 40, to columns 16 to 32 of rows of 48.
+        copy::columns(gpu.queue(), 42, 16, (from.from(2 * 8), 40), (to.from(2 * 16), 48)).expect("a copy");
+        let mut expected = b.clone();
+        for (row, column) in (0..42).flat_map(|row| (0..16).map(move |column| (row, column))) {
+            expected[row * 48 + 16 + column] = a[row * 40 + 8 + column];
+        }
+        assert_eq!(gpu.read_bf16(&to), expected);
+    });
 }
