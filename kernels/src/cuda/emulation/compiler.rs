@@ -68,10 +68,11 @@ impl HostCompiler {
         let options = ["-O3", "-rdynamic", "-Wall", "-Werror"];
         let built = self.build("runtime.cpp", RUNTIME_CPP, &options, &["-ldl"])?;
         fs::rename(&built, &program).map_err(system(format!("moving {}", built.display())))?;
+        clear(&built);
         Ok(program)
     }
 
-    /// Compiles a text in a folder of its own and returns what came out.
+    /// Compiles a text in a folder of its own and returns what came out; [`clear`] removes the folder.
     fn build(&self, file: &str, text: &str, options: &[&str], libraries: &[&str]) -> Result<PathBuf> {
         let dir = super::folder().join(format!("build-{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(system(format!("making {}", dir.display())))?;
@@ -107,6 +108,13 @@ impl Compiler for HostCompiler {
         // Helpers that a file leaves unused are no mistake.
         let options = ["-O2", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unused-function", "-Wno-unknown-pragmas"];
         let built = self.build(source.file, &text, &options, &[])?;
-        fs::read(&built).map_err(system(format!("reading {}", built.display())))
+        let image = fs::read(&built).map_err(system(format!("reading {}", built.display())));
+        clear(&built);
+        image
     }
+}
+
+/// Removes the folder of something that was built. One that stays costs space, nothing else.
+fn clear(built: &Path) {
+    let _ = built.parent().map(fs::remove_dir_all);
 }
