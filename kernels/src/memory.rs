@@ -60,7 +60,7 @@ impl Arena {
             return Some(Numbers::at(&Arc::new(Mapping::new(bytes)?), 0, len));
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if !open.as_ref().is_some_and(|open| open.taken + bytes <= SHARED) {
+        if open.as_ref().is_none_or(|open| open.taken + bytes > SHARED) {
             *open = Some(Open { mapping: Arc::new(Mapping::new(SHARED)?), taken: 0 });
         }
         let open = open.as_mut()?;
