@@ -211,7 +211,26 @@ pub enum SourceKind {
         /// The field that holds the text.
         field: Text,
     },
-    /// `chat("glob", field = "messages")`: each line is a conversation, and only the assistant's turns are learned.
+    /// `parquet("glob", field = "text")`: each row is a document.
+    Parquet {
+        /// The glob.
+        glob: Text,
+        /// The column that holds the text.
+        field: Text,
+    },
+    /// `dataset("path", split = "train", field = "text")`: a directory as the Hugging Face Hub lays it out or `save_to_disk`
+    /// writes it.
+    Dataset {
+        /// The directory.
+        path: Text,
+        /// Which part of it.
+        split: Text,
+        /// Which of the configurations that its README.md names; empty for the usual one.
+        config: Text,
+        /// The field or column that holds the text.
+        field: Text,
+    },
+    /// `chat("glob", field = "messages")`: each line or row is a conversation, and only the assistant's turns are learned.
     Chat {
         /// The glob.
         glob: Text,

@@ -206,10 +206,13 @@ fn recipe(r: &mut Random) -> Recipe {
         0 => r.size(),
         _ => model.context.saturating_mul(r.pick(&[1, 2, 8, 32])),
     };
-    let mut kinds = vec![SourceKind::Passkey; 8];
+    let mut kinds = vec![SourceKind::Passkey; 10];
     kinds.push(SourceKind::Qa);
     kinds.push(SourceKind::Text { glob: "".into() });
     kinds.push(SourceKind::Text { glob: "a/*.txt".into() });
+    kinds.push(SourceKind::Parquet { glob: "a/*.parquet".into(), field: "text".into() });
+    let [path, split, config, field] = ["wiki", "train", "", "text"].map(Into::into);
+    kinds.push(SourceKind::Dataset { path, split, config, field });
     Recipe {
         name: "R".into(),
         context: Context { native, target },

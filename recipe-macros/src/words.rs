@@ -153,6 +153,8 @@ pub(crate) const WHOLE: &[&str] = &["embed", "norm"];
 pub(crate) const DATA: &[Word] = &[
     word("text", &[need("glob", Text), may("upsample", Length), may("times", Count)], 1),
     word("jsonl", LINES, 1),
+    word("parquet", LINES, 1),
+    word("dataset", DATASET, 1),
     word("chat", LINES, 1),
     word("passkey", &[may("keys", Count), may("depth", Between), may("loss", OneOf(LOSSES))], 0),
     word("qa", &[may("questions", Count), may("depth", Between), may("loss", OneOf(LOSSES))], 0),
@@ -162,7 +164,17 @@ pub(crate) const DATA: &[Word] = &[
 /// Which tokens of a generated document are learned.
 pub(crate) const LOSSES: &[&str] = &["all", "answers"];
 
-/// A line of a JSONL file is a document.
+/// A directory of Hugging Face's `datasets`.
+const DATASET: &[Arg] = &[
+    need("path", Text),
+    may("split", Text),
+    may("config", Text),
+    may("field", Text),
+    may("upsample", Length),
+    may("times", Count),
+];
+
+/// A line of a JSONL file is a document, or a row of Parquet.
 const LINES: &[Arg] = &[need("glob", Text), may("field", Text), may("upsample", Length), may("times", Count)];
 
 pub(crate) const TRAIN: &[Word] = &[

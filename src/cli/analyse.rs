@@ -1,6 +1,5 @@
 //! `analyse`.
 
-use std::fs;
 use std::path::Path;
 
 use kernels::device::Cpu;
@@ -8,15 +7,14 @@ use recipe_core::Plan;
 
 use super::args::AnalyseArgs;
 use super::load;
-use crate::data::Encoder;
+use crate::data::{Encoder, read_text};
 use crate::engine::{Engine, Mode};
 use crate::eval::{self, Impact};
 use crate::report::{self, Progress};
 use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &AnalyseArgs) -> Result<()> {
-    let text =
-        fs::read_to_string(&args.text).map_err(|error| Error::usage(format!("{}: {error}", args.text.display())))?;
+    let text = read_text(&args.text)?;
     let context = args.context.unwrap_or(plan.target);
     // One model at a time is in memory.
     let (encoder, base) = scored(&plan.untouched(), (&args.base, None), &text, context, args)?;

@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
         … -- plan --json\n  \
         … -- rehearse --seed 1\n  \
         … -- check --model ./llama\n  \
+        … -- data --model ./llama --data 'corpus/*.jsonl.gz'\n  \
         … -- train --model ./llama --out runs/first\n  \
         … -- eval --model runs/first-model --text novel.txt --context 4K,16K --documents 4\n  \
         … -- export --run runs/first --out runs/first-model",
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Holds the recipe against a real model's config.json, tensors and tokenizer
     Check(CheckArgs),
+    /// What training would read: counts, lengths, what is cut, and five sequences as they are trained on
+    Data(DataArgs),
     /// The same recipe at toy scale on the embedded model, before and after
     Rehearse(RehearseArgs),
     /// Trains; goes on by itself when --out holds a checkpoint
@@ -77,6 +80,28 @@ pub(crate) struct CheckArgs {
     /// PEFT LoRA adapter of that model, merged into it
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        … -- data --model ./llama\n  \
+        … -- data --model ./llama --data 'corpus/*.jsonl.gz' --data ./wiki\n  \
+        zcat dump.gz | … -- data --model ./llama --data -\n  \
+        … -- data --model ./llama --out runs/first     (`train --out runs/first` then finds the tokens)")]
+pub(crate) struct DataArgs {
+    /// Hugging Face directory or .gguf file whose tokenizer counts [default: the embedded one]
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Text instead of the recipe's `data`: .txt, .jsonl, .parquet (field `text`), also .gz and .zst, globs allowed; a dataset's
+    /// directory (split `train`); - for standard input; may be repeated
+    #[arg(long, value_name = "GLOB|DIR|-")]
+    pub(crate) data: Vec<String>,
+    /// The run's folder, whose cache the tokens go into [default: the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -128,8 +153,9 @@ pub(crate) struct TrainArgs {
     /// The run's folder: checkpoints, metrics.jsonl, TensorBoard's events, report.html
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Text to train on instead of the recipe's `data`: .txt or .jsonl (field `text`), globs allowed; may be repeated
-    #[arg(long, value_name = "GLOB")]
+    /// Text to train on instead of the recipe's `data`: .txt, .jsonl, .parquet (field `text`), also .gz and .zst, globs allowed;
+    /// a dataset's directory (split `train`); - for standard input; may be repeated
+    #[arg(long, value_name = "GLOB|DIR|-")]
     pub(crate) data: Vec<String>,
     /// Optimiser steps instead of the recipe's: one number for all stages, or one for each
     #[arg(long, value_name = "N[,N…]", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..))]

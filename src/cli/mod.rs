@@ -3,6 +3,7 @@
 mod analyse;
 mod args;
 mod check;
+mod data;
 mod eval;
 mod export;
 mod generate;
@@ -13,6 +14,7 @@ mod overrides;
 mod plan;
 mod rehearse;
 mod search;
+mod sources;
 mod train;
 
 use clap::{CommandFactory, Parser};
@@ -45,6 +47,7 @@ fn run<R: Recipe>(cli: Cli) -> Result<()> {
         }
         Some(Command::Plan(args)) => plan::run(&plan, &args),
         Some(Command::Check(args)) => check::run(&plan, &args),
+        Some(Command::Data(args)) => data::run(&plan, &args),
         Some(Command::Rehearse(args)) => rehearse::run::<R>(&args),
         Some(Command::Train(args)) => train::run(&plan, &args),
         Some(Command::Eval(args)) => eval::run(&plan, &args),

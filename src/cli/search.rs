@@ -1,6 +1,5 @@
 //! `search`: LongRoPE's factors for the recipe's model and target.
 
-use std::fs;
 use std::path::Path;
 
 use kernels::device::Cpu;
@@ -8,6 +7,7 @@ use recipe_core::{LongRopeFactors, Plan, RopePlan, Scaling, readable_tokens};
 
 use super::args::SearchArgs;
 use super::load;
+use crate::data::read_text;
 use crate::engine::{Engine, Mode};
 use crate::eval;
 use crate::report::number::fixed;
@@ -27,8 +27,7 @@ pub(super) fn run(plan: &Plan, args: &SearchArgs) -> Result<()> {
     }
     let checkpoint = load::checkpoint(plan, &args.model, args.adapter.as_deref())?;
     let encoder = load::encoder(&checkpoint)?;
-    let text =
-        fs::read_to_string(&args.text).map_err(|error| Error::usage(format!("{}: {error}", args.text.display())))?;
+    let text = read_text(&args.text)?;
     let tokens = encoder.encode(&text)?;
     let cpu = Cpu::with_limit(plan.device.memory());
     let mut engine = Engine::new(cpu, &plan.merged(), &checkpoint.weights, 0, Mode::Infer)?;

@@ -1,16 +1,15 @@
 //! `train`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use kernels::device::{Cpu, Device as _};
-use recipe_core::{Device, Learns, Plan, SourceKind, SourcePlan, StagePlan, readable_bytes};
+use recipe_core::{Device, Learns, Plan, readable_bytes};
 
 use super::args::{DeviceArg, TrainArgs};
 use super::eval::{Ask, OfRun, redraw};
-use super::{interrupt, load, overrides};
-use crate::data::{Corpora, Encoder};
+use super::{interrupt, load, overrides, sources};
+use crate::data::Corpora;
 use crate::engine::{Engine, Mode};
 use crate::report::{self, Progress};
 use crate::train::{self, Checkpoints, Event, Keeping, Lock, Place, Run};
@@ -18,13 +17,15 @@ use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     let plan = overrides::applied(&on_cpu(plan, args.device)?, args)?;
-    let read = with_data(&plan, &args.data)?;
+    sources::check(&plan, &args.data)?;
     let ask = asked(&plan, args)?;
     print!("{}", report::plan_text(&plan));
     let _lock = Lock::take(&args.out)?;
+    let cache = args.out.join("cache");
+    let read = sources::with_data(&plan, &args.data, &cache)?;
     let checkpoint = load::checkpoint(&plan, &args.model, args.adapter.as_deref())?;
     let encoder = load::encoder(&checkpoint)?;
-    let corpora = opened(&read, &encoder, &args.out.join("cache"))?;
+    let corpora = sources::opened(&read, &encoder, &cache)?;
     let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &checkpoint, &corpora)?
         .overridden(overrides::words(args));
     corpora.notes(&read).iter().for_each(|note| eprintln!("note: {note}"));
@@ -87,21 +88,6 @@ fn would_read(plan: &Plan, corpora: &Corpora) -> Result<()> {
     Ok(())
 }
 
-/// The sources of all stages; progress is shown where text has to be tokenised.
-fn opened(plan: &Plan, encoder: &Arc<Encoder>, cache: &Path) -> Result<Corpora> {
-    let (mut progress, mut last) = (None, (PathBuf::new(), 0));
-    let corpora = Corpora::open(plan, encoder, cache, &mut |reading| {
-        let before = if last.0 == reading.path { last.1 } else { 0 };
-        last = (reading.path.to_owned(), reading.done);
-        let progress = progress.get_or_insert_with(|| Progress::new("tokenise", "bytes", 0));
-        progress.advance_with(reading.done - before, &reading.path.display().to_string());
-    })?;
-    if let Some(progress) = progress {
-        progress.finish("");
-    }
-    Ok(corpora)
-}
-
 fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, args: &TrainArgs) -> Result<Place> {
     let progress = Progress::training(plan);
     interrupt::watch();
@@ -146,34 +132,6 @@ fn on_cpu(plan: &Plan, device: Option<DeviceArg>) -> Result<Plan> {
             plan.name
         ))),
     }
-}
-
-/// The plan with what it reads: the command line's globs, in equal shares, stand for the recipe's `data`, and so for that of
-/// every stage without its own.
-fn with_data(plan: &Plan, globs: &[String]) -> Result<Plan> {
-    if globs.is_empty() {
-        if plan.data.is_empty() && plan.stages.iter().any(|stage| stage.data.is_empty()) {
-            return Err(Error::usage(format!(
-                "the recipe `{}` has no `data`; add `--data 'corpus/*.txt'` or write `data: [text(\"corpus/*.txt\")]`",
-                plan.name
-            )));
-        }
-        return Ok(plan.clone());
-    }
-    let share = 1.0 / globs.len() as f64;
-    let data: Vec<SourcePlan> = globs.iter().map(|glob| SourcePlan::new(kind(glob), share)).collect();
-    let stage = |stage: &StagePlan| match stage.data == plan.data {
-        true => StagePlan { data: data.clone().into(), ..stage.clone() },
-        false => stage.clone(),
-    };
-    let stages = plan.stages.iter().map(stage).collect();
-    Ok(Plan { data: data.clone().into(), stages, ..plan.clone() })
-}
-
-fn kind(glob: &str) -> SourceKind {
-    let glob = glob.to_owned().into();
-    let lines = Path::new::<str>(AsRef::<str>::as_ref(&glob)).extension().is_some_and(|kind| kind == "jsonl");
-    if lines { SourceKind::Jsonl { glob, field: "text".into() } } else { SourceKind::Text { glob } }
 }
 
 /// Whether a folder holds a run.

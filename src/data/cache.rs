@@ -1,7 +1,8 @@
 //! Token ids of one file on disk, under the digest of its content, its format and the tokenizer.
 //!
 //! Little-endian: magic 8, version u32, zero u32, key 16; token ids u32 each; the end of each document u64 each, counted
-//! in tokens; number of documents u64, number of tokens u64; digest 16 of everything before it.
+//! in tokens; numbers of characters, of documents without a token, of documents and of tokens u64; digest 16 of everything
+//! before it.
 //!
 //! A file appears under its name only when it is whole (written aside, flushed, renamed). What cannot be verified is made
 //! again. One process at a time makes a file, the others wait for it.
@@ -15,9 +16,9 @@ use super::digest::{Digest, hex};
 use super::error::Error;
 
 const MAGIC: [u8; 8] = *b"ctxtoken";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEAD: u64 = 32;
-const FOOT: u64 = 32;
+const FOOT: u64 = 48;
 
 /// What a cached file was made from.
 pub(super) type Key = [u8; 16];
@@ -30,6 +31,10 @@ pub(super) struct TokenFile {
     ends: Vec<u64>,
     /// What it was made from.
     pub(super) key: Key,
+    /// Characters of the text.
+    pub(super) characters: u64,
+    /// Documents without a token, which are left out.
+    pub(super) empty: u64,
 }
 
 impl TokenFile {
@@ -68,10 +73,10 @@ impl TokenFile {
     fn open(path: &Path, key: &Key) -> Option<Self> {
         let mut file = File::open(path).ok()?;
         let length = file.metadata().ok()?.len();
-        let (documents, tokens) = foot(&mut file, length)?;
+        let [characters, empty, documents, tokens] = foot(&mut file, length)?;
         verify(&mut file, length, key)?;
         let ends = read_ends(&mut file, documents, tokens)?;
-        Some(Self { path: path.to_owned(), file: Mutex::new(file), ends, key: *key })
+        Some(Self { path: path.to_owned(), file: Mutex::new(file), ends, key: *key, characters, empty })
     }
 
     /// For each document, the token behind its last.
@@ -91,12 +96,12 @@ impl TokenFile {
     }
 }
 
-fn foot(file: &mut File, length: u64) -> Option<(u64, u64)> {
+/// Characters, documents without a token, documents, tokens.
+fn foot(file: &mut File, length: u64) -> Option<[u64; 4]> {
     file.seek(SeekFrom::Start(length.checked_sub(FOOT)?)).ok()?;
-    let documents = read_u64(file)?;
-    let tokens = read_u64(file)?;
+    let [characters, empty, documents, tokens] = [read_u64(file)?, read_u64(file)?, read_u64(file)?, read_u64(file)?];
     let body = tokens.checked_mul(4)?.checked_add(documents.checked_mul(8)?)?;
-    (body.checked_add(HEAD + FOOT)? == length).then_some((documents, tokens))
+    (body.checked_add(HEAD + FOOT)? == length).then_some([characters, empty, documents, tokens])
 }
 
 /// Reads the whole file once: damage is found here, not in the middle of training.
@@ -160,12 +165,15 @@ pub(super) struct TokenWriter {
     digest: Digest,
     tokens: u64,
     ends: Vec<u64>,
+    characters: u64,
+    empty: u64,
 }
 
 impl TokenWriter {
     fn make(path: &Path, key: &Key, write: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
         let file = File::create(path).map_err(|error| unwritable(path, &error))?;
-        let mut writer = Self { file: BufWriter::new(file), digest: Digest::new(), tokens: 0, ends: Vec::new() };
+        let (file, ends) = (BufWriter::new(file), Vec::new());
+        let mut writer = Self { file, digest: Digest::new(), tokens: 0, ends, characters: 0, empty: 0 };
         let io = |error: std::io::Error| unwritable(path, &error);
         writer.put(&head(key)).map_err(io)?;
         write(&mut writer)?;
@@ -181,9 +189,15 @@ impl TokenWriter {
 
     /// The current document ends; one without tokens is left out.
     pub(super) fn end(&mut self) {
-        if self.ends.last().copied().unwrap_or(0) < self.tokens {
-            self.ends.push(self.tokens);
+        match self.ends.last().copied().unwrap_or(0) < self.tokens {
+            true => self.ends.push(self.tokens),
+            false => self.empty += 1,
         }
+    }
+
+    /// What the tokens were made from is so much longer.
+    pub(super) fn characters(&mut self, count: usize) {
+        self.characters += count as u64;
     }
 
     fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -193,7 +207,8 @@ impl TokenWriter {
 
     fn finish(mut self) -> std::io::Result<()> {
         let ends = std::mem::take(&mut self.ends);
-        for count in ends.iter().copied().chain([ends.len() as u64, self.tokens]) {
+        let foot = [self.characters, self.empty, ends.len() as u64, self.tokens];
+        for count in ends.iter().copied().chain(foot) {
             self.put(&count.to_le_bytes())?;
         }
         let digest = self.digest.clone().finish();

@@ -4,22 +4,27 @@
 //! index. Each sequence comes from one source; the sources take turns so that after any number of sequences each is within
 //! two sequences of its share. How a source's documents are laid out is [`Packed`]'s.
 
-use std::path::Path;
+mod survey;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use recipe_core::{Loss, Papers, SelectPlan, SourceKind, SourcePlan};
 
 use super::batch::Batch;
 use super::chronicle::{Density, Seed};
+use super::dataset::Wanted;
 use super::digest::{Digest, hex};
 use super::encoder::Encoder;
 use super::error::Error;
 use super::generated::Generated;
 use super::packed::Packed;
 use super::select::Selected;
-use super::source::Format;
+use super::source::{Format, files};
+use super::stdin;
 use super::store::{Reading, Store};
 use super::turns::Turns;
+pub use survey::{Held, Inventory, Use};
 
 /// What training reads.
 pub struct Corpus {
@@ -155,24 +160,29 @@ impl Source {
         cache: &Path,
         report: &mut dyn FnMut(Reading<'_>),
     ) -> Result<Self, Error> {
-        let jsonl = |word: &str, glob: &str, field: &str| format!("{word}(\"{glob}\", field = \"{field}\")");
-        let (origin, glob, format) = match &plan.kind {
-            SourceKind::Text { glob } => (format!("text(\"{glob}\")"), glob, Format::Text),
+        let (origin, format) = match &plan.kind {
+            SourceKind::Text { glob } => (format!("text(\"{glob}\")"), Format::Text),
             SourceKind::Jsonl { glob, field } => {
-                (jsonl("jsonl", glob, field), glob, Format::Jsonl { field: field.to_string() })
+                (words("jsonl", glob, field), Format::Jsonl { field: field.to_string() })
             }
-            SourceKind::Chat { glob, field } => {
-                (jsonl("chat", glob, field), glob, Format::Chat { field: field.to_string() })
+            SourceKind::Chat { glob, field } => (words("chat", glob, field), Format::Chat { field: field.to_string() }),
+            SourceKind::Parquet { glob, field } => {
+                (words("parquet", glob, field), Format::Parquet { field: field.to_string() })
+            }
+            SourceKind::Dataset { path, split, config, field } => {
+                let config = if config.is_empty() { String::new() } else { format!(", config = \"{config}\"") };
+                let origin = format!("dataset(\"{path}\", split = \"{split}\"{config}, field = \"{field}\")");
+                (origin, Format::Dataset { field: field.to_string() })
             }
             SourceKind::Passkey => return Ok(Self::generated(["passkey", "keys"], plan, Generated::Passkey)),
             SourceKind::Qa => return Ok(Self::generated(["qa", "questions"], plan, Generated::Qa)),
         };
-        let store = Store::open(glob, &format, encoder, cache, report)?;
+        let store = Store::open(&paths(&plan.kind, cache)?, &format, encoder, cache, report)?;
         if store.tokens == 0 {
             return Err(Error::Empty { origin });
         }
         // A chat template writes its own begin and end tokens; conversations and replays are read whole.
-        let chat = matches!(format, Format::Chat { .. });
+        let chat = format.is_chat();
         let around = if chat { [None, None] } else { [encoder.bos(), encoder.eos()] };
         let select = if chat || plan.replay > 0 { &SelectPlan::All } else { select };
         let store = Selected::new(store, select, encoder)?;
@@ -206,6 +216,25 @@ impl Source {
             longest: files.filter(|packed| !packed.replays()).map(|packed| packed.longest),
             selected: files.and_then(|packed| packed.store.share()),
         }
+    }
+}
+
+fn words(word: &str, glob: &str, field: &str) -> String {
+    format!("{word}(\"{glob}\", field = \"{field}\")")
+}
+
+/// The files that a source reads.
+fn paths(kind: &SourceKind, cache: &Path) -> Result<Vec<PathBuf>, Error> {
+    match kind {
+        SourceKind::Text { glob }
+        | SourceKind::Jsonl { glob, .. }
+        | SourceKind::Parquet { glob, .. }
+        | SourceKind::Chat { glob, .. } => match &**glob {
+            stdin::NAME => Ok(vec![stdin::spooled(cache)?.path]),
+            glob => files(glob),
+        },
+        SourceKind::Dataset { path, split, config, .. } => Wanted { path: Path::new(&**path), split, config }.files(),
+        SourceKind::Passkey | SourceKind::Qa => Ok(vec![]),
     }
 }
 

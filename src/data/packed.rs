@@ -1,6 +1,11 @@
 //! The documents of one source laid end to end: shuffled anew for each epoch, each with the tokenizer's begin and end
 //! tokens, cut into sequences. A document that is cut goes on in the next sequence, as a document of its own.
+//!
+//! The shuffle is bounded: documents that follow each other in the files form blocks, an epoch shuffles the blocks and the
+//! documents of each. So the order in memory does not grow with the text, and any place of an epoch is reached without
+//! reading what is before it, which a shuffle buffer over a stream could not do.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::batch::{Batch, IGNORE};
@@ -9,8 +14,14 @@ use super::error::Error;
 use super::rng::Rng;
 use super::select::Selected;
 
-/// Epochs whose order is kept: a sequence may need two.
+/// Blocks whose order is kept: a sequence may need two.
 const ORDERS: usize = 2;
+
+/// Documents of a block; 16 bytes each are in memory for the blocks that are kept.
+const BLOCK: usize = if cfg!(test) { 8 } else { 1 << 20 };
+
+/// Keeps the draws of blocks apart from all others.
+const BLOCKS: u64 = 0x626c_6f63_6b73;
 
 /// The documents of a store laid end to end, as far as they are selected.
 pub(super) struct Packed {
@@ -19,6 +30,8 @@ pub(super) struct Packed {
     eos: Option<u32>,
     /// What an epoch holds, in the order of the files.
     documents: Vec<usize>,
+    /// Which of them are shuffled together, and their tokens.
+    blocks: Vec<(Range<usize>, u64)>,
     /// Tokens of an epoch.
     pub(super) tokens: u64,
     /// Tokens of the longest document.
@@ -29,7 +42,7 @@ pub(super) struct Packed {
     orders: Mutex<Vec<([u64; 3], Arc<Order>)>>,
 }
 
-/// One epoch: which document comes when, and where each ends.
+/// A block in one epoch: which document comes when, and where each ends.
 struct Order {
     documents: Vec<usize>,
     ends: Vec<u64>,
@@ -45,10 +58,39 @@ impl Packed {
         let often = |document: usize| if length(document) >= long as u64 { times } else { 1 };
         let documents: Vec<usize> =
             store.documents().flat_map(|document| std::iter::repeat_n(document, often(document))).collect();
-        let tokens = documents.iter().map(|&document| length(document)).sum();
+        let sum = |documents: &[usize]| documents.iter().map(|&document| length(document)).sum::<u64>();
+        let chunks = (0..documents.len()).step_by(BLOCK).map(|first| first..documents.len().min(first + BLOCK));
+        let blocks = chunks.map(|block| (block.clone(), sum(&documents[block]))).collect();
+        let tokens = sum(&documents);
         let piece = if replay > 0 { replay as u64 } else { u64::MAX };
         let longest = documents.iter().map(|&document| length(document)).max().unwrap_or(0);
-        Self { store, bos, eos, documents, tokens, longest, piece, replay: replay > 0, orders: Mutex::default() }
+        Self {
+            store,
+            bos,
+            eos,
+            documents,
+            blocks,
+            tokens,
+            longest,
+            piece,
+            replay: replay > 0,
+            orders: Mutex::default(),
+        }
+    }
+
+    /// Documents of an epoch in the order of the files, those that come more often as often.
+    pub(super) fn documents(&self) -> impl Iterator<Item = usize> + '_ {
+        self.documents.iter().copied()
+    }
+
+    /// Tokens of a document with its begin and end tokens.
+    pub(super) fn length(&self, document: usize) -> u64 {
+        self.store.length(document) + u64::from(self.bos.is_some()) + u64::from(self.eos.is_some())
+    }
+
+    /// Tokens of the longest piece that is a document of its own.
+    pub(super) fn piece(&self) -> u64 {
+        self.piece
     }
 
     /// Whether its pieces are short text among longer sequences.
@@ -63,7 +105,8 @@ impl Packed {
         while tokens.len() < length {
             let epoch = (place / u128::from(self.tokens)) as u64;
             let offset = (place % u128::from(self.tokens)) as u64;
-            let order = self.order([seed, source, epoch]);
+            let (block, offset) = self.block([seed, source, epoch], offset);
+            let order = self.order([seed, source, epoch], block);
             let before = tokens.len();
             self.pack(&order, offset, length, &mut tokens, &mut starts)?;
             place += (tokens.len() - before) as u128;
@@ -71,7 +114,22 @@ impl Packed {
         Ok(Batch { replay: self.replay, ..batch(tokens, &starts)? })
     }
 
-    /// Appends the epoch from `offset` on until it ends or the sequence is full.
+    /// Which block an epoch has at a place, and the place in it.
+    fn block(&self, key: [u64; 3], offset: u64) -> (usize, u64) {
+        let mut turns: Vec<usize> = (0..self.blocks.len()).collect();
+        Rng::new(&[&[BLOCKS][..], &key].concat()).shuffle(&mut turns);
+        let mut before = 0;
+        for &block in &turns {
+            let end = before + self.blocks[block].1;
+            if offset < end {
+                return (block, offset - before);
+            }
+            before = end;
+        }
+        (turns.last().copied().unwrap_or(0), 0)
+    }
+
+    /// Appends the block from `offset` on until it ends or the sequence is full.
     fn pack(
         &self,
         order: &Order,
@@ -111,12 +169,13 @@ impl Packed {
         Ok(())
     }
 
-    fn order(&self, key: [u64; 3]) -> Arc<Order> {
+    fn order(&self, [seed, source, epoch]: [u64; 3], block: usize) -> Arc<Order> {
+        let key = [seed, source | (block as u64) << 32, epoch];
         let mut kept = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, order)) = kept.iter().find(|(of, _)| *of == key) {
             return order.clone();
         }
-        let order = Arc::new(self.shuffled(key));
+        let order = Arc::new(self.shuffled(key, block));
         kept.push((key, order.clone()));
         if kept.len() > ORDERS {
             kept.remove(0);
@@ -124,8 +183,9 @@ impl Packed {
         order
     }
 
-    fn shuffled(&self, key: [u64; 3]) -> Order {
-        let mut documents = self.documents.clone();
+    fn shuffled(&self, key: [u64; 3], block: usize) -> Order {
+        let mut documents =
+            self.blocks.get(block).map_or(&[][..], |(range, _)| &self.documents[range.clone()]).to_vec();
         Rng::new(&key).shuffle(&mut documents);
         let extra = u64::from(self.bos.is_some()) + u64::from(self.eos.is_some());
         let mut end = 0;

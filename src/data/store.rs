@@ -1,5 +1,6 @@
 //! One source of text, tokenised: documents by number, read from the cache.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -8,7 +9,7 @@ use super::cache::{Key, TokenFile, TokenWriter};
 use super::digest::Digest;
 use super::encoder::Encoder;
 use super::error::Error;
-use super::source::{Format, Piece, Reader, digest, files};
+use super::source::{Format, Piece, Reader, digest};
 
 /// Bytes of text that are tokenised together, on all cores.
 const TOGETHER: usize = 4 << 20;
@@ -24,7 +25,7 @@ pub struct Reading<'a> {
     pub bytes: u64,
 }
 
-/// All documents of a glob.
+/// All documents of some files.
 #[derive(Debug)]
 pub(super) struct Store {
     files: Vec<TokenFile>,
@@ -37,7 +38,7 @@ pub(super) struct Store {
 impl Store {
     /// Tokenises what the cache does not hold yet.
     pub(super) fn open(
-        glob: &str,
+        paths: &[PathBuf],
         format: &Format,
         encoder: &Encoder,
         cache: &Path,
@@ -45,13 +46,28 @@ impl Store {
     ) -> Result<Self, Error> {
         let tokenizer = encoder.digest()?;
         let mut store = Self { files: Vec::new(), counts: Vec::new(), tokens: 0 };
-        for path in files(glob)? {
-            let file = tokenized(&path, format, encoder, &tokenizer, cache, report)?;
+        for path in paths {
+            let file = tokenized(path, format, encoder, &tokenizer, cache, report)?;
             store.counts.push(store.documents() + file.ends().len());
             store.tokens += file.ends().last().copied().unwrap_or(0);
             store.files.push(file);
         }
         Ok(store)
+    }
+
+    /// How many files there are.
+    pub(super) fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Characters of the text.
+    pub(super) fn characters(&self) -> u64 {
+        self.files.iter().map(|file| file.characters).sum()
+    }
+
+    /// Documents without a token, which are left out.
+    pub(super) fn empty(&self) -> u64 {
+        self.files.iter().map(|file| file.empty).sum()
     }
 
     /// How many documents there are.
@@ -97,28 +113,30 @@ fn tokenized(
     let field = match format {
         Format::Text => b"text".as_slice(),
         Format::Jsonl { field } => &[b"jsonl ", field.as_bytes()].concat(),
+        Format::Parquet { field } => &[b"parquet ", field.as_bytes()].concat(),
+        Format::Dataset { field } => &[b"dataset ", field.as_bytes()].concat(),
         Format::Chat { field } => {
             let rules = encoder.template().map_or("", |template| &template.rules);
             &[b"chat ", field.as_bytes(), b" ", rules.as_bytes()].concat()
         }
     };
     let key = Digest::of(&[&content, tokenizer, field]);
-    let chat = matches!(format, Format::Chat { .. });
     let bytes = path.metadata().map_or(0, |metadata| metadata.len());
+    let at = Cell::new(0);
     TokenFile::obtain(cache, &key, |writer| {
         let mut tokenizing = Tokenizing {
             encoder,
             writer,
             path,
-            done: 0,
+            at: &at,
             bytes,
             texts: Vec::new(),
             ends: Vec::new(),
             held: 0,
-            chat,
+            chat: format.is_chat(),
             report,
         };
-        let reader = Reader { path, format, cut: encoder.cuts_behind_words() };
+        let reader = Reader { path, format, cut: encoder.cuts_behind_words(), at: &at };
         let read = reader.read(&mut |piece| tokenizing.piece(piece))?;
         tokenizing.flush()?;
         if read == content {
@@ -134,7 +152,8 @@ struct Tokenizing<'a> {
     encoder: &'a Encoder,
     writer: &'a mut TokenWriter,
     path: &'a Path,
-    done: u64,
+    /// Bytes of the file that are read.
+    at: &'a Cell<u64>,
     bytes: u64,
     texts: Vec<String>,
     /// After how many texts a document ends.
@@ -153,6 +172,7 @@ impl Tokenizing<'_> {
             Piece::Chat(messages, line) => self.conversation(messages, line)?,
             Piece::Text(text) => {
                 self.held += text.len();
+                self.writer.characters(text.chars().count());
                 self.texts.push(text.to_owned());
             }
         }
@@ -165,9 +185,9 @@ impl Tokenizing<'_> {
         let ids = self.encoder.conversation(template, messages).map_err(refused)?;
         let aside = |error| Error::file(self.path, "its tokens could not be written to the cache", &error);
         self.writer.tokens(&ids).map_err(aside)?;
-        self.done +=
-            messages.iter().filter_map(|message| message["content"].as_str()).map(str::len).sum::<usize>() as u64;
-        (self.report)(Reading { path: self.path, done: self.done.min(self.bytes), bytes: self.bytes });
+        let said = messages.iter().filter_map(|message| message["content"].as_str());
+        self.writer.characters(said.map(|text| text.chars().count()).sum());
+        self.tell();
         Ok(())
     }
 
@@ -187,9 +207,13 @@ impl Tokenizing<'_> {
             self.writer.tokens(ids).map_err(aside)?;
             end_all(self.writer, index + 1);
         }
-        self.done += std::mem::take(&mut self.held) as u64;
-        (self.report)(Reading { path: self.path, done: self.done.min(self.bytes), bytes: self.bytes });
+        self.held = 0;
+        self.tell();
         Ok(())
+    }
+
+    fn tell(&mut self) {
+        (self.report)(Reading { path: self.path, done: self.at.get().min(self.bytes), bytes: self.bytes });
     }
 }
 

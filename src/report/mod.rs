@@ -12,6 +12,7 @@
 //! ```
 
 mod card;
+mod data;
 mod error;
 mod evaluation;
 mod exams;
@@ -31,6 +32,7 @@ mod table;
 mod training;
 
 pub(crate) use card::{Card, Exported};
+pub use data::{Sample, documents, inventory_table, lengths_table, runs, sample_text, uses_table};
 pub use error::Error;
 pub use evaluation::{impact_table, impact_words, passkey_grid, passkey_table, perplexity_table, position_plot};
 pub use exams::{choice_table, evaluation_text, k_max_table, needle_table, short_table, topics_table};

@@ -12,6 +12,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "upsample_range", level: Level::Law, find: upsample_range },
     Rule { name: "exam_range", level: Level::Law, find: exam_range },
     Rule { name: "replay_generated", level: Level::Law, find: replay_generated },
+    Rule { name: "word_of_format", level: Level::Law, find: word_of_format },
 ];
 
 /// Shares sum to one within this: 33.3% three times is one.
@@ -65,16 +66,20 @@ fn wrong_sum(field: Field, sources: &[Source]) -> Option<Finding> {
 fn empty_source(case: &Case) -> Vec<Finding> {
     let empty = |kind: &SourceKind| match kind {
         SourceKind::Text { glob } => glob.trim().is_empty(),
-        SourceKind::Jsonl { glob, field } | SourceKind::Chat { glob, field } => {
+        SourceKind::Jsonl { glob, field } | SourceKind::Parquet { glob, field } | SourceKind::Chat { glob, field } => {
             glob.trim().is_empty() || field.trim().is_empty()
+        }
+        // Without a configuration the usual one is read.
+        SourceKind::Dataset { path, split, field, .. } => {
+            [path, split, field].iter().any(|word| word.trim().is_empty())
         }
         SourceKind::Passkey | SourceKind::Qa => false,
     };
     let finding = |(field, _)| {
         Finding::new(
             field,
-            "an empty glob or field names nothing".into(),
-            "write text(\"corpus/*.txt\") or jsonl(\"corpus/*.jsonl\", field = \"text\")",
+            "an empty glob, directory, split or field names nothing".into(),
+            "write text(\"corpus/*.txt\"), jsonl(\"corpus/*.jsonl\", field = \"text\") or dataset(\"wiki\", split = \"train\")",
         )
     };
     let sources = lists(case).into_iter().flat_map(|(list, sources)| numbered(list, sources));
@@ -134,6 +139,28 @@ fn replay_generated(case: &Case) -> Vec<Finding> {
     let message = "generated documents are as long as the sequence, there is no short text to replay";
     let help = "replay files, such as replay(text(\"short/*.txt\"))";
     wrong.map(|(field, _)| Finding::new(field, message.into(), help)).collect()
+}
+
+/// A glob whose end names another format would fail on its first file.
+fn word_of_format(case: &Case) -> Vec<Finding> {
+    let finding = |(field, source): (Field, &Source)| {
+        let (glob, word, other) = misread(&source.kind)?;
+        let message = format!("{word} does not read {glob:?}");
+        Some(Finding::new(field, message, format!("write {other}({glob:?})")))
+    };
+    let sources = lists(case).into_iter().flat_map(|(list, sources)| numbered(list, sources));
+    sources.filter_map(finding).collect()
+}
+
+/// The glob, the word that is written and the one that its end asks for.
+fn misread(kind: &SourceKind) -> Option<(&str, &str, &str)> {
+    let lines = |glob: &str| [".jsonl", ".jsonl.gz", ".jsonl.zst"].iter().any(|end| glob.ends_with(end));
+    match kind {
+        SourceKind::Text { glob } if glob.ends_with(".parquet") => Some((glob, "text", "parquet")),
+        SourceKind::Jsonl { glob, .. } if glob.ends_with(".parquet") => Some((glob, "jsonl", "parquet")),
+        SourceKind::Parquet { glob, .. } if lines(glob) => Some((glob, "parquet", "jsonl")),
+        _ => None,
+    }
 }
 
 /// The sources of a list, each with its field.

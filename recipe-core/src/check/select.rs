@@ -80,7 +80,7 @@ fn select_without_training(case: &Case) -> Vec<Finding> {
 }
 
 fn from_files(kind: &SourceKind) -> bool {
-    matches!(kind, SourceKind::Text { .. } | SourceKind::Jsonl { .. })
+    !kind.is_generated() && !matches!(kind, SourceKind::Chat { .. })
 }
 
 /// A conversation without some of its sentences is another one, and generated text needs no choice. Without `data` the
@@ -93,7 +93,11 @@ fn select_without_files(case: &Case) -> Vec<Finding> {
         return vec![];
     }
     let message = "conversations and passkey documents are read whole, and there is no other text";
-    one(Field::new("select"), message, "add text(…) or jsonl(…) to `data`, or write select: all")
+    one(
+        Field::new("select"),
+        message,
+        "add text(…), jsonl(…), parquet(…) or dataset(…) to `data`, or write select: all",
+    )
 }
 
 /// Whoever mixes prose and conversations should know that only the prose gets shorter.

@@ -28,12 +28,20 @@ pub(super) fn source(context: &mut Context, value: &Value, field: &Field) -> Opt
         let Some(inner) = written.args.first() else { return broken_source(context) };
         return source(context, &inner.value, field).map(|inner| replayed(context, inner, &value.tokens, share));
     }
-    let glob = bound.need::<String>("glob").into();
-    let named = |usual: &'static str| bound.maybe::<String>("field").map_or(usual.into(), Into::into);
+    let glob = || bound.need::<String>("glob").into();
+    let said = |name: &str, usual: &'static str| bound.maybe::<String>(name).map_or(usual.into(), Into::into);
+    let named = |usual: &'static str| said("field", usual);
     let kind = match word.name {
-        "text" => SourceKind::Text { glob },
-        "jsonl" => SourceKind::Jsonl { glob, field: named("text") },
-        "chat" => SourceKind::Chat { glob, field: named("messages") },
+        "text" => SourceKind::Text { glob: glob() },
+        "jsonl" => SourceKind::Jsonl { glob: glob(), field: named("text") },
+        "parquet" => SourceKind::Parquet { glob: glob(), field: named("text") },
+        "dataset" => SourceKind::Dataset {
+            path: bound.need::<String>("path").into(),
+            split: said("split", "train"),
+            config: said("config", ""),
+            field: named("text"),
+        },
+        "chat" => SourceKind::Chat { glob: glob(), field: named("messages") },
         "qa" => SourceKind::Qa,
         _ => SourceKind::Passkey,
     };

@@ -17,7 +17,7 @@ const RECIPES: [&str; 4] = [
      attention: window(512, 4), eval: [perplexity(2K)], allow: [native_context], device: cpu(16GiB)",
     "pub(crate) Small { model: tiny, context: 256 -> 2K, rope: llama3(8, 1, 4), adapt: lora(rank = 4, targets = [q, v]), \
      data: [text(\"a\") * 1/2, passkey], train: [extend(tokens = 2e6, betas = (0.9, 0.95), schedule = cosine, recompute = none), \
-     replay(steps = 5, data = [text(\"b\", upsample = 32K, times = 3) * 50%, chat(\"c\")], documents = joined), merge(base = 1/2, form = linear), \
+     replay(steps = 5, data = [text(\"b\", upsample = 32K, times = 3) * 50%, chat(\"c\"), parquet(\"d\", field = \"e\"), dataset(\"f\", split = \"g\", config = \"h\")], documents = joined), merge(base = 1/2, form = linear), \
      anneal(tokens = 5_000, scale = 8)] }",
     "model: hf(\"src/tests/config.json\"), context: 2K, rope: none, attention: full, adapt: full",
 ];

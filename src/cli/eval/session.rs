@@ -1,6 +1,5 @@
 //! A model and what it is asked, one measurement at a time.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use recipe_core::{EvalPlan, Plan};
 use serde::Serialize;
 
 use crate::cli::args::{EvalArgs, TrainArgs};
-use crate::data::Encoder;
+use crate::data::{Encoder, read_text};
 use crate::engine::{Engine, Mode};
 use crate::eval::{self, ChoiceQuestion, Evaluation, KMaxTest, Perplexity};
 use crate::hub::Weights;
@@ -38,14 +37,14 @@ pub(in crate::cli) struct Ask {
 impl Ask {
     /// What a command line asks for.
     pub(super) fn of(wanted: Vec<EvalPlan>, args: &EvalArgs) -> Result<Self> {
-        let text = args.text.as_deref().map(read).transpose()?;
+        let text = args.text.as_deref().map(read_text).transpose()?;
         let (questions, documents) = (questions(&wanted)?, args.documents as usize);
         Ok(Self { wanted, questions, text, documents, stride: args.stride, seed: args.seed })
     }
 
     /// What a recipe lists, for the run that trains it.
     pub(in crate::cli) fn of_recipe(plan: &Plan, args: &TrainArgs) -> Result<Self> {
-        let text = args.eval_text.as_deref().map(read).transpose()?;
+        let text = args.eval_text.as_deref().map(read_text).transpose()?;
         let wanted = super::wanted::of_run(plan.eval.to_vec(), text.is_some());
         let (questions, documents) = (questions(&wanted)?, args.eval_documents as usize);
         Ok(Self { wanted, questions, text, documents, stride: None, seed: 0 })
@@ -78,10 +77,6 @@ impl Ask {
         };
         digest_of(&(self, self.questions.iter().map(asked).collect::<Vec<_>>()))
     }
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|error| Error::usage(format!("{}: {error}", path.display())))
 }
 
 /// The files of `choice`, each read once.

@@ -7,6 +7,7 @@ const KEY: Key = [7; 16];
 fn write(writer: &mut TokenWriter) -> Result<(), Error> {
     for document in [&[1, 2, 3][..], &[], &[u32::MAX]] {
         writer.tokens(document).unwrap();
+        writer.characters(5);
         writer.end();
     }
     Ok(())
@@ -21,6 +22,7 @@ fn obtain(dir: &Path, key: &Key) -> (Vec<u32>, bool) {
     });
     let file = file.unwrap();
     assert_eq!(file.ends(), [3, 4]);
+    assert_eq!((file.characters, file.empty), (15, 1));
     let mut tokens = Vec::new();
     file.read(0, 4, &mut tokens).unwrap();
     (tokens, made.get())

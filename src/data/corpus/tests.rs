@@ -367,3 +367,71 @@ fn a_replay_is_short_documents_at_their_own_positions() {
     assert!(summary.origin.starts_with("replay(text("), "{}", summary.origin);
     assert_eq!(summary.longest, None);
 }
+
+#[test]
+fn what_borders_cut_is_what_was_expected() {
+    let folder = Folder::new(12);
+    let corpus = folder.open(&[folder.text(0.75), passkey(0.25)], encoder(Some(BOS), Some(EOS))).unwrap();
+    let inventory = corpus.inventory();
+    let held = inventory[0].held.as_ref().unwrap();
+    assert_eq!((held.files, held.empty, held.tokens, held.epoch), (12, 0, 78, 102));
+    assert_eq!(held.characters, 3 * 78, "a space and two digits");
+    assert_eq!(held.lengths, (3..15).collect::<Vec<u64>>());
+    assert_eq!([0.0, 0.5, 0.9, 1.0].map(|share| held.percentile(share)), [3, 8, 13, 14]);
+    assert_eq!(held.histogram(), (1, vec![[1, 3], [4, 22], [7, 77]]));
+    assert_eq!(inventory[1].held, None);
+
+    let (length, count) = (10, 4000);
+    let [files, generated] = corpus.uses(length, count)[..] else { panic!() };
+    assert_eq!((files.sequences, files.drawn, files.longer), (3000, 0.75, 4));
+    assert_eq!((generated.sequences, generated.documents, generated.epochs), (1000, 1.0, 0.0));
+    let (mut parts, mut whole) = (0, 0);
+    for index in (0..count).filter(|&index| corpus.source_of(index) == 0) {
+        let batch = corpus.sequence(1, index, length).unwrap();
+        let rows = || batch.documents.chunk_by(|before, after| before == after);
+        parts += rows().count();
+        let mut end = 0;
+        whole += rows()
+            .filter(|rows| {
+                end += rows.len();
+                batch.tokens[end - rows.len()] == BOS && batch.tokens[end - 1] == EOS
+            })
+            .count();
+    }
+    let cut = 12.0 - whole as f64 / files.epochs;
+    assert!((cut - files.cut).abs() < 0.1, "{cut} and {}", files.cut);
+    let documents = parts as f64 / 3000.0;
+    assert!((documents - files.documents).abs() < 0.05, "{documents} and {}", files.documents);
+}
+
+#[test]
+fn formats_that_hold_the_same_are_read_alike() {
+    let folder = Folder::new(0);
+    let lines = "{\"text\": \" 10 11\"}\n{\"text\": \"\"}\n{\"text\": \" 12\"}\n";
+    let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, lines.as_bytes()).unwrap();
+    fs::create_dir(folder.dir.path().join("set")).unwrap();
+    fs::write(folder.dir.path().join("set/train.jsonl.gz"), gzip.finish().unwrap()).unwrap();
+    fs::write(folder.dir.path().join("set/test.jsonl"), "{\"text\": \" 13\"}").unwrap();
+    fs::write(folder.dir.path().join("plain.jsonl"), lines).unwrap();
+    fs::create_dir(folder.dir.path().join("cache")).unwrap();
+    fs::write(folder.dir.path().join("cache/stdin.jsonl"), lines).unwrap();
+    let jsonl = |glob: String| SourceKind::Jsonl { glob: glob.into(), field: "text".into() };
+    let dataset = |split: &'static str| SourceKind::Dataset {
+        path: folder.glob("set").into(),
+        split: split.into(),
+        config: "".into(),
+        field: "text".into(),
+    };
+    let kinds =
+        [jsonl(folder.glob("plain.jsonl")), jsonl(folder.glob("set/*.gz")), jsonl("-".to_owned()), dataset("train")];
+    let rows = kinds.map(|kind| {
+        let corpus = folder.open(&[SourcePlan::new(kind, 1.0)], encoder(Some(BOS), Some(EOS))).unwrap();
+        let held = corpus.inventory().remove(0).held.unwrap();
+        assert_eq!((held.lengths.len(), held.empty, held.tokens, held.characters), (2, 1, 3, 9));
+        row(&corpus, 3, 4, 7)
+    });
+    assert!(rows.iter().all(|row| *row == rows[0]), "{rows:?}");
+    let said = folder.open(&[SourcePlan::new(dataset("dev"), 1.0)], encoder(None, None)).err().unwrap().to_string();
+    assert!(said.contains("has no split \"dev\", but \"test\", \"train\""), "{said}");
+}

@@ -74,6 +74,11 @@ impl Selected {
         Ok(selected)
     }
 
+    /// What is selected from.
+    pub(super) fn whole(&self) -> &Store {
+        &self.store
+    }
+
     /// Share of the tokens that stays; nothing where everything does.
     pub(super) fn share(&self) -> Option<f64> {
         self.wanted.as_ref().map(|_| self.tokens as f64 / self.store.tokens.max(1) as f64)

@@ -75,7 +75,9 @@ impl Files {
 
     fn select(&self, plan: &SelectPlan) -> Selected {
         let (glob, cache) = (self.dir.path().join("*.txt").display().to_string(), self.dir.path().join("cache"));
-        let store = Store::open(&glob, &Format::Text, &self.encoder, &cache, &mut |_| {}).unwrap();
+        let store =
+            Store::open(&crate::data::source::files(&glob).unwrap(), &Format::Text, &self.encoder, &cache, &mut |_| {})
+                .unwrap();
         Selected::new(store, plan, &self.encoder).unwrap()
     }
 

@@ -10,7 +10,8 @@ fn written(bytes: &[u8]) -> tempfile::NamedTempFile {
 fn read(bytes: &[u8], format: &Format, cut: bool) -> Result<Vec<Vec<String>>, Error> {
     let file = written(bytes);
     let (mut documents, mut pieces) = (Vec::new(), Vec::new());
-    let reader = Reader { path: file.path(), format, cut };
+    let at = Cell::new(0);
+    let reader = Reader { path: file.path(), format, cut, at: &at };
     let seen = reader.read(&mut |piece| {
         match piece {
             Piece::Text(text) => pieces.push(text.to_owned()),
@@ -74,12 +75,13 @@ fn bad_files_are_named_with_their_place() {
         ("{\"body\": 1, \"id\": 2}", ":2: no field `text`; the line has `body`, `id`"),
         ("{}", ":2: no field `text`; the line has nothing"),
         ("{\"text\": 7}", ":2: `text` is a number, expected text"),
+        ("{\"text\": [{}]}", ":2: `text` is a list, expected text; conversations are read with chat("),
         ("[1]", ":2: a line is an object like {\"text\": \"…\"}, got a list"),
     ] {
         let said = says(&[good, line.as_bytes()].concat(), &jsonl());
         assert!(said.contains(reason), "{said}");
     }
-    let reader = Reader { path: Path::new("/nowhere/a.txt"), format: &Format::Text, cut: true };
+    let reader = Reader { path: Path::new("/nowhere/a.txt"), format: &Format::Text, cut: true, at: &Cell::new(0) };
     let said = reader.read(&mut |_| Ok(())).unwrap_err().to_string();
     assert!(said.starts_with("/nowhere/a.txt: could not be read:"), "{said}");
 }
@@ -96,4 +98,95 @@ fn globs_are_sorted_and_explain_themselves() {
     assert_eq!(names, ["a.txt", "b.txt"]);
     assert!(glob("*.json").unwrap_err().to_string().contains("no file matches it; it is relative to /"));
     assert!(glob("***").unwrap_err().to_string().contains("wildcards"), "{}", glob("***").unwrap_err());
+}
+
+#[test]
+fn a_list_of_objects_is_no_jsonl() {
+    let said = read(b"[\n {\"text\": \"a\"}\n]", &jsonl(), true).unwrap_err().to_string();
+    assert!(said.contains(":1: a list begins here") && said.contains("jq -c"), "{said}");
+}
+
+fn fixture(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parquet").join(name)
+}
+
+fn parquet(name: &str, format: &Format) -> Result<Vec<Vec<String>>, Error> {
+    let (path, at) = (fixture(name), Cell::new(0));
+    let (mut documents, mut pieces) = (Vec::new(), Vec::new());
+    let reader = Reader { path: &path, format, cut: true, at: &at };
+    reader.read(&mut |piece| {
+        match piece {
+            Piece::Text(text) => pieces.push(text.to_owned()),
+            Piece::Chat(messages, row) => pieces.push(format!("{row}: {}", Value::from(messages))),
+            Piece::End => documents.push(std::mem::take(&mut pieces)),
+        }
+        Ok(())
+    })?;
+    assert_eq!(at.get(), path.metadata().unwrap().len());
+    Ok(documents)
+}
+
+fn column(field: &str) -> Format {
+    Format::Parquet { field: field.to_owned() }
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn without_the_feature_parquet_names_it() {
+    let said = parquet("snappy.parquet", &column("text")).unwrap_err().to_string();
+    assert!(said.contains("--features parquet") && said.contains("features = [\"parquet\"]"), "{said}");
+}
+
+#[cfg(feature = "parquet")]
+mod with_parquet {
+    use super::*;
+
+    #[test]
+    fn each_row_is_a_document() {
+        let mut expected = vec![vec!["the first document"], vec![], vec!["zwölf Bäume\nin two lines"]];
+        expected.extend(vec![vec!["again"]; 5]);
+        for codec in ["none", "snappy", "gzip", "zstd"] {
+            assert_eq!(parquet(&format!("{codec}.parquet"), &column("text")).unwrap(), expected, "{codec}");
+        }
+        assert_eq!(parquet("large.parquet", &column("body")).unwrap(), expected);
+        assert_eq!(parquet("large.parquet", &Format::Dataset { field: "body".to_owned() }).unwrap(), expected);
+    }
+
+    #[test]
+    fn conversations_are_lists_of_structures() {
+        let format = Format::Chat { field: "messages".to_owned() };
+        let turns = "1: [{\"role\":\"user\",\"content\":\"ask\"},{\"role\":\"assistant\",\"content\":\"answer\"}]";
+        assert_eq!(parquet("chat.parquet", &format).unwrap(), [[turns]]);
+    }
+
+    #[test]
+    fn wrong_columns_are_named() {
+        let says = |name: &str, field: &str| parquet(name, &column(field)).unwrap_err().to_string();
+        assert!(says("snappy.parquet", "body").contains("no field `body`; the file has `id`, `text`"));
+        assert!(says("snappy.parquet", "id").contains(":1: `id` is a number, expected text"));
+        assert!(says("null.parquet", "text").contains(":2: `text` is null, expected text"));
+        assert!(says("chat.parquet", "messages").contains("read with chat"));
+    }
+
+    #[test]
+    fn damage_is_an_error_or_other_text_but_never_a_panic() {
+        for name in ["snappy.parquet", "zstd.parquet", "large.parquet", "chat.parquet"] {
+            let whole = std::fs::read(fixture(name)).unwrap();
+            let read = |bytes: &[u8]| {
+                let file = written(bytes);
+                let format = column(if name == "large.parquet" { "body" } else { "text" });
+                let reader = Reader { path: file.path(), format: &format, cut: true, at: &Cell::new(0) };
+                reader.read(&mut |_| Ok(())).map_err(|error| error.to_string())
+            };
+            for end in (0..whole.len()).step_by(7) {
+                let said = read(&whole[..end]).unwrap_err();
+                assert!(said.contains("fetch it again"), "{name}, {end}: {said}");
+            }
+            for place in (0..whole.len()).step_by(5) {
+                let mut damaged = whole.clone();
+                damaged[place] ^= 0x41;
+                let _ = read(&damaged);
+            }
+        }
+    }
 }

@@ -143,6 +143,12 @@ fn source(source: &SourcePlan) -> Value {
     let mut value = match &source.kind {
         SourceKind::Text { glob } => json!({ "kind": "text", "glob": glob, "share": share }),
         SourceKind::Jsonl { glob, field } => json!({ "kind": "jsonl", "glob": glob, "field": field, "share": share }),
+        SourceKind::Parquet { glob, field } => {
+            json!({ "kind": "parquet", "glob": glob, "field": field, "share": share })
+        }
+        SourceKind::Dataset { path, split, config, field } => {
+            json!({ "kind": "dataset", "path": path, "split": split, "config": config, "field": field, "share": share })
+        }
         SourceKind::Chat { glob, field } => json!({ "kind": "chat", "glob": glob, "field": field, "share": share }),
         SourceKind::Passkey => json!({ "kind": "passkey", "share": share, "papers": papers(&source.papers) }),
         SourceKind::Qa => json!({ "kind": "qa", "share": share, "papers": papers(&source.papers) }),

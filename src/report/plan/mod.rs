@@ -144,9 +144,17 @@ fn source_row(source: &SourcePlan) -> [String; 3] {
     let (kind, what) = match &source.kind {
         SourceKind::Text { glob } => ("text", format!("{glob}, a file is a document")),
         SourceKind::Jsonl { glob, field } => ("jsonl", format!("{glob}, field {field:?} of each line is a document")),
-        SourceKind::Chat { glob, field } => {
-            ("chat", format!("{glob}, field {field:?} of each line is a conversation; the assistant's turns count"))
+        SourceKind::Parquet { glob, field } => {
+            ("parquet", format!("{glob}, column {field:?} of each row is a document"))
         }
+        SourceKind::Dataset { path, split, config, field } => {
+            let config = if config.is_empty() { String::new() } else { format!(", configuration {config:?}") };
+            ("dataset", format!("{path}{config}, split {split:?}, field {field:?} of each example is a document"))
+        }
+        SourceKind::Chat { glob, field } => (
+            "chat",
+            format!("{glob}, field {field:?} of each line or row is a conversation; the assistant's turns count"),
+        ),
         SourceKind::Passkey => ("passkey", format!("generated: hidden keys, {}", papers(&source.papers))),
         SourceKind::Qa => ("qa", format!("generated: facts, {}", papers(&source.papers))),
     };

@@ -11,7 +11,7 @@ recipe! {
         train: [
             extend(steps = 100, length = 1K, theta = 1e6),
             extend(steps = 100, documents = joined),
-            replay(tokens = 20_000, data = [chat("short/*.jsonl"), text("a", upsample = 512, times = 3)]),
+            replay(tokens = 20_000, data = [chat("short/*.jsonl"), text("a", upsample = 512, times = 3), parquet("b/*.parquet", field = "body", upsample = 512, times = 3), dataset("c", split = "test", config = "en", field = "body", upsample = 512)]),
             merge(base = 50%, form = spherical),
             anneal(steps = 10, lr = 1e-5),
         ],
