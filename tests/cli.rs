@@ -474,6 +474,34 @@ fn shells_learn_the_commands() {
     assert!(fails(&["completions", "cmd"]).contains("possible values"));
 }
 
+/// `… | head`: the command goes on to its end and says nothing of it.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model, out) = (corpus(dir.path()), text(&with_tokenizer(dir.path())), dir.path().join("run"));
+    let out = text(&out);
+    let train = ["train", "--model", &model, "--data", &data, "--out", &out, "--no-eval"];
+    let generate = ["generate", "--model", &model, "--prompt", "the"];
+    let read = ["data", "--model", &model, "--data", &data, "--out", &out];
+    for arguments in [&["plan"][..], &["plan", "--json"], &["completions", "bash"], &train, &generate, &read] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = program().args(arguments).stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("panicked"), "{arguments:?}: {said}");
+    }
+    assert_eq!(steps(Path::new(&out)), 40);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_standard_output_is_an_error() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let said = failed(&["plan"], program().arg("plan").stdout(full).output().unwrap());
+    assert!(said.contains("standard output could not be written"), "{said}");
+}
+
 /// Ctrl-C in the middle: status 130, a checkpoint at the step that was said, and the same command goes on.
 #[cfg(unix)]
 #[test]

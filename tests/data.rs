@@ -5,17 +5,15 @@ mod common;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use common::cli::{example, text, with_tokenizer};
 use common::fixture;
 use serde_json::{Value, json};
 
 fn run(arguments: &[&str], input: &[u8]) -> Output {
-    run_of(&mut example("tiny_llama"), arguments, input)
-}
-
-fn run_of(program: &mut Command, arguments: &[&str], input: &[u8]) -> Output {
+    let mut program = example("tiny_llama");
     let piped = program.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().unwrap();
     // A program that fails first does not read it.
@@ -69,9 +67,10 @@ fn counts_lengths_and_samples_are_those_of_training() {
         [&files["files"], &files["documents"], &files["empty"], &files["tokens"], &files["characters"]],
         [&json!(1), &json!(3), &json!(1), &json!(150), &json!(150)]
     );
-    assert_eq!(files["histogram"], json!([[8, 1, 10], [16, 0, 0], [32, 1, 40], [64, 1, 100]]));
+    // Two more for each: begin and end.
+    assert_eq!(files["histogram"], json!([[8, 1, 12], [16, 0, 0], [32, 1, 42], [64, 1, 102]]));
     assert_eq!([&source["share"], &source["drawn"], &source["longer"]], [&json!(0.5), &json!(0.5), &json!(1)]);
-    assert_eq!(source["epochs"], json!(60.0 * 64.0 / 150.0));
+    assert_eq!(source["epochs"], json!(60.0 * 64.0 / 156.0));
 
     let samples = found["samples"].as_array().unwrap();
     assert_eq!(samples.len(), 5);
@@ -87,7 +86,7 @@ fn counts_lengths_and_samples_are_those_of_training() {
     assert!(samples[1]["begins"].as_str().unwrap().bytes().all(|byte| byte == b'd'));
 
     let [out, _] = ok(&["data", "--model", &model, "--data", &file, "--out", &text(&dir.path().join("run"))], b"");
-    for words in ["characters/token", "documents by length", "8 ▃ ▅█ 128", "sample 5", "positions  0–", "documents  "]
+    for words in ["characters/token", "documents by length", "8 ▁ ▄█ 128", "sample 5", "positions  0–", "documents  "]
     {
         assert!(out.contains(words), "{words}: {out}");
     }
@@ -158,7 +157,7 @@ fn what_is_wrong_with_text_is_named() {
     assert!(said.contains("tokenizer has 99 tokens") && said.contains("another model's"), "{said}");
 }
 
-/// A run that read standard input goes on without it, bit for bit.
+/// A run that read standard input and was killed goes on without it, bit for bit.
 #[test]
 fn standard_input_is_read_once_in_a_run() {
     let dir = tempfile::tempdir().unwrap();
@@ -167,29 +166,42 @@ fn standard_input_is_read_once_in_a_run() {
         lines(&["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"]).repeat(40);
     let file = dir.path().join("same.jsonl");
     fs::write(&file, &input).unwrap();
-    let train = |out: &str, data: &str, input: &[u8]| {
-        let out = text(&dir.path().join(out));
-        ok(&["train", "--model", &model, "--out", &out, "--data", data], input)[1].clone()
+    let out = |name: &str| text(&dir.path().join(name));
+    let (piped, named) = (out("piped"), out("named"));
+    let train = |out: &str, data: &str| {
+        ["train", "--model", &model, "--out", out, "--data", data, "--no-eval", "--save-every", "5"].map(str::to_owned)
     };
+    let [begun, whole] = [train(&piped, "-"), train(&named, &text(&file))];
+    let [begun, whole] = [&begun, &whole].map(|words| words.each_ref().map(String::as_str));
     let losses = |out: &str| -> Vec<String> {
-        let log = fs::read_to_string(dir.path().join(out).join("metrics.jsonl")).unwrap();
-        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.map(|line| line["loss"].to_string()).collect()
+        let log = fs::read_to_string(Path::new(out).join("metrics.jsonl")).unwrap_or_default();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.map(|line| format!("{} {}", line["step"], line["loss"])).collect()
     };
-    let said = train("piped", "-", input.as_bytes());
-    assert!(said.contains("standard input is JSON lines") && said.contains("stdin.jsonl"), "{said}");
-    train("named", &text(&file), b"");
-    assert_eq!(losses("piped"), losses("named"));
 
-    // As if it had been killed in the middle: the newest checkpoint is gone.
-    let mut checkpoints: Vec<_> =
-        fs::read_dir(dir.path().join("piped")).unwrap().flatten().map(|entry| entry.path()).collect();
-    checkpoints.retain(|path| path.is_dir() && text(path).contains("checkpoint"));
-    checkpoints.sort();
-    if let Some(newest) = checkpoints.last() {
-        fs::remove_dir_all(newest).unwrap();
-    }
-    let said = train("piped", "-", b"something else");
+    let said = killed_after(12, &begun, input.as_bytes(), || losses(&piped).len());
+    assert!(said.contains("standard input is JSON lines") && said.contains("stdin.jsonl"), "{said}");
+    let [_, said] = ok(&begun, b"something else");
     assert!(said.contains("what is piped in now is not read"), "{said}");
-    assert_eq!(losses("piped"), losses("named"));
+    assert!(said.contains("resuming after step"), "{said}");
+    ok(&whole, b"");
+    assert_eq!(losses(&named).len(), 40);
+    assert_eq!(losses(&piped), losses(&named));
+}
+
+/// What a run said that was killed after some steps.
+fn killed_after(steps: usize, arguments: &[&str], input: &[u8], done: impl Fn() -> usize) -> String {
+    let mut program = example("tiny_llama");
+    let piped = program.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let started = Instant::now();
+    while done() < steps && started.elapsed() < Duration::from_secs(60) {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(!output.status.success() && done() < 40, "the run ended before it could be killed");
+    String::from_utf8(output.stderr).unwrap()
 }

@@ -216,6 +216,17 @@ impl Source {
         Self::new(SourceKind::Jsonl { glob: glob.into(), field: "text".into() })
     }
 
+    /// `parquet("glob")`, the column `text`.
+    pub fn parquet(glob: impl Into<Text>) -> Self {
+        Self::new(SourceKind::Parquet { glob: glob.into(), field: "text".into() })
+    }
+
+    /// `dataset("path")`: the split `train` of its usual configuration, whose text is in the field `text`.
+    pub fn dataset(path: impl Into<Text>) -> Self {
+        let [split, field] = ["train", "text"].map(Into::into);
+        Self::new(SourceKind::Dataset { path: path.into(), split, config: "".into(), field })
+    }
+
     /// `chat("glob")`, the field `messages`.
     pub fn chat(glob: impl Into<Text>) -> Self {
         Self::new(SourceKind::Chat { glob: glob.into(), field: "messages".into() })

@@ -206,7 +206,7 @@ fn recipe(r: &mut Random) -> Recipe {
         0 => r.size(),
         _ => model.context.saturating_mul(r.pick(&[1, 2, 8, 32])),
     };
-    let mut kinds = vec![SourceKind::Passkey; 10];
+    let mut kinds = vec![SourceKind::Passkey; 8];
     kinds.push(SourceKind::Qa);
     kinds.push(SourceKind::Text { glob: "".into() });
     kinds.push(SourceKind::Text { glob: "a/*.txt".into() });

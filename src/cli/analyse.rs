@@ -56,7 +56,5 @@ fn scored(
 }
 
 fn print(found: &Impact) -> Result<()> {
-    println!("{}", report::impact_table(found).to_text());
-    println!("{}", report::impact_words(found));
-    Ok(())
+    say!("{}\n{}", report::impact_table(found).to_text(), report::impact_words(found))
 }

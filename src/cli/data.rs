@@ -7,7 +7,7 @@ use recipe_core::{Plan, StagePlan};
 use serde_json::{Value, json};
 
 use super::args::DataArgs;
-use super::{load, sources};
+use super::{load, sources, stdout};
 use crate::data::{Batch, Corpora, Encoder, Inventory, STDIN, Use, cache_dir};
 use crate::hub::Header;
 use crate::rehearse::Base;
@@ -40,8 +40,7 @@ pub(super) fn run(plan: &Plan, args: &DataArgs) -> Result<()> {
         return super::print_json(&json_of(&plan, &tokenizer, &stages, &samples));
     }
     let notes = corpora.notes(&plan).into_iter().map(|note| format!("note: {note}\n")).collect::<String>();
-    print!("{}{notes}", text_of(&tokenizer, &stages, &samples));
-    Ok(())
+    stdout::print(text_of(&tokenizer, &stages, &samples) + &notes)
 }
 
 /// Where tokens are kept: the run's folder where one is named, so that `train` finds them. Standard input is another text

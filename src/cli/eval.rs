@@ -10,7 +10,7 @@ use kernels::device::Cpu;
 use recipe_core::{EvalPlan, Plan};
 
 use super::args::EvalArgs;
-use super::{load, train};
+use super::{load, stdout, train};
 use crate::engine::{Engine, Mode};
 use crate::eval::{Evaluation, Short};
 use crate::train::{Checkpoints, Lock};
@@ -43,7 +43,7 @@ fn of_model(plan: &Plan, model: &Path, args: &EvalArgs, wanted: Vec<EvalPlan>) -
     if args.json {
         super::print_json(&found)?
     } else {
-        print!("{}", report::evaluation_text(&found))
+        stdout::print(report::evaluation_text(&found))?
     }
     kept(&found.short)
 }
@@ -81,7 +81,7 @@ fn of_run(plan: &Plan, dir: &Path, moved: Option<&Path>, args: &EvalArgs, wanted
     if args.json {
         super::print_json(&found)?;
     } else {
-        println!("{}report  {}", report::evaluation_text(&found), page.display());
+        say!("{}report  {}", report::evaluation_text(&found), page.display())?;
     }
     measured
 }

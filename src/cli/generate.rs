@@ -1,13 +1,13 @@
 //! `generate`.
 
-use std::io::{self, Write};
+use std::cell::OnceCell;
 
 use kernels::device::Cpu;
 use recipe_core::Plan;
 use serde_json::json;
 
 use super::args::GenerateArgs;
-use super::load;
+use super::{load, stdout};
 use crate::engine::{Engine, Mode, Sampling};
 use crate::hub::Special;
 use crate::{Error, Result};
@@ -25,7 +25,7 @@ pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
     drop(checkpoint);
     let sampling = Sampling::new(args.temperature, args.top_p, args.top_k, args.seed)
         .map_err(|error| Error::usage(error.to_string()))?;
-    let (mut written, mut shown) = (vec![], 0);
+    let (mut written, mut shown, unread) = (vec![], 0, OnceCell::new());
     let mut show = |token: u32| {
         written.push(token);
         if args.json {
@@ -34,12 +34,15 @@ pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
         // Bytes of one character may span tokens: only what decodes completely is shown.
         let text = tokenizer.decode(&written).unwrap_or_default();
         if !text.ends_with('\u{fffd}') && text.is_char_boundary(shown) {
-            print!("{}", &text[shown..]);
-            let _ = io::stdout().flush();
+            if let Err(error) = stdout::write(&text[shown..]) {
+                // One is enough: the first ends the text.
+                let _ = unread.set(error);
+            }
             shown = text.len();
         }
     };
-    let found = engine.generate(&prompt, sampling, args.max_tokens, &|id| tokenizer.is_stop(id), &mut show)?;
+    let stop = |id| unread.get().is_some() || tokenizer.is_stop(id);
+    let found = engine.generate(&prompt, sampling, args.max_tokens, &stop, &mut show)?;
     if args.json {
         let text = tokenizer.decode(&found.tokens)?;
         return super::print_json(&json!({
@@ -51,7 +54,7 @@ pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
             "decode_tokens_per_second": found.tokens.len() as f64 / found.decode_seconds,
         }));
     }
-    println!();
+    unread.into_inner().map_or_else(|| stdout::print("\n"), stdout::forgiven)?;
     eprintln!(
         "{} + {} tokens, KV cache {}, prefill {:.0} tok/s, decode {:.1} tok/s",
         prompt.len(),

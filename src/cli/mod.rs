@@ -1,5 +1,11 @@
 //! One command line for every recipe.
 
+// `stdout` says why.
+#![deny(clippy::print_stdout)]
+
+#[macro_use]
+mod stdout;
+
 mod analyse;
 mod args;
 mod check;
@@ -57,8 +63,9 @@ fn run<R: Recipe>(cli: Cli) -> Result<()> {
         Some(Command::Export(args)) => export::run(&plan, &args),
         Some(Command::Search(args)) => search::run(&plan, &args),
         Some(Command::Completions(args)) => {
-            clap_complete::generate(args.shell, &mut Cli::command(), program(), &mut std::io::stdout());
-            Ok(())
+            let mut script = vec![];
+            clap_complete::generate(args.shell, &mut Cli::command(), program(), &mut script);
+            stdout::print(String::from_utf8_lossy(&script))
         }
     }
 }
@@ -71,6 +78,5 @@ fn program() -> String {
 
 /// Prints one JSON object on stdout.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string(value).map_err(|error| Error::usage(error.to_string()))?);
-    Ok(())
+    say!("{}", serde_json::to_string(value).map_err(|error| Error::usage(error.to_string()))?)
 }

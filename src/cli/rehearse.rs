@@ -17,7 +17,7 @@ pub(super) fn run<R: Recipe>(args: &RehearseArgs) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{name}-rehearsal-{}", args.seed)));
     let options = Options { seed: args.seed, out, text: args.text.clone(), dfdx: args.engine == Trainer::Dfdx };
     if !args.json {
-        println!("\n{}", RehearsalRule::STANDARD);
+        say!("\n{}", RehearsalRule::STANDARD)?;
     }
     let mut progress = None;
     let outcome = rehearse::run::<R::RehearsalModel>(&plan, &options, &mut |event| show(event, &mut progress))?;
@@ -41,8 +41,7 @@ pub(super) fn run<R: Recipe>(args: &RehearseArgs) -> Result<()> {
     if args.json {
         return super::print_json(&to_json(&outcome));
     }
-    println!("{}\nreport: {}", report.to_text(), written.display());
-    Ok(())
+    say!("{}\nreport: {}", report.to_text(), written.display())
 }
 
 fn show(event: Event<'_>, progress: &mut Option<Progress>) {

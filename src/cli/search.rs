@@ -41,14 +41,13 @@ pub(super) fn run(plan: &Plan, args: &SearchArgs) -> Result<()> {
     let begun = seeds.iter().map(|(name, factors)| Ok((*name, loss(factors)?))).collect::<Result<Vec<_>>>()?;
     let lists: Vec<Vec<f64>> = seeds.into_iter().map(|(_, factors)| factors).collect();
     let found = evolve(&lists, scale, &args.options(), &mut loss, &args.out)?;
-    print!("{}", table(&begun, &found, length).to_text());
-    println!(
-        "all under LongRoPE's attention factor, {documents} pieces of {} tokens\nfactors {}: write rope: longrope({:?})",
+    say!(
+        "{}all under LongRoPE's attention factor, {documents} pieces of {} tokens\nfactors {}: write rope: longrope({:?})",
+        table(&begun, &found, length).to_text(),
         readable_tokens(length),
         args.out.display(),
         args.out.display().to_string()
-    );
-    Ok(())
+    )
 }
 
 /// The law of some factors beyond the native window; inside it nothing changes.

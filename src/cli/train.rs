@@ -8,7 +8,7 @@ use recipe_core::{Device, Learns, Plan, readable_bytes};
 
 use super::args::{DeviceArg, TrainArgs};
 use super::eval::{Ask, OfRun, redraw};
-use super::{interrupt, load, overrides, sources};
+use super::{interrupt, load, overrides, sources, stdout};
 use crate::data::Corpora;
 use crate::engine::{Engine, Mode};
 use crate::report::{self, Progress};
@@ -19,7 +19,7 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     let plan = overrides::applied(&on_cpu(plan, args.device)?, args)?;
     sources::check(&plan, &args.data)?;
     let ask = asked(&plan, args)?;
-    print!("{}", report::plan_text(&plan));
+    stdout::print(report::plan_text(&plan))?;
     let _lock = Lock::take(&args.out)?;
     let cache = args.out.join("cache");
     let read = sources::with_data(&plan, &args.data, &cache)?;
@@ -54,15 +54,15 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
 fn finished(engine: Engine<Cpu>, place: &Place, course: &OfRun<'_>) -> Result<()> {
     let (plan, out) = (course.plan, course.out);
     let (planned, counted) = (plan.memory().total, engine.device().memory().1);
-    println!("peak memory in buffers {}, planned {}", readable_bytes(counted), readable_bytes(planned));
+    say!("peak memory in buffers {}, planned {}", readable_bytes(counted), readable_bytes(planned))?;
     let gates = engine.gates();
     if let Some(gates) = &gates {
         let file = train::save_gates(out, gates)?;
-        println!("{}\ngates   {}", report::gates_words(plan, gates), file.display());
+        say!("{}\ngates   {}", report::gates_words(plan, gates), file.display())?;
     }
     let measured = if course.ask.is_empty() { Ok(()) } else { course.after(engine, place, gates.as_ref()) };
     let page = redraw(plan, out)?;
-    println!("report  {}\nexport  … export --run {} --out DIR", page.display(), out.display());
+    say!("report  {}\nexport  … export --run {} --out DIR", page.display(), out.display())?;
     measured
 }
 
@@ -77,15 +77,14 @@ fn would_read(plan: &Plan, corpora: &Corpora) -> Result<()> {
         let batch = train::sequence(corpora, stage, 0)?;
         let documents = batch.starts().iter().enumerate().filter(|(row, start)| row == *start).count();
         let last = batch.positions.iter().max().copied().unwrap_or(0);
-        println!(
+        say!(
             "stage {}, first sequence: {} tokens, {} of them learned, documents: {documents}, positions up to {last}",
             number + 1,
             batch.len(),
             batch.counted(),
-        );
+        )?;
     }
-    println!("nothing was trained (--dry-run)");
-    Ok(())
+    say!("nothing was trained (--dry-run)")
 }
 
 fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, args: &TrainArgs) -> Result<Place> {

@@ -21,9 +21,8 @@ pub(super) fn run(plan: &Plan, args: &CheckArgs) -> Result<()> {
     promise(plan, &header.model).iter().for_each(|words| eprintln!("note: {words}"));
     if wrong.is_empty() {
         let (name, tensors) = (args.model.display(), formats(&header.tensors));
-        println!("{name}: fits the recipe `{}`: {} tensors ({tensors})", plan.name, header.tensors.len());
-        adapter.iter().for_each(|adapter| println!("{}", adapter_words(adapter)));
-        return Ok(());
+        say!("{name}: fits the recipe `{}`: {} tensors ({tensors})", plan.name, header.tensors.len())?;
+        return adapter.iter().try_for_each(|adapter| say!("{}", adapter_words(adapter)));
     }
     let (name, list) = (args.model.display(), listed(&wrong));
     Err(Error::usage(format!("{name}: this does not fit the recipe `{}`:{list}", plan.name)))

@@ -7,6 +7,7 @@ use kernels::device::Cpu;
 use recipe_core::{EvalPlan, Plan};
 use serde::Serialize;
 
+use crate::Result;
 use crate::cli::args::{EvalArgs, TrainArgs};
 use crate::data::{Encoder, read_text};
 use crate::engine::{Engine, Mode};
@@ -14,7 +15,6 @@ use crate::eval::{self, ChoiceQuestion, Evaluation, KMaxTest, Perplexity};
 use crate::hub::Weights;
 use crate::report::Progress;
 use crate::train::digest_of;
-use crate::{Error, Result};
 
 /// What to measure, and on what.
 #[derive(Debug, Serialize)]

@@ -22,8 +22,7 @@ pub(super) fn run(plan: &Plan, args: &ExportArgs) -> Result<()> {
         ExportFormat::Adapter => write::adapter(&source, args, dtype)?,
         ExportFormat::Gguf => write::gguf(&source, args, dtype)?,
     };
-    tell(&source, &written);
-    Ok(())
+    tell(&source, &written)
 }
 
 /// What numbers are stored as, and what cannot go together.
@@ -42,37 +41,38 @@ fn storage(args: &ExportArgs) -> Result<Storage> {
 }
 
 /// What was written, what other programs will do differently, and where the run stands.
-fn tell(source: &Source, written: &Written) {
-    println!("{}: {}", written.out.display(), source.words());
+fn tell(source: &Source, written: &Written) -> Result<()> {
+    say!("{}: {}", written.out.display(), source.words())?;
     for (name, bytes) in &written.files {
-        println!("  {name}  {}", readable_bytes(*bytes));
+        say!("  {name}  {}", readable_bytes(*bytes))?;
     }
-    println!("every tensor was read back and is what was written{}", written.rounding);
-    written.peers.iter().for_each(|words| println!("peers: {words}"));
-    tell_place(source);
-    source.plan.notes.iter().for_each(|note| println!("note ({}): {}", note.rule, note.message));
+    say!("every tensor was read back and is what was written{}", written.rounding)?;
+    written.peers.iter().try_for_each(|words| say!("peers: {words}"))?;
+    tell_place(source)?;
+    source.plan.notes.iter().try_for_each(|note| say!("note ({}): {}", note.rule, note.message))
 }
 
 /// A run that has not come to its end.
-fn tell_place(source: &Source) {
-    let Origin::Run { place, .. } = &source.origin else { return };
+fn tell_place(source: &Source) -> Result<()> {
+    let Origin::Run { place, .. } = &source.origin else { return Ok(()) };
     let plan = &source.plan;
     let stage = plan.stages.get(place.stage);
     let learning = stage.filter(|stage| stage.learns != Learns::Weights);
     let stopped = stage.filter(|stage| place.step == stage.steps);
     if stopped.is_some_and(|stage| stage.merge != MergePlan::None) {
-        println!("note: the run stopped before its merge; `train` goes on with it");
+        say!("note: the run stopped before its merge; `train` goes on with it")?;
     }
     match (&source.gates, learning) {
         (Some(gates), Some(stage)) => {
-            println!("{}", report::gates_words(plan, gates));
+            say!("{}", report::gates_words(plan, gates))?;
             if place.step < stage.steps {
-                println!("note: the run stopped while its gates were learned; `train` goes on with it");
+                say!("note: the run stopped while its gates were learned; `train` goes on with it")?;
             }
         }
         _ if plan.gates_stage().is_some() => {
-            println!("note: the run stopped before its gates were learned; `train` goes on with it");
+            say!("note: the run stopped before its gates were learned; `train` goes on with it")?;
         }
         _ => {}
     }
+    Ok(())
 }
