@@ -12,6 +12,9 @@ const SHOWN: usize = 6;
 /// Letters of a source's words where they stand beside many numbers.
 const WORDS: usize = 40;
 
+/// Of these, how many stand for the source's own word: `parquet("`.
+const WORD: usize = 9;
+
 /// From empty to full.
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -50,14 +53,15 @@ pub fn lengths_table(sources: &[Inventory]) -> Table {
     table
 }
 
-/// A source's words, their middle left out where they are long.
+/// A source's words up to the name of its files, and of a long one the end: that is where names differ.
 fn short(words: &str) -> String {
+    let words = words.split_once("\", ").map_or_else(|| words.to_owned(), |(named, _)| format!("{named}\", …)"));
     let letters: Vec<char> = words.chars().collect();
     if letters.len() <= WORDS {
-        return words.to_owned();
+        return words;
     }
-    let half = WORDS / 2;
-    letters[..half - 1].iter().chain(&['…']).chain(&letters[letters.len() - half..]).collect()
+    let (begin, end) = (&letters[..WORD], &letters[letters.len() - (WORDS - WORD - 1)..]);
+    begin.iter().chain(&['…']).chain(end).collect()
 }
 
 /// `256 ▁▃█▂ 4K`, of documents and of tokens.
@@ -143,10 +147,12 @@ pub fn documents(batch: &Batch) -> Vec<Range<usize>> {
 
 /// `0–511, 512–4095 and 3 more runs`.
 fn shortened(runs: Vec<(u32, u32)>, what: &str) -> String {
-    let shown: Vec<String> = runs.iter().take(SHOWN).map(|(first, last)| format!("{first}–{last}")).collect();
-    match runs.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more {what}", shown.join(", ")),
+    // One that is left out would take no less room than saying so.
+    let shown = if runs.len() == SHOWN + 1 { runs.len() } else { SHOWN };
+    let words: Vec<String> = runs.iter().take(shown).map(|(first, last)| format!("{first}–{last}")).collect();
+    match runs.len().saturating_sub(shown) {
+        0 => words.join(", "),
+        more => format!("{} and {more} more {what}", words.join(", ")),
     }
 }
 

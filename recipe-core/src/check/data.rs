@@ -64,26 +64,35 @@ fn wrong_sum(field: Field, sources: &[Source]) -> Option<Finding> {
 
 /// A glob or a field without a letter names nothing.
 fn empty_source(case: &Case) -> Vec<Finding> {
-    let empty = |kind: &SourceKind| match kind {
-        SourceKind::Text { glob } => glob.trim().is_empty(),
-        SourceKind::Jsonl { glob, field } | SourceKind::Parquet { glob, field } | SourceKind::Chat { glob, field } => {
-            glob.trim().is_empty() || field.trim().is_empty()
-        }
-        // Without a configuration the usual one is read.
-        SourceKind::Dataset { path, split, field, .. } => {
-            [path, split, field].iter().any(|word| word.trim().is_empty())
-        }
-        SourceKind::Passkey | SourceKind::Qa => false,
-    };
-    let finding = |(field, _)| {
-        Finding::new(
-            field,
-            "an empty glob, directory, split or field names nothing".into(),
-            "write text(\"corpus/*.txt\"), jsonl(\"corpus/*.jsonl\", field = \"text\") or dataset(\"wiki\", split = \"train\")",
-        )
+    let finding = |(field, source): (Field, &Source)| {
+        let (what, help) = empty(&source.kind)?;
+        Some(Finding::new(field, format!("an empty {what} names nothing"), format!("write {help}")))
     };
     let sources = lists(case).into_iter().flat_map(|(list, sources)| numbered(list, sources));
-    sources.filter(|(_, source)| empty(&source.kind)).map(finding).collect()
+    sources.filter_map(finding).collect()
+}
+
+/// What of a source is empty, and one where it is not. Without a configuration the usual one is read.
+fn empty(kind: &SourceKind) -> Option<(&'static str, &'static str)> {
+    let (words, example): (&[(&str, &str)], _) = match kind {
+        SourceKind::Text { glob } => (&[("glob", glob)], "text(\"corpus/*.txt\")"),
+        SourceKind::Jsonl { glob, field } => {
+            (&[("glob", glob), ("field", field)], "jsonl(\"corpus/*.jsonl\", field = \"text\")")
+        }
+        SourceKind::Parquet { glob, field } => {
+            (&[("glob", glob), ("field", field)], "parquet(\"corpus/*.parquet\", field = \"text\")")
+        }
+        SourceKind::Chat { glob, field } => {
+            (&[("glob", glob), ("field", field)], "chat(\"chats/*.jsonl\", field = \"messages\")")
+        }
+        SourceKind::Dataset { path, split, field, .. } => (
+            &[("directory", path), ("split", split), ("field", field)],
+            "dataset(\"wiki\", split = \"train\", field = \"text\")",
+        ),
+        SourceKind::Passkey | SourceKind::Qa => return None,
+    };
+    let (what, _) = words.iter().find(|(_, word)| word.trim().is_empty())?;
+    Some((what, example))
 }
 
 /// Long documents come at least as often as the others, and something says which are long; generated ones are as long as asked for.
@@ -144,21 +153,24 @@ fn replay_generated(case: &Case) -> Vec<Finding> {
 /// A glob whose end names another format would fail on its first file.
 fn word_of_format(case: &Case) -> Vec<Finding> {
     let finding = |(field, source): (Field, &Source)| {
-        let (glob, word, other) = misread(&source.kind)?;
-        let message = format!("{word} does not read {glob:?}");
-        Some(Finding::new(field, message, format!("write {other}({glob:?})")))
+        let (word, glob, other) = misread(&source.kind)?;
+        Some(Finding::new(field, format!("{word} does not read {glob:?}"), format!("write {other}")))
     };
     let sources = lists(case).into_iter().flat_map(|(list, sources)| numbered(list, sources));
     sources.filter_map(finding).collect()
 }
 
-/// The glob, the word that is written and the one that its end asks for.
-fn misread(kind: &SourceKind) -> Option<(&str, &str, &str)> {
+/// The word that is written, its glob, and the source that the glob's end asks for.
+fn misread(kind: &SourceKind) -> Option<(&'static str, &str, String)> {
     let lines = |glob: &str| [".jsonl", ".jsonl.gz", ".jsonl.zst"].iter().any(|end| glob.ends_with(end));
     match kind {
-        SourceKind::Text { glob } if glob.ends_with(".parquet") => Some((glob, "text", "parquet")),
-        SourceKind::Jsonl { glob, .. } if glob.ends_with(".parquet") => Some((glob, "jsonl", "parquet")),
-        SourceKind::Parquet { glob, .. } if lines(glob) => Some((glob, "parquet", "jsonl")),
+        SourceKind::Text { glob } if glob.ends_with(".parquet") => Some(("text", glob, format!("parquet({glob:?})"))),
+        SourceKind::Jsonl { glob, field } if glob.ends_with(".parquet") => {
+            Some(("jsonl", glob, format!("parquet({glob:?}, field = {field:?})")))
+        }
+        SourceKind::Parquet { glob, field } if lines(glob) => {
+            Some(("parquet", glob, format!("jsonl({glob:?}, field = {field:?})")))
+        }
         _ => None,
     }
 }

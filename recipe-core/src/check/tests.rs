@@ -291,14 +291,14 @@ const FAULTS: &[Row] = &[
         r.data[1].share = None;
     }),
     ("empty_source", "data[0]", "empty glob", "corpus", |r| r.data[0].kind = SourceKind::Text { glob: " ".into() }),
-    ("empty_source", "data[0]", "split", "split = \"train\"", |r| {
+    ("empty_source", "data[0]", "empty split", "split = \"train\"", |r| {
         let [path, field] = ["wiki", "text"].map(Into::into);
         r.data[0].kind = SourceKind::Dataset { path, split: " ".into(), config: "".into(), field };
     }),
     ("word_of_format", "data[0]", "text does not read \"a/*.parquet\"", "parquet(\"a/*.parquet\")", |r| {
         r.data[0].kind = SourceKind::Text { glob: "a/*.parquet".into() };
     }),
-    ("word_of_format", "data[0]", "parquet does not read", "jsonl(\"a/*.jsonl.gz\")", |r| {
+    ("word_of_format", "data[0]", "parquet does not read", "jsonl(\"a/*.jsonl.gz\", field = \"text\")", |r| {
         r.data[0].kind = SourceKind::Parquet { glob: "a/*.jsonl.gz".into(), field: "text".into() };
     }),
     ("upsample_range", "data[0].times", "1001 times in an epoch", "times = 5", |r| {

@@ -39,6 +39,15 @@ fn sources_without_an_end_have_no_counts() {
 }
 
 #[test]
+fn long_words_keep_their_end() {
+    assert_eq!(short("passkey"), "passkey");
+    assert_eq!(short("jsonl(\"a/*.jsonl\", field = \"text\")"), "jsonl(\"a/*.jsonl\", …)");
+    let long = short("parquet(\"/a/long/way/to/the/corpus/of/1999/*.parquet\", field = \"body\")");
+    assert_eq!(long, "parquet(\"…rpus/of/1999/*.parquet\", …)");
+    assert_eq!(long.chars().count(), WORDS);
+}
+
+#[test]
 fn a_sample_shows_jumps_and_borders_apart() {
     let mut batch = Batch::sequence((0..10).collect(), &[0, 6]).unwrap();
     batch.positions = vec![0, 1, 2, 90, 91, 92, 0, 1, 2, 3];
@@ -61,4 +70,5 @@ fn a_sample_shows_jumps_and_borders_apart() {
     let many = Batch::sequence((0..9).collect(), &[0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
     let said = sample_text(&Sample { title: "", batch: &many, text: ["", ""] });
     assert!(said.contains("9: rows 0–0, 1–1, 2–2, 3–3, 4–4, 5–5 and 3 more documents"), "{said}");
+    assert_eq!(shortened(vec![(0, 1); 7], "runs").matches("0–1").count(), 7);
 }
