@@ -140,7 +140,7 @@ impl Run {
             lse: zeros(rows),
             part_out: zeros(query * several),
             part_lse: zeros(rows * several),
-            gradients: [query, key, key].map(|len| zeros(len)),
+            gradients: [query, key, key].map(zeros),
             shape,
             parts,
             starts,
