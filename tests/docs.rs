@@ -2,7 +2,7 @@
 //! their own, with `cargo run --release --example NAME` standing for the example that is built already.
 //!
 //! A block that names `$SMOLLM2` or `$PEERS_PYTHON` needs what that stands for and runs where it is set; one under
-//! `<!-- minutes -->` runs with `DOCS=all`; one under `<!-- fails -->` has to fail; the one under `<!-- test -->` is what
+//! `<!-- minutes -->` runs with `DOCS=all`, or `DOCS=docs/` in these pages; one under `<!-- fails -->` has to fail; the one under `<!-- test -->` is what
 //! `.ci/run` takes from README.md itself.
 
 mod common;
@@ -55,16 +55,21 @@ fn blocks(page: &str) -> Vec<Block> {
 }
 
 /// Why a block is left out here, if it is.
-fn missing(block: &Block) -> Option<String> {
+fn missing(name: &str, block: &Block) -> Option<String> {
     let unset = |name: &&str| block.text.contains(&format!("${name}")) && std::env::var_os(name).is_none();
     if let Some(name) = ["SMOLLM2", "PEERS_PYTHON"].into_iter().find(unset) {
         return Some(format!("{name} is not set"));
     }
     match block.mark.as_str() {
         "test" => Some(".ci/run runs it".to_owned()),
-        "minutes" if std::env::var_os("DOCS").is_none() => Some("it takes minutes; DOCS=all runs it".to_owned()),
+        "minutes" if !is_asked_for(name) => Some("it takes minutes; DOCS=all runs it".to_owned()),
         _ => None,
     }
+}
+
+/// Whether `DOCS` is `all`, or how a page's name begins.
+fn is_asked_for(name: &str) -> bool {
+    std::env::var("DOCS").is_ok_and(|asked| asked == "all" || name.starts_with(&asked))
 }
 
 /// The blocks of a page as one script.
@@ -72,7 +77,7 @@ fn script(name: &str, blocks: &[Block]) -> String {
     let mut script = CARGO.to_owned();
     for block in blocks {
         let place = format!("{name}:{}", block.line);
-        if let Some(why) = missing(block) {
+        if let Some(why) = missing(name, block) {
             eprintln!("!! NOT RUN: {place}: {why}");
             continue;
         }
@@ -97,6 +102,12 @@ cargo() {
     fi
 }
 "#;
+
+/// What blocks need and a relative path may name.
+fn given() -> Vec<(&'static str, PathBuf)> {
+    let absolute = |name| Some((name, std::path::absolute(std::env::var_os(name)?).unwrap()));
+    ["SMOLLM2", "PEERS_PYTHON"].into_iter().filter_map(absolute).collect()
+}
 
 /// What a page's commands find around them.
 fn folder() -> tempfile::TempDir {
@@ -123,6 +134,7 @@ fn every_command_runs() {
             .current_dir(dir.path())
             .env("EXAMPLES", &examples)
             .env("CONTEXT_RECIPE", root())
+            .envs(given())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
