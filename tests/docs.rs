@@ -2,8 +2,8 @@
 //! their own, with `cargo run --release --example NAME` standing for the example that is built already.
 //!
 //! A block that names `$SMOLLM2` or `$PEERS_PYTHON` needs what that stands for and runs where it is set; one under
-//! `<!-- minutes -->` runs with `DOCS=all`, or `DOCS=docs/` in these pages; one under `<!-- fails -->` has to fail; the one under `<!-- test -->` is what
-//! `.ci/run` takes from README.md itself.
+//! `<!-- minutes -->` runs with `DOCS=all`, or `DOCS=docs/` in these pages; one under `<!-- fails -->` has to fail; the one
+//! under `<!-- test -->` is what `.ci/run` takes from README.md itself.
 
 mod common;
 
