@@ -492,6 +492,15 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         assert!(output.status.success() && !said.contains("panicked"), "{arguments:?}: {said}");
     }
     assert_eq!(steps(Path::new(&out)), 40);
+
+    // `… 2>&1 | head`
+    let both = text(&dir.path().join("both"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let arguments = ["train", "--model", &model, "--data", &data, "--out", &both];
+    let ended = program().args(arguments).stdout(writer.try_clone().unwrap()).stderr(writer).status().unwrap();
+    assert!(ended.success());
+    assert_eq!(steps(Path::new(&both)), 40);
 }
 
 #[cfg(target_os = "linux")]

@@ -7,7 +7,7 @@ use recipe_core::{Plan, StagePlan};
 use serde_json::{Value, json};
 
 use super::args::DataArgs;
-use super::{load, sources, stdout};
+use super::{load, output, sources};
 use crate::data::{Batch, Corpora, Encoder, Inventory, STDIN, Use, cache_dir};
 use crate::hub::Header;
 use crate::rehearse::Base;
@@ -40,7 +40,7 @@ pub(super) fn run(plan: &Plan, args: &DataArgs) -> Result<()> {
         return super::print_json(&json_of(&plan, &tokenizer, &stages, &samples));
     }
     let notes = corpora.notes(&plan).into_iter().map(|note| format!("note: {note}\n")).collect::<String>();
-    stdout::print(text_of(&tokenizer, &stages, &samples) + &notes)
+    output::print(text_of(&tokenizer, &stages, &samples) + &notes)
 }
 
 /// Where tokens are kept: the run's folder where one is named, so that `train` finds them. Standard input is another text
@@ -74,7 +74,7 @@ impl Drop for Cache {
 /// The model's tokenizer and its name, without its weights; or the embedded one.
 fn encoder(plan: &Plan, args: &DataArgs) -> Result<(Arc<Encoder>, String)> {
     let Some(path) = &args.model else {
-        eprintln!(
+        tell!(
             "note: without --model the tokenizer is the embedded model's, which knows little more than letters: tokens and \
              lengths are not those of `{}`",
             plan.name

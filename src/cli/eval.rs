@@ -10,7 +10,7 @@ use kernels::device::Cpu;
 use recipe_core::{EvalPlan, Plan};
 
 use super::args::EvalArgs;
-use super::{load, stdout, train};
+use super::{load, output, train};
 use crate::engine::{Engine, Mode};
 use crate::eval::{Evaluation, Short};
 use crate::train::{Checkpoints, Lock};
@@ -43,7 +43,7 @@ fn of_model(plan: &Plan, model: &Path, args: &EvalArgs, wanted: Vec<EvalPlan>) -
     if args.json {
         super::print_json(&found)?
     } else {
-        stdout::print(report::evaluation_text(&found))?
+        output::print(report::evaluation_text(&found))?
     }
     kept(&found.short)
 }

@@ -7,7 +7,7 @@ use recipe_core::Plan;
 use serde_json::json;
 
 use super::args::GenerateArgs;
-use super::{load, stdout};
+use super::{load, output};
 use crate::engine::{Engine, Mode, Sampling};
 use crate::hub::Special;
 use crate::{Error, Result};
@@ -34,7 +34,7 @@ pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
         // Bytes of one character may span tokens: only what decodes completely is shown.
         let text = tokenizer.decode(&written).unwrap_or_default();
         if !text.ends_with('\u{fffd}') && text.is_char_boundary(shown) {
-            if let Err(error) = stdout::write(&text[shown..]) {
+            if let Err(error) = output::write(&text[shown..]) {
                 // One is enough: the first ends the text.
                 let _ = unread.set(error);
             }
@@ -54,8 +54,8 @@ pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
             "decode_tokens_per_second": found.tokens.len() as f64 / found.decode_seconds,
         }));
     }
-    unread.into_inner().map_or_else(|| stdout::print("\n"), stdout::forgiven)?;
-    eprintln!(
+    unread.into_inner().map_or_else(|| output::print("\n"), output::forgiven)?;
+    tell!(
         "{} + {} tokens, KV cache {}, prefill {:.0} tok/s, decode {:.1} tok/s",
         prompt.len(),
         found.tokens.len(),

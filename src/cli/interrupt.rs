@@ -14,7 +14,7 @@ pub(super) fn watch() {
         if ASKED.swap(true, Ordering::Relaxed) {
             process::exit(STATUS);
         }
-        eprintln!("\nstopping after this step, with a checkpoint; Ctrl-C again stops at once, at the last one");
+        tell!("\nstopping after this step, with a checkpoint; Ctrl-C again stops at once, at the last one");
     };
     // Only a handler that is set already can be in the way; then Ctrl-C ends the program as it always did.
     if let Err(error) = ctrlc::set_handler(handler) {

@@ -30,7 +30,7 @@ pub(super) fn checkpoint(plan: &Plan, path: &Path, adapter: Option<&Path>) -> Re
         window_difference(plan, &checkpoint.model),
         adapter.and_then(|adapter| adapter_difference(plan, &adapter, &checkpoint.model)),
     ];
-    differences.iter().flatten().for_each(|difference| eprintln!("note: {difference}"));
+    differences.iter().flatten().for_each(|difference| tell!("note: {difference}"));
     Ok(checkpoint)
 }
 

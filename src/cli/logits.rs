@@ -45,7 +45,7 @@ pub(super) fn run(plan: &Plan, args: &LogitsArgs) -> Result<()> {
         }
     }
     hub::save(&args.out, found.views(), Dtype::F32, &[("format", "pt")])?;
-    eprintln!("{}: {} tensors for {} tokens", args.out.display(), found.len(), batch.len());
+    tell!("{}: {} tensors for {} tokens", args.out.display(), found.len(), batch.len());
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! One command line for every recipe.
 
-// `stdout` says why.
-#![deny(clippy::print_stdout)]
+// `output` says why.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 #[macro_use]
-mod stdout;
+mod output;
 
 mod analyse;
 mod args;
@@ -37,7 +37,7 @@ use args::{Cli, Command, PlanArgs, RehearseArgs};
 pub fn main<R: Recipe>() -> Result<()> {
     match run::<R>(Cli::parse()) {
         Err(Error::Train(stopped @ TrainError::Stopped { .. })) => {
-            eprintln!("{stopped}");
+            tell!("{stopped}");
             std::process::exit(interrupt::STATUS);
         }
         done => done,
@@ -65,7 +65,7 @@ fn run<R: Recipe>(cli: Cli) -> Result<()> {
         Some(Command::Completions(args)) => {
             let mut script = vec![];
             clap_complete::generate(args.shell, &mut Cli::command(), program(), &mut script);
-            stdout::print(String::from_utf8_lossy(&script))
+            output::print(String::from_utf8_lossy(&script))
         }
     }
 }

@@ -46,9 +46,12 @@ pub(super) fn run<R: Recipe>(args: &RehearseArgs) -> Result<()> {
 
 fn show(event: Event<'_>, progress: &mut Option<Progress>) {
     match event {
-        Event::Agreed(found) => eprintln!(
+        Event::Agreed(found) => tell!(
             "engine and typed dfdx model agree on one step: loss {:.4} (relative difference {:.1e}), {} gradients ({:.1e})",
-            found.loss, found.loss_difference, found.tensors, found.gradient_difference
+            found.loss,
+            found.loss_difference,
+            found.tensors,
+            found.gradient_difference
         ),
         Event::Measuring(state, documents) => {
             *progress = Some(Progress::new(&format!("measure: {state}"), "documents", documents as u64));

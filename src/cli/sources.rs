@@ -74,10 +74,11 @@ fn stdin(cache: &Path) -> Result<bool> {
     let (path, bytes) = (found.path.display(), readable_bytes(found.bytes));
     let form = if found.lines { "JSON lines" } else { "one text" };
     match found.before {
-        true => eprintln!(
-            "note: standard input was kept when the run began ({path}, {bytes}, {form}); what is piped in now is not read"
+        true => tell!(
+            "note: standard input was kept before ({path}, {bytes}, {form}); what is piped in now is not read: another text is \
+             another --out"
         ),
-        false => eprintln!("note: standard input is {form}, {bytes}, kept in {path}"),
+        false => tell!("note: standard input is {form}, {bytes}, kept in {path}"),
     }
     Ok(found.lines)
 }

@@ -8,7 +8,7 @@ use recipe_core::{Device, Learns, Plan, readable_bytes};
 
 use super::args::{DeviceArg, TrainArgs};
 use super::eval::{Ask, OfRun, redraw};
-use super::{interrupt, load, overrides, sources, stdout};
+use super::{interrupt, load, output, overrides, sources};
 use crate::data::Corpora;
 use crate::engine::{Engine, Mode};
 use crate::report::{self, Progress};
@@ -19,7 +19,7 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     let plan = overrides::applied(&on_cpu(plan, args.device)?, args)?;
     sources::check(&plan, &args.data)?;
     let ask = asked(&plan, args)?;
-    stdout::print(report::plan_text(&plan))?;
+    output::print(report::plan_text(&plan))?;
     let _lock = Lock::take(&args.out)?;
     let cache = args.out.join("cache");
     let read = sources::with_data(&plan, &args.data, &cache)?;
@@ -28,7 +28,7 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     let corpora = sources::opened(&read, &encoder, &cache)?;
     let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &checkpoint, &corpora)?
         .overridden(overrides::words(args));
-    corpora.notes(&read).iter().for_each(|note| eprintln!("note: {note}"));
+    corpora.notes(&read).iter().for_each(|note| tell!("note: {note}"));
     if args.dry_run {
         return would_read(&read, &corpora);
     }
@@ -37,7 +37,7 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     run.record(&args.out)?;
     let course = OfRun { out: &args.out, plan: &plan, origin: &run.origin, ask: &ask, encoder: &encoder };
     if !ask.is_empty() {
-        let hint = |_: &Error| eprintln!("note: --no-eval trains without measuring before and after");
+        let hint = |_: &Error| tell!("note: --no-eval trains without measuring before and after");
         course.before(&checkpoint.weights).inspect_err(hint)?;
     }
     let seed = plan.stages.first().map_or(0, |stage| stage.seed);

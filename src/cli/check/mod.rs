@@ -16,9 +16,9 @@ pub(super) fn run(plan: &Plan, args: &CheckArgs) -> Result<()> {
     let header = Header::open(&args.model)?;
     let wrong = differences(plan, &header, adapter.as_ref())?;
     if header.tokenizer.is_none() {
-        eprintln!("note: there is no tokenizer; training on text and passkey evaluation need tokenizer.json");
+        tell!("note: there is no tokenizer; training on text and passkey evaluation need tokenizer.json");
     }
-    promise(plan, &header.model).iter().for_each(|words| eprintln!("note: {words}"));
+    promise(plan, &header.model).iter().for_each(|words| tell!("note: {words}"));
     if wrong.is_empty() {
         let (name, tensors) = (args.model.display(), formats(&header.tensors));
         say!("{name}: fits the recipe `{}`: {} tensors ({tensors})", plan.name, header.tensors.len())?;

@@ -57,7 +57,7 @@ fn listed(mut found: Vec<EvalPlan>, target: usize, args: &EvalArgs) -> Vec<EvalP
     }
     if args.text.is_none() && has(&found, Measure::Short) {
         found.retain(|eval| measure_of(eval) != Measure::Short);
-        eprintln!("note: `short` is left out: it scores a text, which --text FILE gives");
+        tell!("note: `short` is left out: it scores a text, which --text FILE gives");
     }
     found
 }
@@ -126,7 +126,7 @@ pub(super) fn at(eval: &EvalPlan, length: usize) -> EvalPlan {
 pub(super) fn of_run(mut wanted: Vec<EvalPlan>, text: bool) -> Vec<EvalPlan> {
     if !text && wanted.iter().any(|eval| measure_of(eval) == Measure::Short) {
         wanted.retain(|eval| measure_of(eval) != Measure::Short);
-        eprintln!("note: `short` is left out: it scores a text, which --text FILE (`train`: --eval-text) gives");
+        tell!("note: `short` is left out: it scores a text, which --text FILE (`train`: --eval-text) gives");
     }
     wanted
 }

@@ -152,6 +152,6 @@ fn no_adapter(plan: &Plan) -> Error {
 /// `evaluation.json`: of a run, or where someone kept beside a model what `eval --json` printed.
 fn evaluation(dir: &Path) -> Option<serde_json::Value> {
     let text = fs::read(dir.with_file_name_or_inside("evaluation.json")).ok()?;
-    let found = serde_json::from_slice(&text).map_err(|error| eprintln!("note: evaluation.json is left out: {error}"));
+    let found = serde_json::from_slice(&text).map_err(|error| tell!("note: evaluation.json is left out: {error}"));
     found.ok()
 }

@@ -1,5 +1,5 @@
-//! Standard output. A reader that has seen enough, as in `… plan | head`, is no error: the command goes on to its end, whose
-//! files and status somebody may still want. `print!` would panic.
+//! Standard output and standard error. A reader that has seen enough, as in `… plan | head`, is no error: the command goes on
+//! to its end, whose files and status somebody may still want. `print!` and `eprint!` would panic.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -9,8 +9,16 @@ use crate::{Error, Result};
 /// A line on standard output, written as `println!` writes it.
 macro_rules! say {
     ($($words:tt)*) => {
-        $crate::cli::stdout::print(format_args!("{}\n", format_args!($($words)*)))
+        $crate::cli::output::print(format_args!("{}\n", format_args!($($words)*)))
     };
+}
+
+/// A line on standard error, where it is read. There is nowhere to say that it is not.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
 }
 
 /// Words on standard output.
