@@ -71,6 +71,7 @@ const CASES: &[&str] = &[
     "gemm --rows 1 --outputs 49152",
     "prefill --tokens 2048",
     "decode --tokens 256",
+    "decode --tokens 256 --weights q8_0",
     "step --tokens 2048",
     "step --tokens 2048 --recompute none",
     "step --tokens 2048 --lora 16",

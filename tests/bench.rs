@@ -37,6 +37,7 @@ fn every_case_prints_its_figures() {
         "step --model tiny --tokens 64 --lora 4",
         "prefill --model tiny --tokens 64",
         "decode --model tiny --tokens 64",
+        "decode --model tiny --tokens 64 --weights q8_0",
     ] {
         let figures = figures(words);
         let number = |key: &str| figures[key].as_f64().unwrap_or_else(|| panic!("{words}: no {key} in {figures}"));

@@ -250,3 +250,28 @@ fn a_quantized_base_takes_the_bytes_that_the_plan_says() {
     let expected = projections as f64 * saved;
     assert!(((dense - four_bit) as f64 / expected - 1.0).abs() < 0.01, "{dense} {four_bit}");
 }
+
+/// Pass, prompt and token by token: all compute what the weights that the blocks stand for do.
+#[test]
+fn matrices_of_eight_bits_are_the_weights_they_stand_for() {
+    use context_recipe::engine::Device as _;
+    let (plan, base) = (plan_with(vec![WINDOW, FULL, WINDOW]), weights(&reference()));
+    let batch = batch(&reference(), "hybrid");
+    let mut engine = Engine::new(Cpu::new(), &plan, &base, 0, Mode::InferQ8_0).unwrap();
+    let matrices = base.iter().filter(|(_, tensor)| tensor.shape.len() == 2).map(|(_, tensor)| tensor.data.len());
+    let [all, matrices] = [base.iter().map(|(_, tensor)| tensor.data.len()).sum(), matrices.sum::<usize>()];
+    assert_eq!(engine.device().memory().0 as usize, 4 * (all - matrices) + 34 * matrices / 32);
+    let mut dense = Engine::new(Cpu::new(), &plan, &engine.values(), 0, Mode::Infer).unwrap();
+    let (eight, expected) = (engine.logits(&batch).unwrap(), dense.logits(&batch).unwrap());
+    assert!(relative(&eight, &expected) <= 1e-5, "{:e}", relative(&eight, &expected));
+    let scores = engine.score(&batch).unwrap();
+    assert!(relative(&scores.nll, &dense.score(&batch).unwrap().nll) <= 1e-5);
+    let mut cache = engine.cache(48).unwrap();
+    engine.prefill(&mut cache, &batch.tokens[..40]).unwrap();
+    batch.tokens[40..].iter().for_each(|&token| engine.prefill(&mut cache, &[token]).unwrap());
+    let (last, vocab) = (engine.next_logits(&mut cache).unwrap(), plan.model.vocab);
+    assert!(relative(&last, &expected[expected.len() - vocab..]) <= 1e-5);
+    let mut full = Engine::new(Cpu::new(), &plan, &base, 0, Mode::Infer).unwrap();
+    let lost = relative(&eight, &full.logits(&batch).unwrap());
+    assert!((1e-3..5e-2).contains(&lost), "{lost:e}");
+}

@@ -28,7 +28,7 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "Examples:
   bench attention --tokens 8192 --heads 9 --kv-heads 3 --head-dim 64 --pattern \"window(1024, sink = 4)\" --backward
   bench step --model smollm2_135m --tokens 2048 --recompute none --json
-  bench decode --model model.gguf --threads 1
+  bench decode --model model.gguf --weights q8_0 --threads 1
   bench ceilings";
 
 #[derive(Subcommand)]
@@ -53,9 +53,9 @@ pub(crate) enum What {
     Nf4(Nf4),
     Step(model::Step),
     /// A prompt through the key/value cache.
-    Prefill(model::Model),
+    Prefill(model::Reader),
     /// One token behind a text.
-    Decode(model::Model),
+    Decode(model::Reader),
 }
 
 #[derive(clap::Args)]

@@ -9,6 +9,7 @@ use context_recipe::data::Batch;
 use context_recipe::engine::{Engine, Hyper, Mode};
 use context_recipe::hub::{Checkpoint, Weights};
 use context_recipe::plan::{Adapt, Llama, Plan, Recipe, Rope, presets};
+use kernels::q8_0;
 
 use crate::measure::{Bound, Case};
 use crate::pattern;
@@ -25,6 +26,26 @@ pub(crate) struct Model {
     /// As `attention:` in a recipe.
     #[arg(long, default_value = "full")]
     pub(crate) pattern: String,
+}
+
+/// How matrices are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Held {
+    /// f32.
+    Full,
+    /// Blocks of 8 bits.
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+/// A model that reads and writes text.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Reader {
+    #[command(flatten)]
+    pub(crate) model: Model,
+    /// How matrices are held.
+    #[arg(long, value_enum, default_value = "full")]
+    pub(crate) weights: Held,
 }
 
 impl Model {
@@ -140,21 +161,36 @@ fn check_gradients(engine: &mut Engine<Cpu>, recompute: bool) -> Result<(), Stri
     }
 }
 
-impl Model {
+impl Reader {
+    fn engine(&self) -> Result<Engine<Cpu>, String> {
+        let mode = if self.weights == Held::Full { Mode::Infer } else { Mode::InferQ8_0 };
+        self.model.engine(None, mode)
+    }
+
+    fn name(&self, what: &str) -> String {
+        self.model.name(&format!("{what}{}", if self.weights == Held::Full { "" } else { " q8_0" }))
+    }
+
+    /// Bytes of a weight: 34 for 32 of them in 8 bits. Norms, which stay f32, are too few to count.
+    fn weight_bytes(&self) -> f64 {
+        if self.weights == Held::Full { 4.0 } else { q8_0::BYTES as f64 / q8_0::BLOCK as f64 }
+    }
+
     /// A prompt through the key/value cache, up to the next token's logits.
     pub(crate) fn prefill(&self) -> Result<Case, String> {
-        let mut engine = self.engine(None, Mode::Infer)?;
+        let mut engine = self.engine()?;
         let model = engine.plan().model.clone();
         check_cache(&mut engine)?;
-        let prompt = tokens(self.tokens, model.vocab);
-        let flops = engine.plan().forward_flops(self.tokens).iter().map(|work| work.flops).sum::<f64>();
+        let count = self.model.tokens;
+        let prompt = tokens(count, model.vocab);
+        let flops = engine.plan().forward_flops(count).iter().map(|work| work.flops).sum::<f64>();
         let head = 2.0 * (model.hidden * model.vocab) as f64;
         Ok(Case {
             name: self.name("prefill"),
             // Only the last row is projected to logits.
-            flops: flops - head * (self.tokens - 1) as f64,
+            flops: flops - head * (count - 1) as f64,
             bytes: 0.0,
-            tokens: Some(self.tokens),
+            tokens: Some(count),
             bound: Bound::Gemm,
             job: Box::new(move || {
                 let read = engine.cache(prompt.len() + 1).and_then(|mut cache| {
@@ -171,17 +207,17 @@ impl Model {
     /// One more token behind a text.
     pub(crate) fn decode(&self) -> Result<Case, String> {
         const RUNS: usize = 4096;
-        let mut engine = self.engine(None, Mode::Infer)?;
+        let mut engine = self.engine()?;
         check_cache(&mut engine)?;
         let plan = engine.plan().clone();
-        let mut cache = engine.cache(self.tokens + RUNS).map_err(|error| error.to_string())?;
-        engine.prefill(&mut cache, &tokens(self.tokens, plan.model.vocab)).map_err(|error| error.to_string())?;
+        let mut cache = engine.cache(self.model.tokens + RUNS).map_err(|error| error.to_string())?;
+        engine.prefill(&mut cache, &tokens(self.model.tokens, plan.model.vocab)).map_err(|error| error.to_string())?;
         let embedding = if plan.model.tied { 0 } else { plan.model.vocab * plan.model.hidden };
         let weights = (plan.counts().base() - embedding as u64) as f64;
         Ok(Case {
             name: self.name("decode"),
             flops: 2.0 * weights,
-            bytes: 4.0 * weights + cache.bytes() as f64,
+            bytes: self.weight_bytes() * weights + cache.bytes() as f64,
             tokens: Some(1),
             bound: Bound::Read,
             job: Box::new(move || {

@@ -49,8 +49,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Weight<D: Device> {
     /// In the device's storage type.
     Dense(D::Buffer),
-    /// In NF4 with double quantisation; read-only.
+    /// In blocks of few bits; read-only.
     Quantized(D::Quantized),
+}
+
+/// How a matrix that does not learn may be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// 4 bits, of any shape: [`crate::nf4`], with double quantisation.
+    Nf4,
+    /// 8 bits, rows of whole blocks: [`crate::q8_0`].
+    Q8_0,
 }
 
 /// The rows of one forward pass, on the host. All slices have T elements.
@@ -135,7 +144,7 @@ pub struct Scores {
 pub trait Device: Sized + Send + Sync {
     /// Numbers in the device's storage type.
     type Buffer: fmt::Debug + Send + Sync;
-    /// An NF4 matrix.
+    /// A matrix in one of the [`Format`]s.
     type Quantized: fmt::Debug + Send + Sync;
     /// [`Rows`] made ready: rotary tables, ids, borders.
     type Batch: Send + Sync;
@@ -172,9 +181,9 @@ pub trait Device: Sized + Send + Sync {
     fn move_within(&self, buffer: &mut Self::Buffer, from_offset: usize, to_offset: usize, len: usize);
     /// Adds the first `len` numbers of one buffer to those of another.
     fn add(&self, from: &Self::Buffer, to: &mut Self::Buffer, len: usize);
-    /// Quantises a matrix to NF4.
-    fn quantize(&self, data: &[f32]) -> Result<Self::Quantized>;
-    /// The matrix that an NF4 buffer stands for.
+    /// Quantises a matrix.
+    fn quantize(&self, data: &[f32], format: Format) -> Result<Self::Quantized>;
+    /// The matrix that a quantised one stands for.
     fn dequantize(&self, from: &Self::Quantized) -> Vec<f32>;
     /// Prepares the rows of a pass.
     fn batch(&self, rows: &Rows<'_>) -> Result<Self::Batch>;
@@ -205,6 +214,10 @@ pub trait Device: Sized + Send + Sync {
     fn bias_backward(&self, rows: usize, dy: &Self::Buffer, dbias: &mut Self::Buffer);
     /// y (+)= scale · x wᵀ.
     fn linear(&self, job: Linear, x: &Self::Buffer, w: &Weight<Self>, y: &mut Self::Buffer);
+    /// Products of one x, none of which waits for another.
+    fn linears(&self, x: &Self::Buffer, products: &mut [Product<'_, Self>]) {
+        products.iter_mut().for_each(|Product { job, w, y }| self.linear(*job, x, w, y));
+    }
     /// dx (+)= scale · dy w.
     fn linear_backward_input(&self, job: Linear, dy: &Self::Buffer, w: &Weight<Self>, dx: &mut Self::Buffer);
     /// dw (+)= scale · dyᵀ x.
@@ -285,6 +298,17 @@ pub trait Device: Sized + Send + Sync {
     );
     /// Σ x², in f64.
     fn sum_of_squares(&self, x: &Self::Buffer) -> f64;
+}
+
+/// One of several products of the same x.
+#[derive(Debug)]
+pub struct Product<'a, D: Device> {
+    /// Its sizes.
+    pub job: Linear,
+    /// The matrix.
+    pub w: &'a Weight<D>,
+    /// Where it goes.
+    pub y: &'a mut D::Buffer,
 }
 
 /// An attention output `[T, H, D]` and its log-sum-exp `[T, H]`.

@@ -23,6 +23,7 @@ pub mod gate;
 pub mod linear;
 pub mod memory;
 pub mod nf4;
+pub mod q8_0;
 pub mod reduce;
 pub mod rms_norm;
 pub mod rope;

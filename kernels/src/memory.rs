@@ -35,17 +35,28 @@ struct Open {
     taken: usize,
 }
 
-/// Zeroed `f32` numbers at the time they are handed out.
-pub struct Numbers {
-    start: NonNull<f32>,
+/// A kind of number for which zeroed bytes are zero.
+///
+/// # Safety
+/// Every byte pattern is a value, the one of zeros among them, and no value needs more alignment than a cache line.
+pub unsafe trait Plain: Copy + Send + Sync {}
+
+// SAFETY: a number of four bytes.
+unsafe impl Plain for f32 {}
+// SAFETY: a byte.
+unsafe impl Plain for u8 {}
+
+/// Zeroed numbers at the time they are handed out.
+pub struct Numbers<T = f32> {
+    start: NonNull<T>,
     len: usize,
     _mapping: Arc<Mapping>,
 }
 
 // SAFETY: the numbers belong to this value alone, like a `Vec`'s; the mapping behind them is never read or written itself.
-unsafe impl Send for Numbers {}
+unsafe impl<T: Plain> Send for Numbers<T> {}
 // SAFETY: as above; shared access only reads.
-unsafe impl Sync for Numbers {}
+unsafe impl<T: Plain> Sync for Numbers<T> {}
 
 impl Arena {
     /// An arena without memory.
@@ -54,8 +65,8 @@ impl Arena {
     }
 
     /// `len` zeros; nothing where the system has no memory left.
-    pub fn zeros(&self, len: usize) -> Option<Numbers> {
-        let bytes = len.checked_mul(size_of::<f32>())?.checked_add(GAP)?;
+    pub fn zeros<T: Plain>(&self, len: usize) -> Option<Numbers<T>> {
+        let bytes = len.checked_mul(size_of::<T>())?.checked_add(GAP)?;
         if bytes >= LARGE {
             return Some(Numbers::at(&Arc::new(Mapping::new(bytes)?), 0, len));
         }
@@ -70,33 +81,33 @@ impl Arena {
     }
 }
 
-impl Numbers {
+impl<T: Plain> Numbers<T> {
     /// `len` numbers from byte `from` of a mapping, a multiple of [`LINE`]; no other tensor may have them.
-    fn at(mapping: &Arc<Mapping>, from: usize, len: usize) -> Numbers {
-        assert!(from.is_multiple_of(LINE) && from + len * size_of::<f32>() <= mapping.len());
+    fn at(mapping: &Arc<Mapping>, from: usize, len: usize) -> Self {
+        assert!(from.is_multiple_of(LINE) && from + len * size_of::<T>() <= mapping.len());
         // SAFETY: inside the mapping by the assertion.
         let start = unsafe { mapping.start().add(from) }.cast();
         Numbers { start, len, _mapping: Arc::clone(mapping) }
     }
 }
 
-impl Deref for Numbers {
-    type Target = [f32];
+impl<T: Plain> Deref for Numbers<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         // SAFETY: inside the mapping, which lives as long as this value, aligned to a line, and initialised with zeros.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
-impl DerefMut for Numbers {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Plain> DerefMut for Numbers<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as above, and nobody else has these numbers.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
-impl fmt::Debug for Numbers {
+impl<T> fmt::Debug for Numbers<T> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Numbers({})", self.len)
     }
@@ -123,7 +134,7 @@ mod tests {
     #[test]
     fn numbers_outlive_their_arena() {
         let arena = Arena::new();
-        let mut first = arena.zeros(100).unwrap();
+        let mut first = arena.zeros::<f32>(100).unwrap();
         drop(arena);
         first.fill(3.0);
         assert_eq!(first[99], 3.0);
@@ -131,7 +142,7 @@ mod tests {
 
     #[test]
     fn too_much_is_refused() {
-        assert!(Arena::new().zeros(usize::MAX / 8).is_none());
-        assert!(Arena::new().zeros(usize::MAX).is_none());
+        assert!(Arena::new().zeros::<f32>(usize::MAX / 8).is_none());
+        assert!(Arena::new().zeros::<u8>(usize::MAX).is_none());
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::engine::Mode;
+
 /// A recipe's program.
 #[derive(Debug, Parser)]
 #[command(
@@ -219,6 +221,9 @@ pub(crate) struct EvalArgs {
     /// The untouched model that `short` compares with; needed when the recipe trains
     #[arg(long, value_name = "DIR|FILE", conflicts_with = "run")]
     pub(crate) base: Option<PathBuf>,
+    /// How matrices are held: in 8 bits a loss changes in its third decimal
+    #[arg(long, value_enum, default_value_t = Held::Full, conflicts_with = "run")]
+    pub(crate) weights: Held,
     /// Lengths instead of the recipe's (4096, 4K), separated by commas
     #[arg(long, value_name = "N[,N…]", value_delimiter = ',', value_parser = length)]
     pub(crate) context: Vec<usize>,
@@ -234,6 +239,25 @@ pub(crate) struct EvalArgs {
     /// One JSON object on stdout
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How a model's matrices are held in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Held {
+    /// f32
+    Full,
+    /// GGUF's blocks of 32 in 8 bits
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl Held {
+    pub(crate) fn mode(self) -> Mode {
+        match self {
+            Self::Full => Mode::Infer,
+            Self::Q8_0 => Mode::InferQ8_0,
+        }
+    }
 }
 
 /// A word of `eval`, as recipes write it.
@@ -298,6 +322,9 @@ pub(crate) struct GenerateArgs {
     /// The text to continue
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: String,
+    /// How matrices are held: 8 bits take a quarter of the memory, and of the time for a token
+    #[arg(long, value_enum, default_value_t = Held::Full)]
+    pub(crate) weights: Held,
     /// Most tokens to write
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) max_tokens: usize,

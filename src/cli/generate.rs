@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::args::GenerateArgs;
 use super::{load, output};
-use crate::engine::{Engine, Mode, Sampling};
+use crate::engine::{Engine, Sampling};
 use crate::hub::Special;
 use crate::{Error, Result};
 
@@ -20,8 +20,8 @@ pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
     if prompt.is_empty() {
         return Err(Error::usage("the prompt has no tokens; write at least a word".to_owned()));
     }
-    let mut engine =
-        Engine::new(Cpu::with_limit(plan.device.memory()), &plan.merged(), &checkpoint.weights, 0, Mode::Infer)?;
+    let (cpu, mode) = (Cpu::with_limit(plan.device.memory()), args.weights.mode());
+    let mut engine = Engine::new(cpu, &plan.merged(), &checkpoint.weights, 0, mode)?;
     drop(checkpoint);
     let sampling = Sampling::new(args.temperature, args.top_p, args.top_k, args.seed)
         .map_err(|error| Error::usage(error.to_string()))?;

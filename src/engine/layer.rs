@@ -4,7 +4,7 @@
 //! added into the stream's gradient, so a layer's backward pass turns the gradient of its output into that of its input
 //! in place.
 
-use kernels::device::{Device, Linear, Weight};
+use kernels::device::{Device, Linear, Product, Weight};
 use kernels::dropout::Mask;
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
@@ -73,9 +73,8 @@ impl<D: Device> Pass<'_, D> {
         let adapting = &mut scratch.adapting;
         self.norm(values, layer.input_norm, input, &mut acts.attn_in);
         let [q, k] = acts.raw.as_mut().map_or([&mut acts.q, &mut acts.k], |raw| raw.each_mut());
-        self.project(values, &layer.q, &acts.attn_in, q, adapting, Write::Set);
-        self.project(values, &layer.k, &acts.attn_in, k, adapting, Write::Set);
-        self.project(values, &layer.v, &acts.attn_in, &mut acts.v, adapting, Write::Set);
+        let [to_q, to_k, to_v] = [(&layer.q, q), (&layer.k, k), (&layer.v, &mut acts.v)];
+        self.project_all(values, [to_q, to_k, to_v], &acts.attn_in, adapting, Write::Set);
         if let (Some([q_norm, k_norm]), Some([raw_q, raw_k])) = (layer.qk_norm, &acts.raw) {
             self.head_norm(values, (q_norm, self.model.heads), raw_q, &mut acts.q);
             self.head_norm(values, (k_norm, self.model.kv_heads), raw_k, &mut acts.k);
@@ -92,8 +91,8 @@ impl<D: Device> Pass<'_, D> {
         output: Option<&mut D::Buffer>,
     ) {
         self.norm(values, layer.post_norm, &acts.middle, &mut acts.mlp_in);
-        self.project(values, &layer.gate, &acts.mlp_in, &mut acts.gate, &mut scratch.adapting, Write::Set);
-        self.project(values, &layer.up, &acts.mlp_in, &mut acts.up, &mut scratch.adapting, Write::Set);
+        let to = [(&layer.gate, &mut acts.gate), (&layer.up, &mut acts.up)];
+        self.project_all(values, to, &acts.mlp_in, &mut scratch.adapting, Write::Set);
         self.device.swiglu(self.rows * self.model.ffn, &acts.gate, &acts.up, &mut scratch.act);
         if let Some(output) = output {
             self.device.copy(&acts.middle, output, self.rows * self.model.hidden);
@@ -185,14 +184,31 @@ impl<D: Device> Pass<'_, D> {
         adapting: &mut Adapting<D>,
         write: Write,
     ) {
-        self.device.linear(self.linear(to.inputs, to.outputs, 1.0, write), x, &values[to.weight], y);
-        if let Some(bias) = to.bias {
-            self.device.add_bias(self.rows, &values[bias], y);
-        }
-        if let Some(adapter) = &to.adapter {
-            self.project_down(values, to, adapter, x, adapting);
-            let up = self.linear(adapter.rank, to.outputs, adapter.scale, Write::Add);
-            self.device.linear(up, &adapting.low, &values[adapter.b], y);
+        self.project_all(values, [(to, y)], x, adapting, write);
+    }
+
+    /// [`Pass::project`] of one x by several projections.
+    fn project_all<const N: usize>(
+        &self,
+        values: &[Weight<D>],
+        to: [(&Projection, &mut D::Buffer); N],
+        x: &D::Buffer,
+        adapting: &mut Adapting<D>,
+        write: Write,
+    ) {
+        let job = |to: &Projection| self.linear(to.inputs, to.outputs, 1.0, write);
+        let places = to.each_ref().map(|(to, _)| *to);
+        let mut products = to.map(|(to, y)| Product { job: job(to), w: &values[to.weight], y });
+        self.device.linears(x, &mut products);
+        for (to, Product { y, .. }) in places.into_iter().zip(products) {
+            if let Some(bias) = to.bias {
+                self.device.add_bias(self.rows, &values[bias], y);
+            }
+            if let Some(adapter) = &to.adapter {
+                self.project_down(values, to, adapter, x, adapting);
+                let up = self.linear(adapter.rank, to.outputs, adapter.scale, Write::Add);
+                self.device.linear(up, &adapting.low, &values[adapter.b], y);
+            }
         }
     }
 

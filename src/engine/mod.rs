@@ -70,6 +70,8 @@ pub struct Engine<D: Device> {
 pub enum Mode {
     /// Scoring and generation: no gradients, no optimiser state.
     Infer,
+    /// The same over matrices of 8 bits: GGUF's Q8_0 wherever rows are whole blocks.
+    InferQ8_0,
     /// Training: gradients and AdamW's moments for every parameter that learns, and for gates.
     Train,
     /// Learning gates on weights that stay: gradients and moments for gates alone.
@@ -81,6 +83,10 @@ impl Mode {
     pub fn training(plan: &Plan) -> Self {
         if plan.gates_stage().is_some() && !plan.trains_weights() { Self::Gates } else { Self::Train }
     }
+
+    fn learns(self) -> bool {
+        matches!(self, Self::Train | Self::Gates)
+    }
 }
 
 impl<D: Device> Engine<D> {
@@ -91,9 +97,9 @@ impl<D: Device> Engine<D> {
     /// # Errors
     /// A missing or misshapen tensor, or too little memory.
     pub fn new(device: D, plan: &Plan, weights: &Weights, seed: u64, mode: Mode) -> Result<Self, Error> {
-        let store = Store::new(&device, plan, weights, seed, mode == Mode::Train)?;
+        let store = Store::new(&device, plan, weights, seed, mode)?;
         let index = ModelIndex::of(&store, plan)?;
-        let learned = matches!(plan.gates, GatesPlan::Learned { .. }) && mode != Mode::Infer;
+        let learned = matches!(plan.gates, GatesPlan::Learned { .. }) && mode.learns();
         let gates = if learned { Some(GateStore::new(&device, &plan.model)?) } else { None };
         Ok(Self { device, plan: plan.clone(), store, index, gates, workspace: None, noise: None })
     }

@@ -1,9 +1,9 @@
 //! The parameters on the device, in the order of [`Plan::parameters`], and where each layer finds its own.
 
-use kernels::device::{Device, Weight};
+use kernels::device::{Device, Format, Weight};
 use recipe_core::{AdaptPlan, Init, Parameter, Plan, Target};
 
-use super::Error;
+use super::{Error, Mode};
 use crate::data::Rng;
 use crate::hub::{Tensor, Weights};
 use crate::model::noise;
@@ -28,7 +28,7 @@ pub(crate) struct Moments<D: Device> {
 
 impl<D: Device> Store<D> {
     /// Uploads `weights`; what they lack (adapters of a fresh run, or everything) is initialised from `seed`.
-    pub(crate) fn new(device: &D, plan: &Plan, weights: &Weights, seed: u64, training: bool) -> Result<Self, Error> {
+    pub(crate) fn new(device: &D, plan: &Plan, weights: &Weights, seed: u64, mode: Mode) -> Result<Self, Error> {
         let specs = plan.parameters();
         let mut store = Self { values: vec![], grads: vec![], moments: vec![], specs: vec![] };
         for (index, spec) in specs.into_iter().enumerate() {
@@ -41,19 +41,17 @@ impl<D: Device> Store<D> {
                 }
                 None => return Err(Error::MissingTensor { name: spec.name, expected: spec.shape }),
             };
-            store.push(device, plan, spec, data, training)?;
+            store.push(device, plan, spec, data, mode)?;
         }
         Ok(store)
     }
 
-    fn push(&mut self, device: &D, plan: &Plan, spec: Parameter, data: &[f32], training: bool) -> Result<(), Error> {
-        let quantized = is_quantized(&spec, plan);
-        self.values.push(if quantized {
-            Weight::Quantized(device.quantize(data)?)
-        } else {
-            Weight::Dense(device.upload(data)?)
+    fn push(&mut self, device: &D, plan: &Plan, spec: Parameter, data: &[f32], mode: Mode) -> Result<(), Error> {
+        self.values.push(match format(&spec, plan, mode) {
+            Some(format) => Weight::Quantized(device.quantize(data, format)?),
+            None => Weight::Dense(device.upload(data)?),
         });
-        let learns = training && spec.trainable;
+        let learns = mode == Mode::Train && spec.trainable;
         self.grads.push(if learns { Some(device.zeros(data.len())?) } else { None });
         self.moments.push(if learns {
             Some(Moments { first: device.zeros(data.len())?, second: device.zeros(data.len())? })
@@ -95,10 +93,16 @@ fn may_be_fresh(spec: &Parameter, weights: &Weights) -> bool {
     weights.is_empty() || spec.name.contains(".lora_")
 }
 
-/// QLoRA (arXiv 2305.14314) keeps the frozen projections in four bits; embeddings and norms stay as they are.
-fn is_quantized(spec: &Parameter, plan: &Plan) -> bool {
-    let quantized = matches!(plan.adapt, AdaptPlan::Lora { quantized: true, .. });
-    quantized && spec.name.ends_with("_proj.weight")
+/// QLoRA (arXiv 2305.14314) keeps the frozen projections in four bits; embeddings and norms stay as they are. In eight bits
+/// are, as in a GGUF file, all matrices.
+fn format(spec: &Parameter, plan: &Plan, mode: Mode) -> Option<Format> {
+    let four = matches!(plan.adapt, AdaptPlan::Lora { quantized: true, .. }) && spec.name.ends_with("_proj.weight");
+    let blocks = || spec.shape.len() == 2 && spec.shape[1].is_multiple_of(kernels::q8_0::BLOCK);
+    match mode {
+        _ if four => Some(Format::Nf4),
+        Mode::InferQ8_0 if blocks() => Some(Format::Q8_0),
+        _ => None,
+    }
 }
 
 fn initial(spec: &Parameter, seed: u64, stream: u64) -> Vec<f32> {

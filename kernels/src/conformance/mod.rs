@@ -8,6 +8,7 @@ mod cuda;
 mod dense;
 mod fixtures;
 mod heads;
+mod quantized;
 mod real;
 mod rows;
 mod visibility;
@@ -27,6 +28,7 @@ macro_rules! conformance {
                 dense: linear, linear_threads, cross_entropy, cross_entropy_threads;
                 rows: rms_norm, rope, swiglu, adamw, exponential, threads;
                 fixtures: adamw_steps, nf4_codes, nf4_any_length;
+                quantized: unpacked, linear, threads;
             }
         }
     };

@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    Attention, Device, Distance, Error, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Result, Rows, Saved,
-    Scores, Weight,
+    Attention, Device, Distance, Error, Format, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Product, Result,
+    Rows, Saved, Scores, Weight,
 };
 use rayon::prelude::*;
 
 use crate::linear::Write;
 use crate::memory::{Arena, Numbers};
 use crate::nf4::Nf4;
+use crate::q8_0::Q8_0;
 use crate::{
-    adamw, attention, bias, cross_entropy, distance, dropout, embedding, gate, linear, nf4, reduce, rms_norm, rope,
-    swiglu,
+    adamw, attention, bias, cross_entropy, distance, dropout, embedding, gate, linear, nf4, q8_0, reduce, rms_norm,
+    rope, swiglu,
 };
 
 /// Live and peak bytes of a device's buffers.
@@ -47,7 +48,7 @@ impl Meter {
 pub struct Cpu {
     meter: Arc<Meter>,
     arena: Arc<Arena>,
-    /// Where an NF4 matrix is unpacked for the product that needs it.
+    /// Where a quantised matrix is unpacked for the product that needs it.
     unpacked: Arc<Mutex<Vec<f32>>>,
     /// The logits of the rows at hand.
     logits: Arc<Mutex<Option<CpuBuffer>>>,
@@ -71,6 +72,11 @@ impl Cpu {
         Self { meter: Arc::new(meter), arena: Arc::default(), unpacked: Arc::default(), logits: Arc::default() }
     }
 
+    /// The system has no memory left for this many bytes.
+    fn exhausted(&self, requested: u64) -> Error {
+        Error::OutOfMemory { requested, live: self.memory().0, limit: u64::MAX }
+    }
+
     /// `len` numbers of memory that stays for the next call.
     fn keep<'a>(&self, kept: &'a mut Option<CpuBuffer>, len: usize) -> Result<&'a mut [f32]> {
         let buffer = match kept.take().filter(|buffer| buffer.data.len() >= len) {
@@ -84,7 +90,7 @@ impl Cpu {
     fn with_tiles(&self, matrix: &CpuQuantized, dims: linear::Dims, job: impl FnOnce(linear::Packed<'_>)) {
         let len = linear::TILE.min(dims.inputs * dims.outputs).max(dims.inputs);
         self.with_unpacked(len, |tile| {
-            let unpack = |range: Range<usize>, to: &mut [f32]| matrix.nf4.dequantize_into(range, to);
+            let unpack = |range: Range<usize>, to: &mut [f32]| matrix.unpack(range, to);
             job(linear::Packed { unpack: &unpack, tile });
         });
     }
@@ -106,7 +112,7 @@ impl Cpu {
         match weight {
             Weight::Dense(buffer) => job(&buffer.data[..len]),
             Weight::Quantized(matrix) => self.with_unpacked(len, |unpacked| {
-                matrix.nf4.dequantize_into(0..len, unpacked);
+                matrix.unpack(0..len, unpacked);
                 job(unpacked)
             }),
         }
@@ -147,11 +153,33 @@ pub struct CpuBuffer {
     _counted: Counted,
 }
 
-/// An NF4 matrix that the device counts.
+/// A quantised matrix that the device counts.
 #[derive(Debug)]
 pub struct CpuQuantized {
-    nf4: Nf4,
+    blocks: Blocks,
     _counted: Counted,
+}
+
+#[derive(Debug)]
+enum Blocks {
+    Nf4(Nf4),
+    Q8_0(Q8_0),
+}
+
+impl CpuQuantized {
+    fn len(&self) -> usize {
+        match &self.blocks {
+            Blocks::Nf4(blocks) => blocks.len,
+            Blocks::Q8_0(blocks) => blocks.len(),
+        }
+    }
+
+    fn unpack(&self, range: Range<usize>, to: &mut [f32]) {
+        match &self.blocks {
+            Blocks::Nf4(blocks) => blocks.dequantize_into(range, to),
+            Blocks::Q8_0(blocks) => blocks.dequantize_into(range, to),
+        }
+    }
 }
 
 /// [`Rows`] on the CPU.
@@ -175,9 +203,9 @@ impl Device for Cpu {
     }
 
     fn zeros(&self, len: usize) -> Result<CpuBuffer> {
-        let counted = Counted::new(&self.meter, 4 * len as u64)?;
-        let (requested, live) = (4 * len as u64, self.memory().0 - 4 * len as u64);
-        let data = self.arena.zeros(len).ok_or(Error::OutOfMemory { requested, live, limit: u64::MAX })?;
+        let bytes = 4 * len as u64;
+        let counted = Counted::new(&self.meter, bytes)?;
+        let data = self.arena.zeros(len).ok_or_else(|| self.exhausted(bytes))?;
         Ok(CpuBuffer { data, _counted: counted })
     }
 
@@ -229,15 +257,26 @@ impl Device for Cpu {
         chunks.for_each(|(to, from)| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
     }
 
-    fn quantize(&self, data: &[f32]) -> Result<CpuQuantized> {
-        let nf4 = nf4::quantize(data);
-        let counted = Counted::new(&self.meter, nf4.bytes() as u64)?;
-        Ok(CpuQuantized { nf4, _counted: counted })
+    fn quantize(&self, data: &[f32], format: Format) -> Result<CpuQuantized> {
+        let (blocks, bytes) = match format {
+            Format::Nf4 => {
+                let blocks = nf4::quantize(data);
+                let bytes = blocks.bytes();
+                (Blocks::Nf4(blocks), bytes)
+            }
+            Format::Q8_0 => {
+                let blocks = q8_0::quantize(&self.arena, data)
+                    .ok_or_else(|| self.exhausted(q8_0::bytes_of(data.len()) as u64))?;
+                let bytes = blocks.bytes();
+                (Blocks::Q8_0(blocks), bytes)
+            }
+        };
+        Ok(CpuQuantized { blocks, _counted: Counted::new(&self.meter, bytes as u64)? })
     }
 
     fn dequantize(&self, from: &CpuQuantized) -> Vec<f32> {
-        let mut data = vec![0.0; from.nf4.len];
-        from.nf4.dequantize_into(0..from.nf4.len, &mut data);
+        let mut data = vec![0.0; from.len()];
+        from.unpack(0..from.len(), &mut data);
         data
     }
 
@@ -256,8 +295,15 @@ impl Device for Cpu {
     }
 
     fn embed(&self, batch: &CpuBatch, table: &Weight<Self>, hidden: usize, x: &mut CpuBuffer) {
-        let Weight::Dense(table) = table else { return self.embed_quantized(batch, table, hidden, x) };
-        embedding::forward(&batch.tokens, &table.data, &mut x.data[..batch.tokens.len() * hidden]);
+        let x = &mut x.data[..batch.tokens.len() * hidden];
+        match table {
+            Weight::Dense(table) => embedding::forward(&batch.tokens, &table.data, x),
+            Weight::Quantized(table) => {
+                for (x, &token) in x.chunks_exact_mut(hidden.max(1)).zip(&batch.tokens) {
+                    table.unpack(token as usize * hidden..(token as usize + 1) * hidden, x);
+                }
+            }
+        }
     }
 
     fn embed_backward(&self, batch: &CpuBatch, dx: &CpuBuffer, hidden: usize, dtable: &mut CpuBuffer) {
@@ -302,9 +348,21 @@ impl Device for Cpu {
         let (x, y) = (&x.data[..rows * inputs], &mut y.data[..rows * outputs]);
         match w {
             Weight::Dense(w) => linear::forward(job.dims, x, &w.data[..inputs * outputs], y, job.scale, job.write),
+            Weight::Quantized(CpuQuantized { blocks: Blocks::Q8_0(w), .. }) if rows <= linear::FEW_ROWS => {
+                q8_0::linear(job.dims, x, w, y, job.scale, job.write);
+            }
             Weight::Quantized(w) => {
                 self.with_tiles(w, job.dims, |w| linear::forward_packed(job.dims, x, w, y, job.scale, job.write));
             }
+        }
+    }
+
+    /// A few rows keep the threads busy for microseconds: less than it takes them to meet between products.
+    fn linears(&self, x: &CpuBuffer, products: &mut [Product<'_, Self>]) {
+        let run = |Product { job, w, y }: &mut Product<'_, Self>| self.linear(*job, x, w, y);
+        match products.iter().all(|product| product.job.dims.rows <= linear::FEW_ROWS) {
+            true => products.par_iter_mut().for_each(run),
+            false => products.iter_mut().for_each(run),
         }
     }
 
@@ -490,14 +548,8 @@ impl Cpu {
     fn len_of(&self, weight: &Weight<Self>) -> usize {
         match weight {
             Weight::Dense(buffer) => buffer.data.len(),
-            Weight::Quantized(matrix) => matrix.nf4.len,
+            Weight::Quantized(matrix) => matrix.len(),
         }
-    }
-
-    fn embed_quantized(&self, batch: &CpuBatch, table: &Weight<Self>, hidden: usize, x: &mut CpuBuffer) {
-        self.with_dense(table, self.len_of(table), |table| {
-            embedding::forward(&batch.tokens, table, &mut x.data[..batch.tokens.len() * hidden]);
-        });
     }
 }
 

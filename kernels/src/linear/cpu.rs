@@ -1,13 +1,11 @@
 //! Products through the `gemm` crate, whose sums over `inputs` do not depend on the number of threads; a few rows, as in
 //! decoding, at the speed the weights can be read.
 
-use super::{Dims, Write};
+use super::{Dims, FEW_ROWS, Write};
 use crate::simd::{Isa, SendPtr, each_register, multiversion, vector::Vector};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Up to this many rows are multiplied weight row by weight row.
-const FEW_ROWS: usize = 4;
 /// Weights of one task of such a product.
 const CHUNK: usize = 1 << 14;
 /// Weights too few to wake another thread for.
@@ -56,7 +54,8 @@ pub(crate) fn forward_tile(
     write: Write,
 ) {
     if dims.rows <= FEW_ROWS && dims.inputs > 0 {
-        return few_rows(isa, dims, outputs, x, w, y, scale, write);
+        let dots = |x: &[f32], w: &[f32], y: &mut [f32]| dots(isa, x, w, y, scale, write == Write::Add);
+        return few_rows(dims, outputs, x, (w, dims.inputs), y, dots);
     }
     let (x_at, w_at) = (Layout::rows_of(dims.inputs), Layout::rows_of(dims.inputs));
     let (out, size) = (&mut y[outputs.start..], [dims.rows, outputs.len(), dims.inputs]);
@@ -129,30 +128,27 @@ fn product(
     }
 }
 
-/// The columns `outputs` of `y (+)= scale · x · wᵀ` for few rows: tasks of whole weight rows.
-#[allow(clippy::too_many_arguments, reason = "the product's mathematics and which part of it")]
-fn few_rows(
-    isa: Isa,
+/// The columns `outputs` of y for few rows of x: `dots` takes a row of x, some weight rows, which have `width` elements in
+/// their own format, and the outputs that belong to them. Tasks are whole weight rows.
+pub(crate) fn few_rows<T: Sync>(
     dims: Dims,
     outputs: Range<usize>,
     x: &[f32],
-    w: &[f32],
+    (w, width): (&[T], usize),
     y: &mut [f32],
-    scale: f32,
-    write: Write,
+    dots: impl Fn(&[f32], &[T], &mut [f32]) + Sync,
 ) {
     let together = CHUNK.div_ceil(dims.inputs);
-    if w.len() <= ALONE {
+    if outputs.len() * dims.inputs <= ALONE {
         let rows = x.chunks_exact(dims.inputs).zip(y.chunks_exact_mut(dims.outputs.max(1)));
-        return rows.for_each(|(x, y)| dots(isa, x, w, &mut y[outputs.clone()], scale, write == Write::Add));
+        return rows.for_each(|(x, y)| dots(x, w, &mut y[outputs.clone()]));
     }
     let y = SendPtr::new(y);
-    w.par_chunks(together * dims.inputs).enumerate().for_each(|(task, w)| {
+    w.par_chunks(together * width).enumerate().for_each(|(task, w)| {
         for (row, x) in x.chunks_exact(dims.inputs).enumerate() {
             let first = row * dims.outputs + outputs.start + task * together;
             // SAFETY: only this task writes these outputs.
-            let y = unsafe { y.slice(first, w.len() / dims.inputs) };
-            dots(isa, x, w, y, scale, write == Write::Add);
+            dots(x, w, unsafe { y.slice(first, w.len() / width) });
         }
     });
 }

@@ -19,6 +19,9 @@ pub struct Dims {
     pub outputs: usize,
 }
 
+/// Up to this many rows of x are multiplied weight row by weight row, at the speed the weights can be read.
+pub const FEW_ROWS: usize = 4;
+
 /// What happens to the values already in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {

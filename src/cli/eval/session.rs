@@ -32,6 +32,9 @@ pub(in crate::cli) struct Ask {
     pub(super) stride: Option<usize>,
     /// Of the exams.
     pub(super) seed: u64,
+    /// What the model is held for.
+    #[serde(skip)]
+    pub(super) mode: Mode,
 }
 
 impl Ask {
@@ -39,7 +42,8 @@ impl Ask {
     pub(super) fn of(wanted: Vec<EvalPlan>, args: &EvalArgs) -> Result<Self> {
         let text = args.text.as_deref().map(read_text).transpose()?;
         let (questions, documents) = (questions(&wanted)?, args.documents as usize);
-        Ok(Self { wanted, questions, text, documents, stride: args.stride, seed: args.seed })
+        let (stride, seed, mode) = (args.stride, args.seed, args.weights.mode());
+        Ok(Self { wanted, questions, text, documents, stride, seed, mode })
     }
 
     /// What a recipe lists, for the run that trains it.
@@ -47,12 +51,12 @@ impl Ask {
         let text = args.eval_text.as_deref().map(read_text).transpose()?;
         let wanted = super::wanted::of_run(plan.eval.to_vec(), text.is_some());
         let (questions, documents) = (questions(&wanted)?, args.eval_documents as usize);
-        Ok(Self { wanted, questions, text, documents, stride: None, seed: 0 })
+        Ok(Self { wanted, questions, text, documents, ..Self::nothing() })
     }
 
     /// Nothing at all.
     pub(in crate::cli) fn nothing() -> Self {
-        Self { wanted: vec![], questions: vec![], text: None, documents: 0, stride: None, seed: 0 }
+        Self { wanted: vec![], questions: vec![], text: None, documents: 0, stride: None, seed: 0, mode: Mode::Infer }
     }
 
     /// Whether nothing is asked.
@@ -112,7 +116,7 @@ impl<'a> Session<'a> {
         name: &'a str,
     ) -> Result<Self> {
         let cpu = Cpu::with_limit(plan.device.memory());
-        let engine = Engine::new(cpu, plan, weights, 0, Mode::Infer)?;
+        let engine = Engine::new(cpu, plan, weights, 0, ask.mode)?;
         let tokens = ask.text.as_ref().map(|text| encoder.encode(text)).transpose()?;
         let (encoder, native, target) = (Arc::clone(encoder), plan.model.context, plan.target);
         Ok(Self { engine, encoder, ask, tokens, name, native, target, found: Evaluation::default() })

@@ -5,4 +5,4 @@ mod adapter;
 mod rounding;
 
 pub use adapter::{AdapterConfig, write_adapter};
-pub(super) use rounding::{BLOCK, Rounding, compare};
+pub(super) use rounding::{Rounding, compare};

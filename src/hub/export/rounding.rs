@@ -3,13 +3,11 @@
 use std::path::Path;
 
 use half::{bf16, f16};
+use kernels::q8_0::BLOCK;
 
 use crate::hub::dtype::Dtype;
 use crate::hub::error::Error;
 use crate::hub::weights::View;
-
-/// Values in a block of Q8_0.
-pub(in crate::hub) const BLOCK: usize = 32;
 
 /// What a format does to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use std::ops::Range;
 const LANES: usize = 16;
 /// Keys of a tile, and most keys of a task.
 const KEYS: usize = 128;
-const PIECE: usize = 1024;
+const PIECE: usize = 256;
 
 /// Whether the rows of one key/value head fill at most two registers of the widest set.
 pub(super) fn applies(shape: &Shape) -> bool {
@@ -27,14 +27,14 @@ pub(super) fn forward(leaves: &Leaves, inputs: &Inputs, out: &mut [f32], lse: &m
     let few = Few { leaves, inputs };
     let blocks = Blocks::new(inputs.mask, inputs.shape, inputs.shape.queries.max(1));
     let tables: Vec<Table> = (0..inputs.shape.kv_heads).flat_map(|kv_head| few.tables(&blocks, kv_head)).collect();
-    let pieces = |table| Table::pieces(table, inputs.shape.keys);
-    let tasks: Vec<(&Table, Range<usize>)> = tables.iter().flat_map(pieces).collect();
-    let partial: Vec<Partial> = tasks.par_iter().map(|(table, piece)| few.piece(table, piece)).collect();
-    let mut done = 0;
-    for table in &tables {
-        let count = tasks[done..].iter().take_while(|(of, _)| std::ptr::eq(*of, table)).count();
-        few.merge(table, &partial[done..done + count], out, lse);
-        done += count;
+    let pieces = |(n, table)| Table::pieces(table, inputs.shape.keys).map(move |piece| (n, piece));
+    let mut tasks: Vec<(usize, Range<usize>)> = tables.iter().enumerate().flat_map(pieces).collect();
+    // The heads of the same keys lie side by side in memory.
+    tasks.sort_by_key(|(table, piece)| (piece.start, *table));
+    let partial: Vec<Partial> = tasks.par_iter().map(|(table, piece)| few.piece(&tables[*table], piece)).collect();
+    for (n, table) in tables.iter().enumerate() {
+        let parts = tasks.iter().zip(&partial).filter(|((of, _), _)| *of == n).map(|(_, part)| part);
+        few.merge(table, &parts.collect::<Vec<_>>(), out, lse);
     }
 }
 
@@ -53,8 +53,8 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    fn pieces(&self, keys: usize) -> impl Iterator<Item = (&Self, Range<usize>)> {
-        self.block.pieces(keys, PIECE).into_iter().map(move |piece| (self, piece))
+    fn pieces(&self, keys: usize) -> impl Iterator<Item = Range<usize>> {
+        self.block.pieces(keys, PIECE).into_iter()
     }
 }
 
@@ -62,7 +62,7 @@ impl Table<'_> {
 struct Partial {
     max: [f32; LANES],
     sum: [f32; LANES],
-    /// `[LANES, padded dim]`
+    /// `[rows, padded dim]`
     out: Vec<f32>,
 }
 
@@ -85,7 +85,7 @@ impl Few<'_> {
         let (shape, padded) = (self.inputs.shape, self.inputs.padded_dim());
         let lens = [padded * LANES, Running::<LANES>::STATE, KEYS * LANES, KEYS * padded];
         with_scratch(lens, |[q, state, scores, copy]| {
-            let mut out = vec![0.0; LANES * padded];
+            let mut out = vec![0.0; table.rows.len() * padded];
             self.turn_queries(table, q);
             let visible = Visible::new(self.inputs.mask, shape.keys, |lane| table.rows.get(lane).copied());
             let mut running = Running::<LANES>::new(visible, q, &mut out, state);
@@ -119,12 +119,12 @@ impl Few<'_> {
     }
 
     /// Joins the pieces and writes the rows of a table.
-    fn merge(&self, table: &Table, parts: &[Partial], out: &mut [f32], lse: &mut [f32]) {
+    fn merge(&self, table: &Table, parts: &[&Partial], out: &mut [f32], lse: &mut [f32]) {
         let (shape, padded) = (self.inputs.shape, self.inputs.padded_dim());
         for (lane, &(query, head)) in table.rows.iter().enumerate() {
             let max = parts.iter().map(|p| p.max[lane]).fold(f32::NEG_INFINITY, f32::max);
             // Not `max > −∞`: a NaN that was seen has to come out.
-            let seen = || parts.iter().filter(|p| p.sum[lane] != 0.0);
+            let seen = || parts.iter().filter(|p| p.sum[lane] != 0.0).copied();
             let weight = |p: &Partial| (p.max[lane] - max).exp2();
             let sum: f32 = seen().map(|p| p.sum[lane] * weight(p)).sum();
             lse[query * shape.heads + head] = (max + sum.log2()) * LN_2;

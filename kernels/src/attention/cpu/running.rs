@@ -12,7 +12,7 @@ pub(super) struct Rows<'a> {
     pub(super) stride: usize,
 }
 
-/// The state of `LANES` queries after some of their keys.
+/// The state of at most `LANES` queries after some of their keys.
 pub(super) struct Running<'a, const LANES: usize> {
     pub(super) visible: Visible<LANES>,
     /// `scale · log₂e · q`, `[padded dim, LANES]`.
@@ -22,7 +22,7 @@ pub(super) struct Running<'a, const LANES: usize> {
     /// `Σ 2^(score − max)`.
     pub(super) sum: &'a mut [f32],
     shrink: &'a mut [f32],
-    /// `[LANES, padded dim]`, to be divided by `sum`.
+    /// `[queries, padded dim]`, to be divided by `sum`.
     pub(super) out: &'a mut [f32],
 }
 
@@ -50,7 +50,7 @@ impl<'a, const LANES: usize> Running<'a, LANES> {
         dim: usize,
         scores: &mut [f32],
     ) {
-        let (padded, scores) = (self.out.len() / LANES, &mut scores[..tile.len() * LANES]);
+        let (padded, scores) = (self.q.len() / LANES, &mut scores[..tile.len() * LANES]);
         leaves.product(Product {
             rows: tile.len(),
             cols: LANES,
@@ -71,7 +71,7 @@ impl<'a, const LANES: usize> Running<'a, LANES> {
             }
         }
         leaves.product(Product {
-            rows: LANES,
+            rows: self.out.len() / padded,
             cols: padded,
             depth: tile.len(),
             a: scores,

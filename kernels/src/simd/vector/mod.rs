@@ -43,6 +43,9 @@ pub(crate) trait Vector: Copy {
     /// The table's values at `LANES` 4-bit indices, high half of each byte first; reads `LANES / 2` bytes.
     unsafe fn lookup(table: &[f32; 16], packed: *const u8) -> Self;
 
+    /// Reads `LANES` whole numbers.
+    unsafe fn load_i8(from: *const i8) -> Self;
+
     /// How many of 15 ascending borders are not above `self`; the 16th is never looked at. NaN counts as above all.
     #[inline(always)]
     unsafe fn bucket(self, borders: &[f32; 16]) -> Self {
@@ -204,6 +207,12 @@ impl Vector for Portable {
         // SAFETY: the caller promises two readable bytes.
         let [a, b] = unsafe { packed.cast::<[u8; 2]>().read() };
         Portable([a >> 4, a & 15, b >> 4, b & 15].map(|index| table[usize::from(index)]))
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        // SAFETY: the caller promises four readable bytes.
+        Portable(unsafe { from.cast::<[i8; 4]>().read() }.map(f32::from))
     }
 
     #[inline(always)]

@@ -120,6 +120,12 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        // SAFETY: the trait's contract; the caller promises eight readable bytes.
+        Avx2(unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) })
+    }
+
+    #[inline(always)]
     unsafe fn transpose_square(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: the trait's contract; the caller promises both squares.
         unsafe { transpose_8x8(from, stride, to, to_stride) }
@@ -232,6 +238,12 @@ impl Vector for Avx512 {
             let index = _mm512_and_si512(both, _mm512_set1_epi32(15));
             Avx512(_mm512_permutexvar_ps(index, _mm512_loadu_ps(table.as_ptr())))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        // SAFETY: the trait's contract; the caller promises 16 readable bytes.
+        Avx512(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) })
     }
 
     #[inline(always)]

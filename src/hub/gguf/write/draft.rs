@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use kernels::q8_0::BLOCK;
+
 use super::GgufType;
-use crate::hub::export::BLOCK;
 use crate::hub::weights::View;
 
 const ALIGNMENT: usize = 32;

@@ -3,7 +3,6 @@
 //! Linear weights take the asked number format; norms and biases stay F32, as llama.cpp wants them. Rows of q and k are put
 //! in llama.cpp's order for the architecture `llama`, which rotates neighbours; Qwen's stay.
 
-mod block;
 mod draft;
 mod keys;
 mod vocabulary;
@@ -11,6 +10,7 @@ mod vocabulary;
 use std::fs;
 use std::path::Path;
 
+use kernels::q8_0::{self, BLOCK};
 use recipe_core::{HfConfig, Llama, RopePlan};
 
 use self::draft::Meta;
@@ -18,7 +18,7 @@ use self::keys::Architecture;
 use super::names::to_gguf;
 use crate::hub::dtype::Dtype;
 use crate::hub::error::Error;
-use crate::hub::export::{BLOCK, Rounding, compare};
+use crate::hub::export::{Rounding, compare};
 use crate::hub::read::Header;
 use crate::hub::staging::{Staged, parent};
 use crate::hub::tokenizer::{Special, Tokenizer};
@@ -200,7 +200,7 @@ impl GgufType {
         match self {
             Self::F32 => values * 4,
             Self::F16 | Self::Bf16 => values * 2,
-            Self::Q8_0 => values / BLOCK * block::BYTES,
+            Self::Q8_0 => q8_0::bytes_of(values),
         }
     }
 
@@ -209,7 +209,11 @@ impl GgufType {
             Self::F32 => Dtype::F32.encode(values, out),
             Self::F16 => Dtype::F16.encode(values, out),
             Self::Bf16 => Dtype::BF16.encode(values, out),
-            Self::Q8_0 => block::encode(values, out),
+            Self::Q8_0 => {
+                let start = out.len();
+                out.resize(start + q8_0::bytes_of(values.len()), 0);
+                q8_0::pack(values, &mut out[start..]);
+            }
         }
     }
 }
