@@ -5,6 +5,7 @@
 //! cargo bench --bench table -- attention step     # cases whose words contain one of these
 //! cargo bench --bench table -- --guard            # fails where a share has fallen by a quarter
 //! cargo bench --bench table -- --keep             # makes today's shares those that the guard holds
+//! cargo bench --bench table -- --scaling 64K      # time by length from 1K on, drawn into docs/scaling.svg
 //! ```
 //!
 //! The figures are written to `target/bench.json`. The guard compares shares of the limit, never times: they survive another
@@ -24,6 +25,8 @@ mod model;
 mod ops;
 #[path = "../examples/bench/pattern.rs"]
 mod pattern;
+#[path = "table/scaling.rs"]
+mod scaling;
 
 use std::collections::BTreeMap;
 
@@ -96,6 +99,11 @@ const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/shares.json");
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let (options, names): (Vec<String>, Vec<String>) = arguments.into_iter().partition(|a| a.starts_with("--"));
+    if let [length] = &names[..]
+        && options == ["--scaling"]
+    {
+        return scaling::run(pattern::length(length).unwrap_or_else(|error| panic!("--scaling {length}: {error}")));
+    }
     let has = |option: &str| options.iter().any(|given| given == option);
     let wanted = |words: &&&str| names.is_empty() || names.iter().any(|name| words.contains(name.as_str()));
     let Ceilings { gemm_gflops, copy_gbytes, read_gbytes } = Ceilings::measure();
