@@ -223,6 +223,10 @@ fn this_machine_answers() {
     let nowhere = [PathBuf::from("/nowhere/libnvrtc.so.13")];
     let error = Nvrtc::load_from(&nowhere, Architecture::Sm80).expect_err("no library");
     assert!(matches!(error, Error::NoLibrary { library: "NVRTC", .. }), "{error}");
+    let nowhere = [PathBuf::from("/nowhere/libcublasLt.so.13"), PathBuf::from("/nowhere/libcublasLt.so.12")];
+    let error = super::cublas::CublasLt::load_from(&nowhere).expect_err("no library").to_string();
+    assert!(error.starts_with("cuBLASLt is not on this machine: "), "{error}");
+    assert!(nowhere.iter().all(|path| error.contains(&*path.to_string_lossy())), "{error}");
     let _ = usable(&super::gpu::Nvidia, 12_000).map_err(|error| error.to_string());
 }
 

@@ -55,7 +55,7 @@ pub struct Gpu {
     context: CUcontext,
 }
 
-// SAFETY: the driver's functions may be called from any thread once the context is current there, which `current` sees to.
+// SAFETY: the driver's functions may be called from any thread once the context is current there, which `enter` sees to.
 unsafe impl Send for Gpu {}
 // SAFETY: as above; the driver locks what it shares.
 unsafe impl Sync for Gpu {}
@@ -76,12 +76,13 @@ impl Gpu {
 
     /// Bytes of memory that are free, and that there are.
     pub fn memory(&self) -> Result<(u64, u64)> {
-        self.current()?;
+        self.enter()?;
         let (free, all) = done("cuMemGetInfo", result::mem_get_info())?;
         Ok((free as u64, all as u64))
     }
 
-    fn current(&self) -> Result<()> {
+    /// Makes its context that of this thread, as libraries beside the driver want it too.
+    pub(super) fn enter(&self) -> Result<()> {
         // SAFETY: the context is alive as long as `self`.
         done("cuCtxSetCurrent", unsafe { ctx::set_current(self.context) })
     }
@@ -96,7 +97,7 @@ impl Drop for Gpu {
 
 impl Driver for Gpu {
     fn allocate(&self, bytes: u64) -> Result<Address> {
-        self.current()?;
+        self.enter()?;
         let size = usize::try_from(bytes).map_err(|_| Error::OutOfMemory { requested: bytes })?;
         // SAFETY: the memory is handed out as an address, which safe code cannot read.
         match unsafe { result::malloc_sync(size) } {
@@ -107,40 +108,40 @@ impl Driver for Gpu {
     }
 
     fn free(&self, address: Address) -> Result<()> {
-        self.current()?;
+        self.enter()?;
         done("cuCtxSynchronize", ctx::synchronize())?;
         // SAFETY: of `allocate`, and no work that was queued is left.
         done("cuMemFree", unsafe { result::free_sync(address.0) })
     }
 
     fn write(&self, stream: Stream, to: Address, bytes: &[u8]) -> Result<()> {
-        self.current()?;
+        self.enter()?;
         // SAFETY: the caller's bytes outlive the copy, which is waited for; the memory is as long (`Memory::write`).
         done("cuMemcpyHtoDAsync", unsafe { result::memcpy_htod_async(to.0, bytes, raw(stream)) })?;
         self.synchronize(stream)
     }
 
     fn read(&self, stream: Stream, from: Address, bytes: &mut [u8]) -> Result<()> {
-        self.current()?;
+        self.enter()?;
         // SAFETY: as for `write`.
         done("cuMemcpyDtoHAsync", unsafe { result::memcpy_dtoh_async(bytes, from.0, raw(stream)) })?;
         self.synchronize(stream)
     }
 
     fn copy(&self, stream: Stream, from: Address, to: Address, bytes: u64) -> Result<()> {
-        self.current()?;
+        self.enter()?;
         // SAFETY: the caller's memory on both sides; freeing waits for the copy.
         done("cuMemcpyDtoDAsync", unsafe { memcpy_dtod_async(to.0, from.0, bytes as usize, raw(stream)) })
     }
 
     fn fill(&self, stream: Stream, to: Address, value: u8, bytes: u64) -> Result<()> {
-        self.current()?;
+        self.enter()?;
         // SAFETY: the caller's memory; freeing waits for the fill.
         done("cuMemsetD8Async", unsafe { result::memset_d8_async(to.0, value, bytes as usize, raw(stream)) })
     }
 
     fn load(&self, image: &[u8], what: &str) -> Result<Module> {
-        self.current()?;
+        self.enter()?;
         // SAFETY: an ELF image carries its own length.
         let loaded = unsafe { module::load_data(image.as_ptr().cast()) };
         let module = loaded.map_err(|error| Error::Load { what: what.to_owned(), reason: words(&error) })?;
@@ -148,14 +149,14 @@ impl Driver for Gpu {
     }
 
     fn unload(&self, module: Module) -> Result<()> {
-        self.current()?;
+        self.enter()?;
         done("cuCtxSynchronize", ctx::synchronize())?;
         // SAFETY: of `load`, and no work that was queued is left.
         done("cuModuleUnload", unsafe { module::unload(module.0 as CUmodule) })
     }
 
     fn function(&self, module: Module, entry: &str, shared: u32) -> Result<Function> {
-        self.current()?;
+        self.enter()?;
         let load = |reason: String| Error::Load { what: entry.to_owned(), reason };
         let name = CString::new(entry).map_err(|error| load(error.to_string()))?;
         // SAFETY: a module of `load`.
@@ -169,7 +170,7 @@ impl Driver for Gpu {
     }
 
     fn launch(&self, stream: Stream, function: Function, geometry: Geometry, params: &[u8]) -> Result<()> {
-        self.current()?;
+        self.enter()?;
         let Geometry { grid: [x, y, z], threads, shared } = geometry;
         let params = &mut [params.as_ptr().cast_mut().cast::<c_void>()];
         // SAFETY: the driver copies the parameters before it returns and does not write to them; what they point to is the
@@ -181,19 +182,19 @@ impl Driver for Gpu {
     }
 
     fn stream(&self) -> Result<Stream> {
-        self.current()?;
+        self.enter()?;
         let stream = done("cuStreamCreate", stream::create(stream::StreamKind::NonBlocking))?;
         Ok(Stream(stream.addr() as u64))
     }
 
     fn end_stream(&self, stream: Stream) -> Result<()> {
-        self.current()?;
+        self.enter()?;
         // SAFETY: of `stream`; the driver ends it when its work is done.
         done("cuStreamDestroy", unsafe { stream::destroy(raw(stream)) })
     }
 
     fn record(&self, stream: Stream) -> Result<Event> {
-        self.current()?;
+        self.enter()?;
         let event = done("cuEventCreate", event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING))?;
         // SAFETY: the event that was just made.
         if let Err(error) = unsafe { event::record(event, raw(stream)) } {
@@ -205,7 +206,7 @@ impl Driver for Gpu {
     }
 
     fn wait(&self, stream: Stream, event: Event) -> Result<()> {
-        self.current()?;
+        self.enter()?;
         let event = event.0 as CUevent;
         let flags = CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
         // SAFETY: an event of `record`.
@@ -217,7 +218,7 @@ impl Driver for Gpu {
     }
 
     fn synchronize(&self, stream: Stream) -> Result<()> {
-        self.current()?;
+        self.enter()?;
         // SAFETY: a stream of `stream`, or the default one.
         done("cuStreamSynchronize", unsafe { stream::synchronize(raw(stream)) })
     }

@@ -9,9 +9,13 @@
 
 pub mod cache;
 pub mod copy;
+#[cfg(feature = "cuda")]
+pub mod cublas;
 pub mod driver;
 #[cfg(feature = "cuda")]
 pub mod gpu;
+#[cfg(feature = "cuda")]
+mod libraries;
 #[cfg(feature = "cuda")]
 pub mod nvrtc;
 pub mod runtime;

@@ -1,14 +1,18 @@
 //! NVRTC, NVIDIA's compiler as a library: kernels' text to cubin. Loaded when it is first asked for, from wherever a
 //! toolkit or a Python environment keeps it; it needs no GPU and no driver.
 
-use std::env;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::path::{Path, PathBuf};
 
 use libloading::Library;
 
 use super::driver::{Error, Result};
+use super::libraries;
 use super::source::{Compiler, Source};
+
+/// As toolkits and Python's packages call it, and as the system's loader may.
+const NAMES: (&str, &[&str]) =
+    ("libnvrtc.so", &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]);
 
 /// Which instructions a cubin may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +98,7 @@ struct Libraries {
 
 impl Libraries {
     fn open(path: &Path) -> std::result::Result<Libraries, libloading::Error> {
-        let beside = path.parent().map(|dir| libraries_in(dir, "libnvrtc-builtins.so")).unwrap_or_default();
+        let beside = path.parent().map(|dir| libraries::versions(dir, "libnvrtc-builtins.so")).unwrap_or_default();
         // SAFETY: the initialisers and finalisers of these libraries have no precondition.
         let open = |path: &PathBuf| unsafe { Library::new(path) }.ok();
         let builtins = beside.iter().filter_map(open).collect();
@@ -115,7 +119,7 @@ pub struct Compiled {
 impl Nvrtc {
     /// Loads the library.
     pub fn load(architecture: Architecture) -> Result<Nvrtc> {
-        Self::load_from(&candidates(), architecture)
+        Self::load_from(&libraries::candidates(NAMES), architecture)
     }
 
     /// Loads the first of some files that is NVRTC.
@@ -124,7 +128,7 @@ impl Nvrtc {
         for path in candidates {
             match Libraries::open(path) {
                 Ok(libraries) => return Self::bind(libraries, architecture),
-                Err(error) => reasons.push(error.to_string()),
+                Err(error) => reasons.push(libraries::reason(path, &error)),
             }
         }
         Err(Error::NoLibrary { library: "NVRTC", reason: reasons.join("; ") })
@@ -251,40 +255,4 @@ unsafe fn bind(library: &Library) -> std::result::Result<Functions, libloading::
             cubin: *library.get(b"nvrtcGetCUBIN\0")?,
         })
     }
-}
-
-/// Where NVRTC may lie: a toolkit that the environment names, a Python environment's `nvidia` packages, what the system's
-/// loader knows, the usual place.
-fn candidates() -> Vec<PathBuf> {
-    const NAME: &str = "libnvrtc.so";
-    let mut found = Vec::new();
-    for root in ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(env::var_os).map(PathBuf::from) {
-        found.extend(["lib64", "lib"].iter().flat_map(|lib| libraries_in(&root.join(lib), NAME)));
-    }
-    for root in ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(env::var_os).map(PathBuf::from) {
-        let pythons = children(&root.join("lib")).into_iter().map(|python| python.join("site-packages/nvidia"));
-        found.extend(
-            pythons.flat_map(|nvidia| children(&nvidia)).flat_map(|part| libraries_in(&part.join("lib"), NAME)),
-        );
-    }
-    let names = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "nvrtc64_130_0.dll", "nvrtc64_120_0.dll"];
-    found.extend(names.map(PathBuf::from));
-    found.extend(libraries_in(Path::new("/usr/local/cuda/lib64"), NAME));
-    found
-}
-
-/// The versions of a library in a folder, the newest first.
-fn libraries_in(dir: &Path, library: &str) -> Vec<PathBuf> {
-    let is_version = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    children(dir).into_iter().rev().filter(is_version).collect()
-}
-
-fn children(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    paths
 }

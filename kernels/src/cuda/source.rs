@@ -1,5 +1,7 @@
 //! The text of kernels, put together for one set of constants.
 
+use std::hash::{Hash, Hasher};
+
 use super::driver::Result;
 
 /// Helpers of every kernel.
@@ -8,7 +10,7 @@ pub(crate) const PRELUDE: &str = include_str!("prelude.cuh");
 pub(crate) const PRIMITIVES: &str = include_str!("primitives.cuh");
 
 /// A file of kernels and the constants it is compiled with.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The file's name, for messages.
     pub file: &'static str,
@@ -16,6 +18,13 @@ pub struct Source {
     pub texts: Vec<&'static str>,
     /// Names and values that the text asks for.
     pub constants: Vec<(&'static str, i64)>,
+}
+
+/// A launch looks its kernel up: the name and the constants tell apart as well as all of the text.
+impl Hash for Source {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.file, &self.constants).hash(state);
+    }
 }
 
 impl Source {

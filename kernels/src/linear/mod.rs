@@ -2,6 +2,7 @@
 //! PyTorch stores them.
 
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::cuda::Kernel;
 use crate::cuda::nvrtc::{Architecture, Nvrtc};
 use crate::cuda::source::Source;
-use crate::{adamw, attention, bias, cross_entropy, dropout, embedding, gate, nf4, rms_norm, rope, swiglu};
+use crate::{adamw, attention, bias, cross_entropy, dropout, embedding, gate, linear, nf4, rms_norm, rope, swiglu};
 
 /// Hidden sizes of the models of the shipped recipes, and of their rehearsals.
 const HIDDEN: [usize; 9] = [128, 576, 896, 1024, 3584, 4096, 5120, 8192, 2048];
@@ -33,6 +33,7 @@ fn kernels() -> Vec<Kernel> {
     kernels.extend(HEAD_DIM.into_iter().flat_map(|head_dim| gate::cuda::Gate { head_dim }.kernels()));
     kernels.extend(crate::cuda::copy::kernels());
     kernels.extend(dropout::cuda::kernels());
+    kernels.extend(linear::cuda::kernels());
     kernels.push(nf4::cuda::kernel());
     kernels.extend(swiglu::cuda::kernels());
     kernels.extend(adamw::cuda::kernels());

@@ -387,3 +387,69 @@ fn sums_and_columns() {
         assert_eq!(gpu.read_bf16(&to), expected);
     });
 }
+
+/// The three products of a linear layer, to bf16 and to f32, over what is there and instead of it, between rows that lie further
+/// apart.
+#[test]
+fn linear() {
+    use crate::linear::cuda::{Number, Plain, Product, Products};
+    use crate::linear::{Dims, Write, reference};
+    for (rows, inputs, outputs) in [(1, 8, 97), (33, 40, 7), (5, 129, 64)] {
+        let dims = Dims { rows, inputs, outputs };
+        let mut random = Random::new(rows as u64);
+        let [x, w, dy] = [rows * inputs, inputs * outputs, rows * outputs].map(|len| normal(&mut random, len));
+        let [x64, w64, dy64] = [&x, &w, &dy].map(|values| cast::<f64>(values));
+        let cases = [
+            (reference::forward(dims, &x, &w), reference::forward(dims, &x64, &w64)),
+            (reference::backward_input(dims, &dy, &w), reference::backward_input(dims, &dy64, &w64)),
+            (reference::backward_weight(dims, &dy, &x), reference::backward_weight(dims, &dy64, &x64)),
+        ];
+        for (which, (plain, exact)) in cases.into_iter().enumerate() {
+            let before = normal(&mut random, exact.len());
+            for (number, write) in [(Number::Bf16, Write::Set), (Number::Bf16, Write::Add), (Number::F32, Write::Add)] {
+                let old = |at: usize| if write == Write::Add { before[at] } else { 0.0 };
+                let plain: Vec<f32> = plain.iter().enumerate().map(|(at, v)| 0.5 * v + old(at)).collect();
+                let exact: Vec<f64> = exact.iter().enumerate().map(|(at, v)| 0.5 * v + f64::from(old(at))).collect();
+                let plain = if number == Number::Bf16 { rounded(&plain) } else { plain };
+                emulate(|gpu| {
+                    let [x, w, dy] = [&x, &w, &dy].map(|values| gpu.bf16(values));
+                    let c = if number == Number::Bf16 { gpu.bf16(&before) } else { gpu.f32(&before) };
+                    let to = (c.all(), number);
+                    let product = match which {
+                        0 => Product::forward(dims, x.all(), w.all(), to, 0.5, write),
+                        1 => Product::backward_input(dims, dy.all(), w.all(), to, 0.5, write),
+                        _ => Product::backward_weight(dims, dy.all(), x.all(), to, 0.5, write),
+                    };
+                    Plain.multiply(gpu.queue(), &product).expect("a product");
+                    let got = if number == Number::Bf16 { gpu.read_bf16(&c) } else { gpu.read_f32(&c) };
+                    close("a product", &got, &plain, &exact, 2.0);
+                });
+            }
+        }
+    }
+}
+
+/// Rows of a result that lie apart leave what is between them alone.
+#[test]
+fn a_product_with_strides() {
+    use crate::linear::Write;
+    use crate::linear::cuda::{Factor, Number, Plain, Product, Products};
+    let (a, b) = ([1.0, 2.0, 9.0, 3.0, 4.0, 9.0], [5.0, 6.0, 7.0, 8.0]);
+    emulate(|gpu| {
+        let (a, b, c) = (gpu.bf16(&a), gpu.bf16(&b), gpu.bf16(&[-1.0; 7]));
+        let product = Product {
+            rows: 2,
+            columns: 2,
+            inner: 2,
+            a: Factor::plain(a.all(), 3),
+            b: Factor::transposed(b.all(), 2),
+            c: c.all(),
+            c_stride: 4,
+            number: Number::Bf16,
+            scale: 1.0,
+            write: Write::Set,
+        };
+        Plain.multiply(gpu.queue(), &product).expect("a product");
+        assert_eq!(gpu.read_bf16(&c), [17.0, 23.0, -1.0, -1.0, 39.0, 53.0, -1.0]);
+    });
+}
