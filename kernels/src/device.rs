@@ -7,11 +7,13 @@
 use std::fmt;
 
 use crate::linear::Write;
-use crate::{adamw, attention, dropout};
+use crate::{adamw, attention, cuda::driver, dropout};
 
 mod cpu;
+mod cuda;
 
 pub use cpu::{Cpu, CpuBatch, CpuBuffer, CpuQuantized};
+pub use cuda::{Cuda, CudaBatch, CudaBuffer, CudaQuantized};
 
 /// Why a device could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +27,17 @@ pub enum Error {
         /// Bytes allowed; `u64::MAX` without a limit.
         limit: u64,
     },
+    /// What a GPU, its driver or one of its libraries refused. Nothing that was queued after it has run.
+    Gpu(driver::Error),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
-        let Self::OutOfMemory { requested, live, limit } = self;
+        let (requested, live, limit) = match self {
+            Self::OutOfMemory { requested, live, limit } => (requested, live, limit),
+            Self::Gpu(error) => return error.fmt(out),
+        };
         write!(out, "out of memory: {:.2} GiB more than the {:.2} GiB in use", gib(*requested), gib(*live))?;
         if *limit != u64::MAX {
             write!(out, ", and the limit is {:.2} GiB", gib(*limit))?;
@@ -154,10 +161,23 @@ pub trait Device: Sized + Send + Sync {
         job()
     }
 
+    /// What went wrong first in an op that has no way to say so; its results, and those of all ops since, are nothing.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// A zeroed buffer of `len` numbers.
     fn zeros(&self, len: usize) -> Result<Self::Buffer>;
+    /// A zeroed buffer of `len` f32 numbers, whatever the storage type: log-sum-exps, logits, gradients of weights, moments, gates.
+    fn zeros_f32(&self, len: usize) -> Result<Self::Buffer> {
+        self.zeros(len)
+    }
     /// A buffer holding `data`.
     fn upload(&self, data: &[f32]) -> Result<Self::Buffer>;
+    /// A buffer of a weight that learns, of which every bit of `data` is kept.
+    fn upload_master(&self, data: &[f32]) -> Result<Self::Buffer> {
+        self.upload(data)
+    }
     /// The buffer's first `len` numbers.
     fn download(&self, from: &Self::Buffer, len: usize) -> Vec<f32>;
     /// Overwrites the beginning of a buffer.

@@ -63,13 +63,13 @@ impl<D: Device> Cache<D> {
             growth: Growth { chunk: chunk.max(1), limit },
             work: Work {
                 out: Grown::new(device)?,
-                lse: Grown::new(device)?,
+                lse: Grown::new_f32(device)?,
                 keys: Grown::new(device)?,
                 queries: Grown::new(device)?,
             },
             own: None,
             last: device.zeros(model.hidden)?,
-            logits: device.zeros(model.vocab)?,
+            logits: device.zeros_f32(model.vocab)?,
         })
     }
 
@@ -222,7 +222,7 @@ struct Own<D: Device> {
 
 impl<D: Device> Own<D> {
     fn new(device: &D) -> Result<Self, Error> {
-        Ok(Self { q: Grown::new(device)?, out: Grown::new(device)?, lse: Grown::new(device)? })
+        Ok(Self { q: Grown::new(device)?, out: Grown::new(device)?, lse: Grown::new_f32(device)? })
     }
 
     /// Takes the group's queries out of all `[T, H, D]`, and makes room for what they will see.

@@ -6,7 +6,7 @@ use thiserror::Error as ThisError;
 #[derive(Debug, ThisError)]
 pub enum Error {
     /// The device refused.
-    #[error("{0}; use a shorter `length`, `recompute = every`, or a smaller `batch`")]
+    #[error("{0}{advice}", advice = advice(.0))]
     Device(#[from] kernels::device::Error),
     /// A weight that the plan asks for is not there.
     #[error("the weights have no tensor `{name}`, which the plan needs with shape {expected:?}")]
@@ -41,4 +41,14 @@ pub enum Error {
     /// A batch without rows.
     #[error("the batch has no tokens; give at least one")]
     Empty,
+}
+
+/// What helps where memory is short.
+fn advice(error: &kernels::device::Error) -> &'static str {
+    match error {
+        kernels::device::Error::OutOfMemory { .. } => {
+            "; use a shorter `length`, `recompute = every`, or a smaller `batch`"
+        }
+        kernels::device::Error::Gpu(_) => "",
+    }
 }

@@ -31,8 +31,9 @@ impl<D: Device> GateStore<D> {
     /// All open: the model begins as the full one.
     pub(crate) fn new(device: &D, model: &Llama) -> Result<Self, Error> {
         let (layers, heads) = (model.layers, model.kv_heads);
-        let zeros = || device.zeros(layers * heads);
-        let values = device.upload(&vec![1.0; layers * heads])?;
+        let zeros = || device.zeros_f32(layers * heads);
+        let mut values = zeros()?;
+        device.write(&vec![1.0; layers * heads], &mut values);
         Ok(Self { layers, heads, values, grads: zeros()?, first: zeros()?, second: zeros()? })
     }
 
@@ -93,7 +94,7 @@ impl<D: Device> Engine<D> {
             self.forward(&ready, rows, gated);
             let distances = self.distances(&ready.batch, rows, grad_scale)?;
             self.layers_backward(&ready, rows, gated);
-            Ok(distances)
+            self.check_device().map(|()| distances)
         })
     }
 

@@ -71,6 +71,7 @@ impl<D: Device> Engine<D> {
         let job = Linear { dims, scale: 1.0, write: Write::Set };
         D::run(|| self.device.linear(job, &cache.last, head, &mut cache.logits));
         let logits = self.device.download(&cache.logits, model.vocab);
+        self.check_device()?;
         if logits.iter().any(|logit| logit.is_nan()) {
             Err(Error::NotNumbers { after: cache.len() })
         } else {

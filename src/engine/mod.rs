@@ -124,6 +124,14 @@ impl<D: Device> Engine<D> {
         &self.device
     }
 
+    /// What went wrong on the device in a call that could not say so: numbers that were read since are nothing.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn check_device(&self) -> Result<(), Error> {
+        Ok(self.device.check()?)
+    }
+
     /// Loss and most likely token at every row; nothing is learned.
     ///
     /// # Errors
@@ -159,11 +167,12 @@ impl<D: Device> Engine<D> {
         self.forward(&on_device, batch.len(), None);
         let Some((_, ws)) = &self.workspace else { return Err(Error::Empty) };
         let (rows, vocab) = (batch.len(), self.plan.model.vocab);
-        let mut logits = self.device.zeros(rows * vocab)?;
+        let mut logits = self.device.zeros_f32(rows * vocab)?;
         let dims = kernels::linear::Dims { rows, inputs: self.plan.model.hidden, outputs: vocab };
         let job = kernels::device::Linear { dims, scale: 1.0, write: kernels::linear::Write::Set };
         self.device.linear(job, &ws.normed, &self.store.values[self.index.head], &mut logits);
-        Ok(self.device.download(&logits, rows * vocab))
+        let logits = self.device.download(&logits, rows * vocab);
+        self.check_device().map(|()| logits)
     }
 
     /// Sets all gradients to zero.
@@ -378,7 +387,7 @@ impl<D: Device> Engine<D> {
         {
             self.device.embed_backward(&ready.batch, &back.dx, self.plan.model.hidden, dtable);
         }
-        Ok(scores)
+        self.check_device().map(|()| scores)
     }
 
     /// From the gradient of the final norm's output to that of the embedding's: the final norm, and every layer from the top.

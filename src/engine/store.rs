@@ -47,17 +47,15 @@ impl<D: Device> Store<D> {
     }
 
     fn push(&mut self, device: &D, plan: &Plan, spec: Parameter, data: &[f32], mode: Mode) -> Result<(), Error> {
+        let learns = mode == Mode::Train && spec.trainable;
         self.values.push(match format(&spec, plan, mode) {
             Some(format) => Weight::Quantized(device.quantize(data, format)?),
+            None if learns => Weight::Dense(device.upload_master(data)?),
             None => Weight::Dense(device.upload(data)?),
         });
-        let learns = mode == Mode::Train && spec.trainable;
-        self.grads.push(if learns { Some(device.zeros(data.len())?) } else { None });
-        self.moments.push(if learns {
-            Some(Moments { first: device.zeros(data.len())?, second: device.zeros(data.len())? })
-        } else {
-            None
-        });
+        let zeros = || device.zeros_f32(data.len());
+        self.grads.push(if learns { Some(zeros()?) } else { None });
+        self.moments.push(if learns { Some(Moments { first: zeros()?, second: zeros()? }) } else { None });
         self.specs.push(spec);
         Ok(())
     }

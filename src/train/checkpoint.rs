@@ -80,6 +80,7 @@ impl Checkpoints {
         let path = self.folder.join(format!("step-{:07}.safetensors", place.total_steps));
         let (first, second) = engine.moments();
         let parts = [(VALUE, engine.trained()), (FIRST, first), (SECOND, second)];
+        engine.check_device()?;
         let named: Vec<(String, Tensor)> = parts
             .into_iter()
             .flat_map(|(prefix, part)| part.into_iter().map(move |(name, tensor)| (format!("{prefix}{name}"), tensor)))

@@ -132,6 +132,7 @@ pub fn step<D: Device>(
         // One stage learns gates, so its steps are theirs.
         Learns::Gates { .. } => engine.update_gates(&hyper(stage, place.step + 1, lr, grad_norm)),
     }
+    engine.check_device()?;
     let tokens = (stage.batch * stage.length) as u64;
     Ok(StepMetrics {
         step: place.total_steps + 1,
@@ -265,6 +266,7 @@ fn merge_into<D: Device>(
     original: &dyn Fn() -> Result<Weights, Error>,
 ) -> Result<(), Error> {
     let mut trained = engine.trained();
+    engine.check_device()?;
     merge(&mut trained, &original()?, plan, &stage.merge)?;
     Ok(engine.restart(&trained)?)
 }

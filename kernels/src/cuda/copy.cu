@@ -26,7 +26,7 @@ struct Columns {
     bf16* to;
     // Numbers from one row to the next
     u64 from_stride, to_stride;
-    // Rows · width ÷ 8, and width ÷ 8
+    // Threads that have something to do, and those of a row
     u64 jobs, places;
 };
 
@@ -36,4 +36,12 @@ KERNEL(copy_columns, Columns, THREADS) {
     if (job >= p.jobs) return;
     const u64 row = job / p.places, column = job % p.places * 8;
     *(uint4*)(p.to + row * p.to_stride + column) = *(const uint4*)(p.from + row * p.from_stride + column);
+}
+
+// Some columns of every row, one number of 16 bits a thread: for places that are no multiples of 16 bytes.
+KERNEL(copy_columns_plain, Columns, THREADS) {
+    const u64 job = (u64)blockIdx.x * THREADS + threadIdx.x;
+    if (job >= p.jobs) return;
+    const u64 row = job / p.places, column = job % p.places;
+    p.to[row * p.to_stride + column] = p.from[row * p.from_stride + column];
 }

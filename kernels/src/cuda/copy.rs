@@ -1,4 +1,4 @@
-//! Sums and copies of bf16 numbers, eight at a time.
+//! Sums and copies of bf16 numbers, eight at a time where their places allow it.
 
 use super::driver::{Address, Driver, Result};
 use super::runtime::{Queue, Region};
@@ -25,7 +25,7 @@ params! {
     }
 }
 
-/// Where columns begin, and how many numbers, a multiple of 8, lie from one row to the next.
+/// Where columns begin, and how many numbers lie from one row to the next.
 pub type Place<'a> = (Region<'a>, usize);
 
 /// `to` += `from` over `len` bf16 numbers, a multiple of 8.
@@ -36,8 +36,7 @@ pub fn add<D: Driver, C: Compiler>(queue: Queue<'_, D, C>, len: usize, from: Reg
     unsafe { queue.launch(&kernel("add"), [blocks(len as u64 / 8, THREADS), 1, 1], &params) }
 }
 
-/// Copies `width` columns, a multiple of 8, of `rows` rows of bf16 numbers; the two places do not overlap and begin at
-/// multiples of 16 bytes.
+/// Copies `width` columns of `rows` rows of bf16 numbers; the two places do not overlap.
 pub fn columns<D: Driver, C: Compiler>(
     queue: Queue<'_, D, C>,
     rows: usize,
@@ -45,27 +44,28 @@ pub fn columns<D: Driver, C: Compiler>(
     from: Place<'_>,
     to: Place<'_>,
 ) -> Result<()> {
-    let whole = [width, from.1, to.1].iter().all(|numbers| numbers.is_multiple_of(8));
-    assert!(whole, "kernels: {width} columns of rows of {} to rows of {} on a GPU", from.1, to.1);
-    let jobs = (rows * width / 8) as u64;
-    if jobs == 0 {
+    if rows == 0 || width == 0 {
         return Ok(());
     }
     let bytes = |stride: usize| 2 * ((rows - 1) * stride + width);
+    let places = [from.0.need("from", bytes(from.1)), to.0.need("to", bytes(to.1))];
+    let eights = [width, from.1, to.1].iter().all(|numbers| numbers.is_multiple_of(8))
+        && places.iter().all(|place| place.0.is_multiple_of(16));
+    let (entry, each) = if eights { ("copy_columns", 8) } else { ("copy_columns_plain", 1) };
     let params = Columns {
-        from: from.0.need("from", bytes(from.1)),
-        to: to.0.need("to", bytes(to.1)),
+        from: places[0],
+        to: places[1],
         strides: [from.1 as u64, to.1 as u64],
-        jobs,
-        places: width as u64 / 8,
+        jobs: (rows * width / each) as u64,
+        places: (width / each) as u64,
     };
     // SAFETY: both regions reach to the last column of the last row.
-    unsafe { queue.launch(&kernel("copy_columns"), [blocks(jobs, THREADS), 1, 1], &params) }
+    unsafe { queue.launch(&kernel(entry), [blocks(params.jobs, THREADS), 1, 1], &params) }
 }
 
 /// Every kernel of the file.
-pub fn kernels() -> [Kernel; 2] {
-    ["add", "copy_columns"].map(kernel)
+pub fn kernels() -> [Kernel; 3] {
+    ["add", "copy_columns", "copy_columns_plain"].map(kernel)
 }
 
 fn kernel(entry: &'static str) -> Kernel {

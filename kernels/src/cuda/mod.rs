@@ -21,8 +21,9 @@ pub mod nvrtc;
 pub mod runtime;
 pub mod source;
 
-#[cfg(test)]
-pub(crate) mod emulation;
+#[cfg(any(test, feature = "emulation"))]
+#[doc(hidden)]
+pub mod emulation;
 #[cfg(test)]
 mod faults;
 

@@ -22,6 +22,13 @@ pub struct Runtime<D: Driver, C> {
     peak: AtomicU64,
 }
 
+impl<D: Driver, C> Runtime<D, C> {
+    /// The driver below.
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+}
+
 impl<D: Driver, C: Compiler> Runtime<D, C> {
     /// Without a cache every process compiles anew.
     pub fn new(driver: D, compiler: C, cache: Option<Cache>) -> Self {
@@ -34,11 +41,6 @@ impl<D: Driver, C: Compiler> Runtime<D, C> {
             live: Arc::default(),
             peak: AtomicU64::new(0),
         }
-    }
-
-    /// The driver below.
-    pub fn driver(&self) -> &D {
-        &self.driver
     }
 
     /// `bytes` of memory, whatever is in it.
@@ -149,6 +151,9 @@ pub struct Region<'a> {
 }
 
 impl Region<'_> {
+    /// Nowhere.
+    pub(crate) const NONE: Region<'static> = Region { address: Address::NULL, bytes: 0, memory: PhantomData };
+
     /// Its address; panics when it holds fewer bytes than an op touches.
     #[track_caller]
     pub fn need(&self, name: &str, bytes: usize) -> Address {

@@ -44,7 +44,7 @@ impl Source {
 }
 
 /// Turns text into what a driver loads.
-pub trait Compiler {
+pub trait Compiler: Send + Sync {
     /// Everything besides the text that the image depends on: the compiler, its version, the architecture, options.
     fn identity(&self) -> String;
     /// The image of a text.

@@ -1,6 +1,7 @@
 //! Mean squared difference of rows, as hidden states are distilled: `Σ_c (x − y)² / C` of each row that counts.
 
 pub(crate) mod cpu;
+pub mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

@@ -152,7 +152,7 @@ impl<'a> Product<'a> {
 }
 
 /// The door to whatever multiplies matrices.
-pub trait Products<D: Driver, C: Compiler> {
+pub trait Products<D: Driver, C: Compiler>: Send + Sync {
     /// Queues a product.
     fn multiply(&self, queue: Queue<'_, D, C>, product: &Product<'_>) -> Result<()>;
 }

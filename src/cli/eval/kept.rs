@@ -53,6 +53,7 @@ impl OfRun<'_> {
         let mut file = self.file(AFTER, &digest_of(&(self.origin, place.total_steps, place.updates)));
         if !file.is_complete() {
             let weights = engine.merged();
+            engine.check_device()?;
             drop(engine);
             let plan = gates.map_or_else(|| self.plan.clone(), |gates| self.plan.with_gates(gates));
             self.go_on(&mut file, &plan.merged(), &weights, ("after: ", place.total_steps))?;

@@ -64,16 +64,22 @@ pub(in crate::engine) fn batch<D: Device>(
 pub(super) struct Grown<D: Device> {
     pub(super) buffer: D::Buffer,
     len: usize,
+    zeros: fn(&D, usize) -> kernels::device::Result<D::Buffer>,
 }
 
 impl<D: Device> Grown<D> {
     pub(super) fn new(device: &D) -> Result<Self, Error> {
-        Ok(Self { buffer: device.zeros(0)?, len: 0 })
+        Ok(Self { buffer: device.zeros(0)?, len: 0, zeros: D::zeros })
+    }
+
+    /// Of f32 numbers, whatever the storage type.
+    pub(super) fn new_f32(device: &D) -> Result<Self, Error> {
+        Ok(Self { buffer: device.zeros_f32(0)?, len: 0, zeros: D::zeros_f32 })
     }
 
     pub(super) fn at_least(&mut self, device: &D, len: usize) -> Result<&mut D::Buffer, Error> {
         if self.len < len {
-            *self = Self { buffer: device.zeros(len)?, len };
+            *self = Self { buffer: (self.zeros)(device, len)?, len, ..*self };
         }
         Ok(&mut self.buffer)
     }

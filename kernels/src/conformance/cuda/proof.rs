@@ -7,7 +7,9 @@ use rayon::prelude::*;
 use crate::cuda::Kernel;
 use crate::cuda::nvrtc::{Architecture, Nvrtc};
 use crate::cuda::source::Source;
-use crate::{adamw, attention, bias, cross_entropy, dropout, embedding, gate, linear, nf4, rms_norm, rope, swiglu};
+use crate::{
+    adamw, attention, bias, cross_entropy, distance, dropout, embedding, gate, linear, nf4, rms_norm, rope, swiglu,
+};
 
 /// Hidden sizes of the models of the shipped recipes, and of their rehearsals.
 const HIDDEN: [usize; 9] = [128, 576, 896, 1024, 3584, 4096, 5120, 8192, 2048];
@@ -25,6 +27,7 @@ fn kernels() -> Vec<Kernel> {
     for hidden in HIDDEN {
         kernels.extend(rms_norm::cuda::RmsNorm { hidden }.kernels());
         kernels.extend(embedding::cuda::Embedding { hidden }.kernels());
+        kernels.push(distance::cuda::Distance { hidden }.kernel());
     }
     kernels.extend(HEAD_DIM.map(|head_dim| rope::cuda::Rope { head_dim }.kernel()));
     kernels.extend(HEAD_DIM.into_iter().flat_map(|head_dim| attention::cuda::Attention { head_dim }.kernels()));

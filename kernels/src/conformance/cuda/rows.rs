@@ -385,7 +385,41 @@ fn sums_and_columns() {
             expected[row * 48 + 16 + column] = a[row * 40 + 8 + column];
         }
         assert_eq!(gpu.read_bf16(&to), expected);
+        // Columns 3 to 8 of rows of 41, to columns 1 to 6 of rows of 7.
+        let to = gpu.bf16(&b);
+        copy::columns(gpu.queue(), 42, 5, (from.from(2 * 3), 41), (to.from(2), 7)).expect("a copy");
+        let mut expected = b.clone();
+        for (row, column) in (0..42).flat_map(|row| (0..5).map(move |column| (row, column))) {
+            expected[row * 7 + 1 + column] = a[row * 41 + 3 + column];
+        }
+        assert_eq!(gpu.read_bf16(&to), expected);
     });
+}
+
+/// Rows that do not count have neither loss nor gradient, whatever they hold.
+#[test]
+fn distance() {
+    use crate::distance;
+    for (rows, hidden) in [(1, 8), (5, 264), (37, 2304)] {
+        let mut random = Random::new(rows as u64);
+        let [mut x, y] = [(); 2].map(|()| normal(&mut random, rows * hidden));
+        let targets: Vec<i32> = (0..rows).map(|row| if row % 3 == 1 { -100 } else { row as i32 }).collect();
+        let (plain, plain_dx) = distance::reference::run(hidden, &x, &y, &targets, 0.25);
+        let (exact, exact_dx) = distance::reference::run(hidden, &cast::<f64>(&x), &cast(&y), &targets, 0.25);
+        if rows > 1 {
+            x[hidden..2 * hidden].fill(f32::NAN);
+        }
+        emulate(|gpu| {
+            let (gx, gy) = (gpu.bf16(&x), gpu.bf16(&y));
+            let counted = gpu.u32(&targets.iter().map(|&target| target as u32).collect::<Vec<_>>());
+            let (losses, dx) = (gpu.room(4 * rows), gpu.room(2 * rows * hidden));
+            let op = distance::cuda::Distance { hidden };
+            let inputs = [gx.all(), gy.all(), counted.all()];
+            op.run(gpu.queue(), rows, inputs, 0.25, (losses.all(), dx.all())).expect("a distance");
+            close("losses", &gpu.read_f32(&losses), &plain, &exact, 2.0);
+            close("dx", &gpu.read_bf16(&dx), &rounded(&plain_dx), &exact_dx, 3.0);
+        });
+    }
 }
 
 /// The three products of a linear layer, to bf16 and to f32, over what is there and instead of it, between rows that lie further

@@ -11,7 +11,7 @@ use crate::cuda::driver::{Address, Driver, Error, Event, Function, Geometry, Mod
 
 /// A child that runs kernels.
 #[derive(Debug)]
-pub(crate) struct Emulator {
+pub struct Emulator {
     pipes: Mutex<Pipes>,
     child: Mutex<Child>,
     /// Modules and names behind the numbers of functions.

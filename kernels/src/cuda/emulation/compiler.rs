@@ -18,7 +18,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// g++ or clang++.
 #[derive(Debug)]
-pub(crate) struct HostCompiler {
+pub struct HostCompiler {
     program: &'static str,
     version: String,
     mistake: Option<Mistake>,
@@ -26,6 +26,7 @@ pub(crate) struct HostCompiler {
 
 /// Something that every file with a word in it is compiled without: the occurrence `number` of `text`.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(test), allow(dead_code, reason = "only tests of the emulation itself make mistakes"))]
 pub(crate) struct Mistake {
     pub(crate) word: &'static str,
     pub(crate) text: &'static str,
@@ -53,6 +54,7 @@ impl HostCompiler {
     }
 
     /// The same, making a mistake.
+    #[cfg(test)]
     pub(crate) fn with(self, mistake: Mistake) -> HostCompiler {
         HostCompiler { mistake: Some(mistake), ..self }
     }

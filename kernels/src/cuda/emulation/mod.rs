@@ -4,36 +4,55 @@
 
 mod child;
 mod compiler;
+#[cfg(test)]
 mod tests;
 
-pub(crate) use child::Emulator;
-pub(crate) use compiler::{HostCompiler, Mistake};
+pub use child::Emulator;
+pub use compiler::HostCompiler;
+#[cfg(test)]
+pub(crate) use compiler::Mistake;
 
 use std::path::PathBuf;
 
 use super::cache::Cache;
 use super::driver::Error;
 use super::runtime::Runtime;
+use crate::device::Cuda;
+use crate::linear::cuda::Plain;
 
 /// The runtime of a test.
 pub(crate) type Emulated = Runtime<Emulator, HostCompiler>;
 
-/// A runtime whose threads run in an order drawn from `seed`; none, and a loud line, where no C++ compiler is.
-pub(crate) fn runtime(seed: u64) -> Option<Emulated> {
-    runtime_with(seed, None)
+/// The device of a test.
+pub type Device = Cuda<Emulator, HostCompiler, Plain>;
+
+/// A device whose threads run in an order drawn from `seed`; none, and a loud line, where no C++ compiler is.
+pub fn device(seed: u64) -> Option<Device> {
+    let device = Cuda::new(runtime(seed)?, Plain, u64::MAX);
+    Some(device.expect("a stream of the emulation"))
 }
 
-/// The same, with a mistake in the kernels.
-pub(crate) fn runtime_with(seed: u64, mistake: Option<Mistake>) -> Option<Emulated> {
-    let Some(mut compiler) = HostCompiler::find() else {
+/// A runtime whose threads run in an order drawn from `seed`; none, and a loud line, where no C++ compiler is.
+pub(crate) fn runtime(seed: u64) -> Option<Emulated> {
+    let Some(compiler) = HostCompiler::find() else {
         eprintln!("!! NOT RUN: no C++ compiler (g++ or clang++) is here, so no CUDA kernel was emulated");
         return None;
     };
-    if let Some(mistake) = mistake {
-        compiler = compiler.with(mistake);
+    Some(started(compiler, seed))
+}
+
+/// The same, with a mistake in the kernels.
+#[cfg(test)]
+pub(crate) fn runtime_with(seed: u64, mistake: Option<Mistake>) -> Option<Emulated> {
+    match mistake {
+        Some(mistake) => HostCompiler::find().map(|compiler| started(compiler.with(mistake), seed)),
+        None => runtime(seed),
     }
+}
+
+fn started(compiler: HostCompiler, seed: u64) -> Emulated {
     let emulator = Emulator::start(&compiler, seed).expect("the emulation's child process");
-    Some(Runtime::new(emulator, compiler, Some(Cache::new(folder()))))
+    Runtime::new(emulator, compiler, Some(Cache::new(folder())))
 }
 
 /// An error of the file system or of a process.
