@@ -1,16 +1,18 @@
-//! What `plan` says about memory is what the engine counts, within 15 %.
+//! What `plan` says about memory is what the engine counts: within 15 % on the CPU, within 5 % on a GPU, where a device that does
+//! nothing but count stands for one.
 
 mod common;
 
 use common::recipe;
 use context_recipe::Cpu;
 use context_recipe::data::{Batch, Rng};
-use context_recipe::engine::{Device as _, Engine, Mode};
+use context_recipe::engine::{Device, Engine, Mode};
 use context_recipe::hub::Weights;
 use context_recipe::plan::{
-    Adapt, Attention, Form, Gates, Llama, Plan, Recipe, Stage, StageKind, StagePlan, Target, presets,
+    self, Adapt, Attention, Form, Gates, Llama, Plan, Recipe, Stage, StageKind, StagePlan, Target, presets,
 };
 use context_recipe::train::{self, Place, Sequences};
+use kernels::cuda::emulation;
 
 struct Noise;
 
@@ -27,15 +29,40 @@ fn holds(model: Llama, adapt: Adapt, stage: Stage) {
 
 fn trains(recipe: &Recipe) {
     let plan: Plan = recipe.plan().unwrap();
-    let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::training(&plan)).unwrap();
-    train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap();
-    close(&plan, &engine);
+    close(&plan, &one_step(&plan, Cpu::new()));
+    let plan = on_a_gpu(&plan);
+    close(&plan, &one_step(&plan, emulation::idle()));
 }
 
-fn close(plan: &Plan, engine: &Engine<Cpu>) {
-    let (planned, counted) = (plan.memory(), engine.device().memory().1);
-    let ratio = planned.total as f64 / counted as f64;
-    assert!((ratio - 1.0).abs() <= 0.15, "planned {} ({planned}), counted {counted}: {ratio}", planned.total);
+fn one_step<D: Device>(plan: &Plan, device: D) -> Engine<D> {
+    let mut engine = Engine::new(device, plan, &Weights::new(), 0, Mode::training(plan)).unwrap();
+    train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap();
+    engine
+}
+
+fn on_a_gpu(plan: &Plan) -> Plan {
+    Plan { device: plan::Device::Cuda { memory: u64::MAX }, ..plan.clone() }
+}
+
+fn close<D: Device>(plan: &Plan, engine: &Engine<D>) {
+    let (memory, counted) = (plan.memory(), engine.device().memory().1);
+    let reserved = memory.terms.iter().filter(|term| &*term.name == "reserved").map(|term| term.bytes).sum::<u64>();
+    let (planned, most) = (memory.total - reserved, if reserved > 0 { 0.05 } else { 0.15 });
+    let ratio = planned as f64 / counted as f64;
+    println!("{ratio:.4}: {memory}");
+    assert!((ratio - 1.0).abs() <= most, "planned {planned} ({memory}), counted {counted}: {ratio}");
+}
+
+fn reads(plan: &Plan) {
+    let tokens: Vec<u32> = (0..plan.target).map(|index| (index % 97) as u32).collect();
+    let batch = Batch::sequence(tokens, &[0]).unwrap();
+    let mut engine = Engine::new(Cpu::new(), plan, &Weights::new(), 0, Mode::Infer).unwrap();
+    engine.score(&batch).unwrap();
+    close(plan, &engine);
+    let plan = on_a_gpu(plan);
+    let mut engine = Engine::new(emulation::idle(), &plan, &Weights::new(), 0, Mode::Infer).unwrap();
+    engine.score(&batch).unwrap();
+    close(&plan, &engine);
 }
 
 fn stage(length: usize, batch: usize, recompute: bool) -> Stage {
@@ -122,11 +149,7 @@ fn many_sequences_are_several_passes() {
 /// A recipe without stages is scored.
 #[test]
 fn reading_in_one_pass() {
-    let plan = recipe(other()).plan().unwrap();
-    let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::Infer).unwrap();
-    let tokens = (0..plan.target).map(|index| (index % 97) as u32).collect();
-    engine.score(&Batch::sequence(tokens, &[0]).unwrap()).unwrap();
-    close(&plan, &engine);
+    reads(&recipe(other()).plan().unwrap());
 }
 
 #[test]
@@ -135,11 +158,7 @@ fn attention_at_other_positions() {
     let reading = Recipe { attention, ..recipe(other()) };
     let training = Recipe { train: vec![stage(256, 2, true)], adapt: Some(lora(false)), ..reading.clone() };
     trains(&training);
-    let plan = reading.plan().unwrap();
-    let mut engine = Engine::new(Cpu::new(), &plan, &Weights::new(), 0, Mode::Infer).unwrap();
-    let tokens = (0..plan.target).map(|index| (index % 97) as u32).collect();
-    engine.score(&Batch::sequence(tokens, &[0]).unwrap()).unwrap();
-    close(&plan, &engine);
+    reads(&reading.plan().unwrap());
 }
 
 /// Weights have neither gradients nor moments, and there are no logits.
@@ -163,4 +182,22 @@ fn gates_learn_alone() {
         );
         trains(&recipe);
     }
+}
+
+/// A sequence of 32K tokens through layers that see a window and one that sees all, on a GPU.
+#[test]
+fn a_long_sequence_on_a_gpu() {
+    let attention = Attention::hybrid(plan::FullLayers::Share(1.0 / 3.0), plan::Sparse::window(1024, 4));
+    let context = plan::Context { native: Some(256), target: 32 << 10 };
+    let rope = Some(plan::Rope::interpolate(128.0));
+    let recipe = Recipe {
+        attention: Some(attention),
+        context,
+        rope,
+        adapt: Some(lora(true)),
+        train: vec![stage(32 << 10, 1, true)],
+        ..recipe(other())
+    };
+    let plan = on_a_gpu(&recipe.plan().unwrap());
+    close(&plan, &one_step(&plan, emulation::idle()));
 }

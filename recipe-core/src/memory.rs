@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+mod cuda;
+
 use serde::{Deserialize, Serialize};
 
 use crate::counts::product;
@@ -98,6 +100,8 @@ impl Plan {
             ("activations", self.activations(tokens, stage)),
             ("layer workspace", self.layer_workspace(tokens, stage)),
             ("rope tables", self.rope_tables(tokens)),
+            ("row lists", self.row_lists(tokens, Some(stage))),
+            ("partial sums", self.partial_sums(tokens, stage)),
             ("logits", if stage.learns == Learns::Weights { self.logits(tokens) } else { 0 }),
             ("dequantized tile", self.dequantized()),
             ("reserved", self.reserved()),
@@ -107,7 +111,8 @@ impl Plan {
     /// A text of `target` tokens is scored in one pass or generated through a cache, whichever needs more.
     fn inference_memory(&self) -> Memory {
         let scored = self.layer_buffers(self.target, self.saved_width());
-        let one_pass = scored.saturating_add(self.rope_tables(self.target));
+        let tables = self.rope_tables(self.target).saturating_add(self.row_lists(self.target, None));
+        let one_pass = scored.saturating_add(tables);
         let (name, bytes) = match self.kv_cache_bytes(self.target) {
             cache if cache > one_pass => ("KV cache", cache),
             _ => ("layer workspace", one_pass),
@@ -141,6 +146,11 @@ impl Plan {
             Device::Cpu { .. } => F32,
             Device::Cuda { .. } => BF16,
         }
+    }
+
+    /// As how many stored numbers `count` f32 numbers count.
+    fn exact(&self, count: usize) -> usize {
+        if self.on_cuda() { times(2, count) } else { count }
     }
 
     /// The base model; frozen projections of a quantized plan in NF4.
@@ -219,8 +229,8 @@ impl Plan {
         let (query, kv) = (self.model.query_width(), self.model.kv_width());
         match stage.learns {
             Learns::Weights => 0,
-            Learns::Gates { form: Form::Code, .. } => sum(&[hidden, times(2, query), heads]),
-            Learns::Gates { form: Form::Paper, .. } => sum(&[hidden, times(4, query), heads, times(2, kv)]),
+            Learns::Gates { form: Form::Code, .. } => sum(&[hidden, times(2, query), self.exact(heads)]),
+            Learns::Gates { form: Form::Paper, .. } => sum(&[hidden, times(4, query), self.exact(heads), times(2, kv)]),
         }
     }
 
@@ -228,7 +238,7 @@ impl Plan {
     fn layer_buffers(&self, tokens: usize, more: usize) -> u64 {
         let Llama { hidden, ffn, .. } = self.model;
         let remap = if self.remaps() {
-            sum(&[self.heads_width(), self.model.heads]).saturating_sub(self.model.kv_width())
+            sum(&[self.heads_width(), self.exact(self.model.heads)]).saturating_sub(self.model.kv_width())
         } else {
             0
         };
@@ -241,7 +251,7 @@ impl Plan {
     fn saved_width(&self) -> usize {
         let Llama { hidden, ffn, heads, qk_norm, .. } = self.model;
         let before_norms = if qk_norm { sum(&[self.model.query_width(), self.model.kv_width()]) } else { 0 };
-        sum(&[times(3, hidden), self.heads_width(), before_norms, heads, times(2, ffn)])
+        sum(&[times(3, hidden), self.heads_width(), before_norms, self.exact(heads), times(2, ffn)])
     }
 
     /// Whether a layer turns its queries and keys once for each part of its pattern.
@@ -262,13 +272,17 @@ impl Plan {
 
     /// The rows of logits that exist at a time, in f32.
     fn logits(&self, tokens: usize) -> u64 {
-        product(&[LOGIT_ROWS.min(tokens), self.model.vocab]).saturating_mul(F32)
+        let vocab = if self.on_cuda() { self.model.vocab.next_multiple_of(8) } else { self.model.vocab };
+        product(&[LOGIT_ROWS.min(tokens), vocab]).saturating_mul(F32)
     }
 
-    /// Rows of a projection, unpacked while they are used.
+    /// Rows of a projection, unpacked while they are used; on a GPU all of them.
     fn dequantized(&self) -> u64 {
         if !self.adapt.quantized() {
             return 0;
+        }
+        if self.on_cuda() {
+            return self.unpacked();
         }
         let tiles = Target::ALL.iter().map(|target| {
             let shape = target.shape(&self.model);

@@ -9,8 +9,14 @@ use super::cache::Cache;
 use super::driver::{Address, Driver, Error, Event, Function, Geometry, Machine, Module, Result, Stream, usable};
 use super::runtime::Runtime;
 use super::source::{Compiler, Source};
-use crate::attention::cuda::{Attention, Passes, Visible};
+use crate::adamw::Hyper;
+use crate::attention::cuda::{self, Passes, Visible};
 use crate::attention::{Mask, Pattern, Shape};
+use crate::device::{Attention, Cuda, Device, Grads, Head, HeadGrads, Linear, Rows, Saved, Weight};
+use crate::linear::cuda::Plain;
+use crate::linear::{Dims, Write};
+
+static SCRIBE: Scribe = Scribe { compiled: AtomicUsize::new(0), refuses: false, version: 0 };
 
 /// A driver that does nothing, counts what it hands out, and fails at one call.
 #[derive(Debug, Default)]
@@ -130,7 +136,7 @@ fn pass(driver: &Fake, compiler: &Scribe) -> Result<()> {
     let queue = runtime.queue(Stream(0));
     let visible = Visible::new(queue, &mask, &shape, Passes::Both)?;
     let (tensor, lse, scratch) = (runtime.memory(96)?, runtime.memory(12)?, runtime.memory(1000)?);
-    let (op, all) = (Attention { head_dim: 16 }, tensor.all());
+    let (op, all) = (cuda::Attention { head_dim: 16 }, tensor.all());
     op.forward(queue, &visible, 0.25, [all; 3], (all, lse.all()))?;
     op.forward_split(queue, &visible, 0.25, [all; 3], (all, lse.all()), (2, scratch.all()))?;
     tensor.read(Stream(0), 96)?;
@@ -157,6 +163,80 @@ fn every_call_may_fail() {
         assert!(!error.to_string().is_empty());
     }
     assert!(calls > 10 && kinds.len() == 4, "{calls} calls, {} kinds of errors", kinds.len());
+}
+
+/// A step of a model of one layer without an MLP, as an engine asks for it.
+fn step(driver: &Fake) -> crate::device::Result<()> {
+    let runtime = Runtime::new(driver, &SCRIBE, None);
+    let gpu = Cuda::new(runtime, Plain, u64::MAX).map_err(crate::device::Error::Gpu)?;
+    let (rows, width) = (3, 16);
+    let inputs = Rows {
+        tokens: &[1, 2, 1],
+        positions: &[0, 1, 2],
+        starts: &[0; 3],
+        targets: &[2, 1, -100],
+        inv_freq: &[1.0; 8],
+        attention_factor: 1.0,
+    };
+    let batch = gpu.batch(&inputs)?;
+    let mut table = Weight::Dense(gpu.upload_master(&[1.0; 64])?);
+    let frozen = Weight::Quantized(gpu.quantize(&[1.0; 256])?);
+    let buffer = || gpu.zeros(rows * width);
+    let (mut x, mut y, mut q, mut out) = (buffer()?, buffer()?, buffer()?, buffer()?);
+    let (mut dtable, mut m, mut v) = (gpu.zeros_f32(64)?, gpu.zeros_f32(64)?, gpu.zeros_f32(64)?);
+    let mut lse = gpu.zeros_f32(rows)?;
+    gpu.embed(&batch, &table, width, &mut x);
+    let dims = Dims { rows, inputs: width, outputs: width };
+    gpu.linear(Linear { dims, scale: 1.0, write: Write::Set }, &x, &frozen, &mut q);
+    gpu.rope(&batch, 1, &mut q, crate::rope::Direction::Forward);
+    let shape = Shape { queries: rows, keys: rows, heads: 1, kv_heads: 1, head_dim: width };
+    let job = Attention { shape, patterns: Pattern::Full.into(), query_row: 0, key_row: 0, scale: 0.25 };
+    gpu.attention(&batch, &job, &q, &q, &q, &mut out, &mut lse);
+    let head = Head { rows, hidden: width, vocab: 4, chunk: 2, grad_scale: 1.0 };
+    let grads = HeadGrads { dx: &mut y, dw: Some(&mut dtable) };
+    gpu.head(&batch, head, &out, &table, Some(grads))?;
+    let saved = Saved { q: &q, k: &q, v: &q, out: &out, lse: &lse, dout: &y };
+    let (mut dq, mut dk, mut dv) = (buffer()?, buffer()?, buffer()?);
+    gpu.attention_backward(&batch, &job, saved, Grads { dq: &mut dq, dk: &mut dk, dv: &mut dv });
+    gpu.embed_backward(&batch, &dq, width, &mut dtable);
+    gpu.move_within(&mut x, 8, 0, 16);
+    let norm = gpu.sum_of_squares(&dtable);
+    let hyper = Hyper { lr: 1.0, beta1: 0.9, beta2: 0.9, eps: 1.0, weight_decay: 0.0, step: 1, grad_scale: 1.0 };
+    if let Weight::Dense(table) = &mut table {
+        gpu.adamw(&hyper, table, &dtable, &mut m, &mut v);
+        assert_eq!(gpu.download(table, 64).len(), 64, "{norm}");
+    }
+    gpu.check()
+}
+
+/// Every call of a step fails once. Nothing is asked of the driver after it, the step says what it was, and all that was handed out
+/// comes back.
+#[test]
+fn every_call_of_a_step_may_fail() {
+    let whole = Fake::default();
+    step(&whole).expect("a step");
+    assert!(whole.held.lock().expect("a lock").is_empty());
+    let calls = whole.calls.load(Ordering::Relaxed);
+    assert!(calls > 80, "{calls} calls");
+    for call in 1..=calls {
+        let driver = Fake::failing_at(call);
+        let error = step(&driver).expect_err("the failure");
+        assert!(driver.held.lock().expect("a lock").is_empty(), "{error} left something behind");
+        assert_eq!(driver.calls.load(Ordering::Relaxed), call, "{error} was not the end");
+    }
+}
+
+/// A limit below the card's memory is one: the error has the figures, and nothing is left behind.
+#[test]
+fn a_limit_is_kept() {
+    let driver = Fake::default();
+    let gpu = Cuda::new(Runtime::new(&driver, &SCRIBE, None), Plain, 1000).expect("a device");
+    let held = gpu.zeros(400).expect("800 bytes");
+    let error = gpu.zeros_f32(51).expect_err("too much");
+    assert_eq!(error, crate::device::Error::OutOfMemory { requested: 204, live: 800, limit: 1000 });
+    assert!(gpu.check().is_ok(), "a buffer that there is no room for breaks nothing");
+    drop((held, gpu));
+    assert!(driver.held.lock().expect("a lock").is_empty());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod child;
 mod compiler;
+mod idle;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ pub use child::Emulator;
 pub use compiler::HostCompiler;
 #[cfg(test)]
 pub(crate) use compiler::Mistake;
+pub use idle::{Idle, IdleCompiler};
 
 use std::path::PathBuf;
 
@@ -19,6 +21,12 @@ use super::driver::Error;
 use super::runtime::Runtime;
 use crate::device::Cuda;
 use crate::linear::cuda::Plain;
+
+/// A device that hands out memory and does nothing.
+pub fn idle() -> Cuda<Idle, IdleCompiler, Plain> {
+    let device = Cuda::new(Runtime::new(Idle::default(), IdleCompiler, None), Plain, u64::MAX);
+    device.expect("a stream of nothing")
+}
 
 /// The runtime of a test.
 pub(crate) type Emulated = Runtime<Emulator, HostCompiler>;
