@@ -34,7 +34,7 @@
 //! | a recipe's program: `plan`, `check`, `rehearse`, `train`, `eval`, `export`, … | [`main`] |
 //! | models on disk, read and written | [`hub`] |
 //! | text to sequences, generated text | [`data`] |
-//! | the fast path; the executable specification | [`engine`]; [`model`] |
+//! | the fast path; the executable specification | [`engine`], on [`Cpu`] or a `gpu`; [`model`] |
 //! | stages, checkpoints, metrics | [`train`] |
 //! | loss by position, keys, needles, choice | [`eval`] |
 //! | tables, plots, pages | [`report`] |
@@ -48,6 +48,8 @@ pub mod data;
 pub mod engine;
 mod error;
 pub mod eval;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 pub mod hub;
 pub mod model;
 pub mod rehearse;

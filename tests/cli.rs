@@ -535,3 +535,21 @@ fn ctrl_c_keeps_the_step_at_hand() {
     assert!(said.contains("report"), "{said}");
     assert_eq!(fs::read_to_string(&metrics).unwrap().lines().count(), 40);
 }
+
+/// Where no GPU is, a recipe for one says why and goes on; a command line that asks for one does not.
+#[test]
+fn a_machine_without_a_gpu() {
+    let model = model();
+    let generate = ["generate", "--model", &model, "--prompt", "the"];
+    let hidden = |mut program: Command, more: &[&str]| {
+        program.env("CUDA_VISIBLE_DEVICES", "").args(generate).args(more).output().unwrap()
+    };
+    let note = "note: the recipe says `device: cuda(80GB)`, and ";
+    let said = failed(&generate, hidden(example("llama2_128k"), &[]));
+    assert!(said.contains(note) && said.contains(". This runs on the CPU, in f32"), "{said}");
+    assert!(said.contains("this is not the recipe's model"), "it went on: {said}");
+    assert!(!failed(&generate, hidden(example("llama2_128k"), &["--device", "cpu"])).contains(note));
+    let said = failed(&generate, hidden(program(), &["--device", "cuda"]));
+    assert!(said.contains("--device cuda: "), "{said}");
+    assert!(["NVIDIA driver is not on this machine", "there is no GPU"].iter().any(|why| said.contains(why)), "{said}");
+}

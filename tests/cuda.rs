@@ -264,3 +264,13 @@ fn a_step_can_be_taken_again() {
     assert_eq!(first.moments(), second.moments());
     assert!(first.device().memory().1 > 0);
 }
+
+/// A matrix of 8 bits is the one that its blocks stand for.
+#[test]
+fn matrices_of_eight_bits() {
+    let plan = plan_with(vec![FULL; 3]);
+    both(&plan, &weights(&reference()), Mode::InferQ8_0, |mut gpu, mut cpu| {
+        let batch = text(48, 97);
+        close("8 bits: logits", &gpu.logits(&batch).unwrap(), &cpu.logits(&batch).unwrap(), LOGITS);
+    });
+}

@@ -13,7 +13,7 @@ mod cpu;
 mod cuda;
 
 pub use cpu::{Cpu, CpuBatch, CpuBuffer, CpuQuantized};
-pub use cuda::{Cuda, CudaBatch, CudaBuffer, CudaQuantized};
+pub use cuda::{Cuda, CudaBatch, CudaBuffer, CudaNf4, CudaQuantized};
 
 /// Why a device could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -192,6 +192,8 @@ pub(crate) struct TrainArgs {
 pub(crate) enum DeviceArg {
     /// All cores, f32
     Cpu,
+    /// The first NVIDIA GPU, bf16
+    Cuda,
 }
 
 #[derive(Debug, Args)]
@@ -236,6 +238,9 @@ pub(crate) struct EvalArgs {
     /// Seed of the exams
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Measure here, whatever the recipe's `device` says
+    #[arg(long, value_enum)]
+    pub(crate) device: Option<DeviceArg>,
     /// One JSON object on stdout
     #[arg(long)]
     pub(crate) json: bool,
@@ -340,6 +345,9 @@ pub(crate) struct GenerateArgs {
     /// Seed of the sampling
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Run here, whatever the recipe's `device` says
+    #[arg(long, value_enum)]
+    pub(crate) device: Option<DeviceArg>,
     /// One JSON object on stdout
     #[arg(long)]
     pub(crate) json: bool,

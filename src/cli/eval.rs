@@ -6,14 +6,15 @@ mod wanted;
 
 use std::path::Path;
 
-use kernels::device::Cpu;
+use kernels::device::Device;
 use recipe_core::{EvalPlan, Plan};
 
 use super::args::EvalArgs;
+use super::machine::{self, Open, on_machine};
 use super::{load, output, train};
 use crate::engine::{Engine, Mode};
 use crate::eval::{Evaluation, Short};
-use crate::train::{Checkpoints, Lock};
+use crate::train::{Checkpoints, Lock, Run};
 use crate::{Error, Result, report};
 
 pub(super) use self::kept::{OfRun, redraw};
@@ -24,20 +25,29 @@ pub(super) fn run(plan: &Plan, args: &EvalArgs) -> Result<()> {
     let wanted = wanted::wanted(plan, args)?;
     match (&args.run, &args.model) {
         (Some(dir), base) => of_run(plan, dir, base.as_deref(), args, wanted),
-        (None, Some(model)) => of_model(plan, model, args, wanted),
+        (None, Some(model)) => {
+            let (plan, machine) = machine::chosen(plan, args.device)?;
+            on_machine!(machine, open => of_model(open, &plan, model, args, wanted))
+        }
         (None, None) => Err(Error::usage("give --model DIR or --run RUN".to_owned())),
     }
 }
 
 /// What is wrong with the command line or its files is said before a model is read.
-fn of_model(plan: &Plan, model: &Path, args: &EvalArgs, wanted: Vec<EvalPlan>) -> Result<()> {
+fn of_model<D: Device>(
+    open: Open<'_, D>,
+    plan: &Plan,
+    model: &Path,
+    args: &EvalArgs,
+    wanted: Vec<EvalPlan>,
+) -> Result<()> {
     let base = base(plan, (model, args.adapter.as_deref()), args, &wanted)?;
     let ask = Ask::of(wanted, args)?;
-    let mut found = measured(&load::with_gates(plan, model)?.merged(), (model, args.adapter.as_deref()), &ask)?;
+    let mut found = measured(open, &load::with_gates(plan, model)?.merged(), (model, args.adapter.as_deref()), &ask)?;
     if let Some(base) = base {
         let limits = ask.wanted.iter().filter_map(limit).collect::<Vec<_>>();
         let first = ask.wanted.iter().find(|eval| limit(eval).is_some()).cloned();
-        let theirs = measured(&plan.untouched(), base, &Ask { wanted: first.into_iter().collect(), ..ask })?;
+        let theirs = measured(open, &plan.untouched(), base, &Ask { wanted: first.into_iter().collect(), ..ask })?;
         found.short = shorts(limits, plan.model.context, &found, &theirs);
     }
     if args.json {
@@ -51,10 +61,10 @@ fn of_model(plan: &Plan, model: &Path, args: &EvalArgs, wanted: Vec<EvalPlan>) -
 /// A model's path, and its adapter's.
 type Model<'a> = (&'a Path, Option<&'a Path>);
 
-fn measured(plan: &Plan, (model, adapter): Model<'_>, ask: &Ask) -> Result<Evaluation> {
+fn measured<D: Device>(open: Open<'_, D>, plan: &Plan, (model, adapter): Model<'_>, ask: &Ask) -> Result<Evaluation> {
     let checkpoint = load::checkpoint(plan, model, adapter)?;
     let encoder = load::encoder(&checkpoint)?;
-    let mut session = Session::open(plan, &checkpoint.weights, &encoder, ask, "")?;
+    let mut session = Session::open(open, plan, &checkpoint.weights, &encoder, ask, "")?;
     drop(checkpoint);
     ask.units().iter().try_for_each(|unit| session.measure(unit))?;
     Ok(session.found)
@@ -63,20 +73,11 @@ fn measured(plan: &Plan, (model, adapter): Model<'_>, ask: &Ask) -> Result<Evalu
 /// The newest checkpoint of a run and the model that it began with, measured into the run's folder; its report is redrawn.
 fn of_run(plan: &Plan, dir: &Path, moved: Option<&Path>, args: &EvalArgs, wanted: Vec<EvalPlan>) -> Result<()> {
     let run = train::run_in(plan, dir)?;
-    let (ask, plan) = (Ask::of(wanted, args)?, &run.plan);
+    let ask = Ask::of(wanted, args)?;
     let _lock = Lock::take(dir)?;
-    let checkpoint = load::checkpoint(plan, moved.unwrap_or(&run.model), run.adapter.as_deref())?;
-    let encoder = load::encoder(&checkpoint)?;
-    let course = OfRun { out: dir, plan, origin: &run.origin, ask: &ask, encoder: &encoder };
-    course.before(&checkpoint.weights)?;
-    let mut engine = Engine::new(Cpu::new(), plan, &checkpoint.weights, 0, Mode::training(plan))?;
-    drop(checkpoint);
-    let Some(resumed) = Checkpoints::new(dir, 1).resume(&mut engine, &run.origin)? else {
-        return Err(Error::usage(format!("{}: this run has no checkpoint yet", dir.display())));
-    };
-    let gates = train::gates(plan, &engine, &resumed.place);
-    let measured = course.after(engine, &resumed.place, gates.as_ref());
-    let page = redraw(plan, dir)?;
+    let (_, machine) = machine::chosen(&run.plan, args.device)?;
+    let measured = on_machine!(machine, open => of_checkpoint(open, &run, (dir, moved), &ask))?;
+    let page = redraw(&run.plan, dir)?;
     let found = kept::read(dir);
     if args.json {
         super::print_json(&found)?;
@@ -84,6 +85,27 @@ fn of_run(plan: &Plan, dir: &Path, moved: Option<&Path>, args: &EvalArgs, wanted
         say!("{}report  {}", report::evaluation_text(&found), page.display())?;
     }
     measured
+}
+
+/// What is measured, which may be that too much was lost; an error where nothing can be.
+fn of_checkpoint<D: Device>(
+    open: Open<'_, D>,
+    run: &Run,
+    (dir, moved): (&Path, Option<&Path>),
+    ask: &Ask,
+) -> Result<Result<()>> {
+    let plan = &run.plan;
+    let checkpoint = load::checkpoint(plan, moved.unwrap_or(&run.model), run.adapter.as_deref())?;
+    let encoder = load::encoder(&checkpoint)?;
+    let course = OfRun { open, out: dir, plan, origin: &run.origin, ask, encoder: &encoder };
+    course.before(&checkpoint.weights)?;
+    let mut engine = Engine::new(open()?, plan, &checkpoint.weights, 0, Mode::training(plan))?;
+    drop(checkpoint);
+    let Some(resumed) = Checkpoints::new(dir, 1).resume(&mut engine, &run.origin)? else {
+        return Err(Error::usage(format!("{}: this run has no checkpoint yet", dir.display())));
+    };
+    let gates = train::gates(plan, &engine, &resumed.place);
+    Ok(course.after(engine, &resumed.place, gates.as_ref()))
 }
 
 fn limit(eval: &EvalPlan) -> Option<f64> {

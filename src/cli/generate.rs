@@ -2,17 +2,23 @@
 
 use std::cell::OnceCell;
 
-use kernels::device::Cpu;
+use kernels::device::Device;
 use recipe_core::Plan;
 use serde_json::json;
 
 use super::args::GenerateArgs;
+use super::machine::{self, Open, on_machine};
 use super::{load, output};
 use crate::engine::{Engine, Sampling};
 use crate::hub::Special;
 use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
+    let (plan, machine) = machine::chosen(plan, args.device)?;
+    on_machine!(machine, open => write(open, &plan, args))
+}
+
+fn write<D: Device>(open: Open<'_, D>, plan: &Plan, args: &GenerateArgs) -> Result<()> {
     let checkpoint = load::checkpoint(plan, &args.model, args.adapter.as_deref())?;
     let plan = load::with_gates(plan, &args.model)?;
     let tokenizer = checkpoint.tokenizer()?.clone();
@@ -20,8 +26,7 @@ pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
     if prompt.is_empty() {
         return Err(Error::usage("the prompt has no tokens; write at least a word".to_owned()));
     }
-    let (cpu, mode) = (Cpu::with_limit(plan.device.memory()), args.weights.mode());
-    let mut engine = Engine::new(cpu, &plan.merged(), &checkpoint.weights, 0, mode)?;
+    let mut engine = Engine::new(open()?, &plan.merged(), &checkpoint.weights, 0, args.weights.mode())?;
     drop(checkpoint);
     let sampling = Sampling::new(args.temperature, args.top_p, args.top_k, args.seed)
         .map_err(|error| Error::usage(error.to_string()))?;

@@ -16,6 +16,7 @@ mod generate;
 mod interrupt;
 mod load;
 mod logits;
+mod machine;
 mod overrides;
 mod plan;
 mod rehearse;

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use kernels::device::{Cpu, Device as _};
-use recipe_core::{Device, Learns, Plan, readable_bytes};
+use kernels::device::Device;
+use recipe_core::{Learns, Plan, readable_bytes};
 
-use super::args::{DeviceArg, TrainArgs};
+use super::args::TrainArgs;
 use super::eval::{Ask, OfRun, redraw};
+use super::machine::{self, Open, on_machine};
 use super::{interrupt, load, output, overrides, sources};
 use crate::data::Corpora;
 use crate::engine::{Engine, Mode};
@@ -16,7 +17,12 @@ use crate::train::{self, Checkpoints, Event, Keeping, Lock, Place, Run};
 use crate::{Error, Result};
 
 pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
-    let plan = overrides::applied(&on_cpu(plan, args.device)?, args)?;
+    let (plan, machine) = machine::chosen(plan, args.device)?;
+    let plan = overrides::applied(&plan, args)?;
+    on_machine!(machine, open => on(open, plan, args))
+}
+
+fn on<D: Device>(open: Open<'_, D>, plan: Plan, args: &TrainArgs) -> Result<()> {
     sources::check(&plan, &args.data)?;
     let ask = asked(&plan, args)?;
     output::print(report::plan_text(&plan))?;
@@ -35,14 +41,13 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
     // Another run's folder is left as it is.
     Checkpoints::new(&args.out, 1).check(&run.origin)?;
     run.record(&args.out)?;
-    let course = OfRun { out: &args.out, plan: &plan, origin: &run.origin, ask: &ask, encoder: &encoder };
+    let course = OfRun { open, out: &args.out, plan: &plan, origin: &run.origin, ask: &ask, encoder: &encoder };
     if !ask.is_empty() {
         let hint = |_: &Error| tell!("note: --no-eval trains without measuring before and after");
         course.before(&checkpoint.weights).inspect_err(hint)?;
     }
     let seed = plan.stages.first().map_or(0, |stage| stage.seed);
-    let cpu = Cpu::with_limit(plan.device.memory());
-    let mut engine = Engine::new(cpu, &plan, &checkpoint.weights, seed, Mode::training(&plan))?;
+    let mut engine = Engine::new(open()?, &plan, &checkpoint.weights, seed, Mode::training(&plan))?;
     drop(checkpoint);
     let driven = drive(&mut engine, &read, &corpora, &run, args);
     // A run that was stopped has a report too.
@@ -51,7 +56,7 @@ pub(super) fn run(plan: &Plan, args: &TrainArgs) -> Result<()> {
 }
 
 /// What a run says and measures at its end.
-fn finished(engine: Engine<Cpu>, place: &Place, course: &OfRun<'_>) -> Result<()> {
+fn finished<D: Device>(engine: Engine<D>, place: &Place, course: &OfRun<'_, D>) -> Result<()> {
     let (plan, out) = (course.plan, course.out);
     let (planned, counted) = (plan.memory().total, engine.device().memory().1);
     say!("peak memory in buffers {}, planned {}", readable_bytes(counted), readable_bytes(planned))?;
@@ -87,7 +92,13 @@ fn would_read(plan: &Plan, corpora: &Corpora) -> Result<()> {
     say!("nothing was trained (--dry-run)")
 }
 
-fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, args: &TrainArgs) -> Result<Place> {
+fn drive<D: Device>(
+    engine: &mut Engine<D>,
+    plan: &Plan,
+    corpora: &Corpora,
+    run: &Run,
+    args: &TrainArgs,
+) -> Result<Place> {
     let progress = Progress::training(plan);
     interrupt::watch();
     let keeping =
@@ -118,21 +129,6 @@ fn drive(engine: &mut Engine<Cpu>, plan: &Plan, corpora: &Corpora, run: &Run, ar
     Ok(place)
 }
 
-/// Until there is a CUDA engine, a recipe for it trains on the CPU when asked to.
-fn on_cpu(plan: &Plan, device: Option<DeviceArg>) -> Result<Plan> {
-    match (plan.device, device) {
-        (Device::Cpu { .. }, _) => Ok(plan.clone()),
-        (Device::Cuda { .. }, Some(DeviceArg::Cpu)) => {
-            Ok(Plan { device: Device::Cpu { memory: u64::MAX }, ..plan.clone() })
-        }
-        (Device::Cuda { .. }, None) => Err(Error::usage(format!(
-            "the recipe `{}` says `device: cuda(…)`, and this version trains on the CPU only. Add `--device cpu` to train it \
-             here, or write `device: cpu(16GiB)` in the recipe",
-            plan.name
-        ))),
-    }
-}
-
 /// Whether a folder holds a run.
 pub(super) fn is_run(path: &Path) -> bool {
     fs::exists(path.join("run.json")).unwrap_or(false)
@@ -159,7 +155,7 @@ pub(super) fn run_in(plan: &Plan, dir: &Path) -> Result<Run> {
 }
 
 /// The gates of a run at `place`, where it has come to them.
-pub(super) fn gates(plan: &Plan, engine: &Engine<Cpu>, place: &Place) -> Option<Vec<Vec<f64>>> {
+pub(super) fn gates<D: Device>(plan: &Plan, engine: &Engine<D>, place: &Place) -> Option<Vec<Vec<f64>>> {
     let stage = plan.stages.get(place.stage);
     engine.gates().filter(|_| stage.is_some_and(|stage| stage.learns != Learns::Weights))
 }

@@ -125,7 +125,7 @@ impl fmt::Display for Error {
                 Version(*needed)
             ),
             Self::OldDevice { found: (major, minor) } => {
-                write!(out, "the GPU has compute capability {major}.{minor}, and 8.0 or later is needed")
+                write!(out, "the GPU has compute capability {major}.{minor}; the kernels are for 8.0 to 10.x and 12.x")
             }
             Self::Compile { what, log } => write!(out, "the compiler refused {what}:\n{log}"),
             Self::OutOfMemory { requested } => {

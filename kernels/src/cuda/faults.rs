@@ -12,7 +12,7 @@ use super::source::{Compiler, Source};
 use crate::adamw::Hyper;
 use crate::attention::cuda::{self, Passes, Visible};
 use crate::attention::{Mask, Pattern, Shape};
-use crate::device::{Attention, Cuda, Device, Grads, Head, HeadGrads, Linear, Rows, Saved, Weight};
+use crate::device::{Attention, Cuda, Device, Format, Grads, Head, HeadGrads, Linear, Rows, Saved, Weight};
 use crate::linear::cuda::Plain;
 use crate::linear::{Dims, Write};
 
@@ -180,7 +180,7 @@ fn step(driver: &Fake) -> crate::device::Result<()> {
     };
     let batch = gpu.batch(&inputs)?;
     let mut table = Weight::Dense(gpu.upload_master(&[1.0; 64])?);
-    let frozen = Weight::Quantized(gpu.quantize(&[1.0; 256])?);
+    let frozen = Weight::Quantized(gpu.quantize(&[1.0; 256], Format::Nf4)?);
     let buffer = || gpu.zeros(rows * width);
     let (mut x, mut y, mut q, mut out) = (buffer()?, buffer()?, buffer()?, buffer()?);
     let (mut dtable, mut m, mut v) = (gpu.zeros_f32(64)?, gpu.zeros_f32(64)?, gpu.zeros_f32(64)?);
@@ -288,7 +288,10 @@ fn machines_that_cannot_run_a_kernel_say_why() {
             Described { devices: Err(lost), ..good() },
             "there is no GPU on this machine: no CUDA-capable device is detected",
         ),
-        (Described { capability: (7, 5), ..good() }, "the GPU has compute capability 7.5, and 8.0 or later is needed"),
+        (
+            Described { capability: (7, 5), ..good() },
+            "the GPU has compute capability 7.5; the kernels are for 8.0 to 10.x and 12.x",
+        ),
     ];
     for (machine, words) in cases {
         assert_eq!(usable(&machine, 13_000).expect_err("a reason").to_string(), words);
@@ -301,7 +304,7 @@ fn machines_that_cannot_run_a_kernel_say_why() {
 fn this_machine_answers() {
     use super::nvrtc::{Architecture, Nvrtc};
     let nowhere = [PathBuf::from("/nowhere/libnvrtc.so.13")];
-    let error = Nvrtc::load_from(&nowhere, Architecture::Sm80).expect_err("no library");
+    let error = Nvrtc::load_from(&nowhere, Architecture::Sm80, 13_000).expect_err("no library");
     assert!(matches!(error, Error::NoLibrary { library: "NVRTC", .. }), "{error}");
     let nowhere = [PathBuf::from("/nowhere/libcublasLt.so.13"), PathBuf::from("/nowhere/libcublasLt.so.12")];
     let error = super::cublas::CublasLt::load_from(&nowhere).expect_err("no library").to_string();

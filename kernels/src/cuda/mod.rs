@@ -8,6 +8,8 @@
 //! [`source::Compiler`] (text to image). [`runtime::Runtime`] stands on both and knows no kernel.
 
 pub mod cache;
+#[cfg(feature = "cuda")]
+pub mod card;
 pub mod copy;
 #[cfg(feature = "cuda")]
 pub mod cublas;

@@ -25,6 +25,10 @@ pub enum Architecture {
     Sm89,
     /// Compute capability 9.0 with what only Hopper has: H100, H200.
     Sm90a,
+    /// Compute capability 10: B100, B200, B300.
+    Sm100,
+    /// Compute capability 12: RTX 50.
+    Sm120,
 }
 
 impl Architecture {
@@ -35,6 +39,8 @@ impl Architecture {
             (8, 6..=8) => Ok(Self::Sm86),
             (8, _) => Ok(Self::Sm89),
             (9, _) => Ok(Self::Sm90a),
+            (10, _) => Ok(Self::Sm100),
+            (12, _) => Ok(Self::Sm120),
             found => Err(Error::OldDevice { found }),
         }
     }
@@ -46,6 +52,8 @@ impl Architecture {
             Self::Sm86 => "sm_86",
             Self::Sm89 => "sm_89",
             Self::Sm90a => "sm_90a",
+            Self::Sm100 => "sm_100",
+            Self::Sm120 => "sm_120",
         }
     }
 }
@@ -119,17 +127,33 @@ pub struct Compiled {
 impl Nvrtc {
     /// Loads the library.
     pub fn load(architecture: Architecture) -> Result<Nvrtc> {
-        Self::load_from(&libraries::candidates(NAMES), architecture)
+        Self::load_for(architecture, i32::MAX)
     }
 
-    /// Loads the first of some files that is NVRTC.
-    pub(crate) fn load_from(candidates: &[PathBuf], architecture: Architecture) -> Result<Nvrtc> {
+    /// Loads a version whose images a driver takes that knows CUDA `driver`: of the same major version, or an earlier one.
+    pub fn load_for(architecture: Architecture, driver: i32) -> Result<Nvrtc> {
+        Self::load_from(&libraries::candidates(NAMES), architecture, driver)
+    }
+
+    /// Loads the first of some files that is such an NVRTC.
+    pub(crate) fn load_from(candidates: &[PathBuf], architecture: Architecture, driver: i32) -> Result<Nvrtc> {
         let mut reasons = Vec::new();
         for path in candidates {
-            match Libraries::open(path) {
-                Ok(libraries) => return Self::bind(libraries, architecture),
-                Err(error) => reasons.push(libraries::reason(path, &error)),
+            let nvrtc = match Libraries::open(path) {
+                Ok(libraries) => Self::bind(libraries, architecture)?,
+                Err(error) => {
+                    reasons.push(libraries::reason(path, &error));
+                    continue;
+                }
+            };
+            let (major, minor) = nvrtc.version;
+            if major <= driver / 1000 {
+                return Ok(nvrtc);
             }
+            let (path, known) = (path.display(), driver / 1000);
+            reasons.push(format!(
+                "{path} is of CUDA {major}.{minor}, and the driver knows CUDA {known}: update the driver"
+            ));
         }
         Err(Error::NoLibrary { library: "NVRTC", reason: reasons.join("; ") })
     }

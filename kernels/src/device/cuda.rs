@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    Attention, Device, Distance, Error, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Result, Rows, Saved,
-    Scores, Weight,
+    Attention, Device, Distance, Error, Format, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Result, Rows,
+    Saved, Scores, Weight,
 };
 use crate::attention::Shape;
 use crate::attention::cuda::{self as attend, Passes, Visible};
@@ -20,13 +20,14 @@ use crate::embedding::cuda::{Embedding, Occurrences};
 use crate::linear::Write;
 use crate::linear::cuda::{Factor, Number, Product, Products};
 use crate::nf4::Nf4;
-use crate::{adamw, bias, cross_entropy, distance, dropout, expect_len, gate, nf4, rms_norm, rope, swiglu};
+use crate::simd::Isa;
+use crate::{adamw, bias, cross_entropy, distance, dropout, expect_len, gate, nf4, q8_0, rms_norm, rope, swiglu};
 
 mod buffer;
 mod head;
 mod scratch;
 
-pub use buffer::{CudaBatch, CudaBuffer, CudaQuantized};
+pub use buffer::{CudaBatch, CudaBuffer, CudaNf4, CudaQuantized};
 use buffer::{Found, Key, decode, encode, words};
 use scratch::{Held, Scratch, Use};
 
@@ -148,7 +149,8 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
     fn with_weight(&self, weight: &Weight<Self>, job: impl FnOnce(Region<'_>) -> Driven<()>) -> Driven<()> {
         let matrix = match weight {
             Weight::Dense(buffer) => return job(buffer.bf16()),
-            Weight::Quantized(matrix) => matrix,
+            Weight::Quantized(CudaQuantized::Q8_0(buffer)) => return job(buffer.bf16()),
+            Weight::Quantized(CudaQuantized::Nf4(matrix)) => matrix,
         };
         let tables = nf4::cuda::tables();
         let held = self.hold(Use::Tables, 4 * tables.len() as u64)?;
@@ -213,7 +215,7 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
 fn len_of<D: Driver, C: Compiler, P: Products<D, C>>(weight: &Weight<Cuda<D, C, P>>) -> usize {
     match weight {
         Weight::Dense(buffer) => buffer.len,
-        Weight::Quantized(matrix) => matrix.len,
+        Weight::Quantized(matrix) => matrix.len(),
     }
 }
 
@@ -323,16 +325,27 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
         self.op(|queue| copy::add(queue, len, from.bf16(), to.bf16()));
     }
 
-    fn quantize(&self, data: &[f32]) -> Result<CudaQuantized<D>> {
+    fn quantize(&self, data: &[f32], format: Format) -> Result<CudaQuantized<D>> {
         self.check()?;
+        if format == Format::Q8_0 {
+            let (mut blocks, mut rounded) = (vec![0; q8_0::bytes_of(data.len())], vec![0.0; data.len()]);
+            q8_0::pack(data, &mut blocks);
+            q8_0::cpu::unpack(Isa::best(), &blocks, &mut rounded);
+            return Ok(CudaQuantized::Q8_0(self.upload(&rounded)?));
+        }
         let Nf4 { packed, absmax, absmax_scale, offset, len } = nf4::quantize(data);
         let upload = |bytes: &[u8]| self.uploaded(bytes).map_err(|error| self.said(error));
         let absmax_scale = upload(&encode(&absmax_scale, Number::F32))?;
-        Ok(CudaQuantized { packed: upload(&packed)?, absmax: upload(&absmax)?, absmax_scale, offset, len })
+        let (packed, absmax) = (upload(&packed)?, upload(&absmax)?);
+        Ok(CudaQuantized::Nf4(CudaNf4 { packed, absmax, absmax_scale, offset, len }))
     }
 
-    /// Exactly, on the host: products see it rounded to bf16.
+    /// Four bits exactly, on the host: products see them rounded to bf16.
     fn dequantize(&self, from: &CudaQuantized<D>) -> Vec<f32> {
+        let from = match from {
+            CudaQuantized::Nf4(matrix) => matrix,
+            CudaQuantized::Q8_0(buffer) => return self.download(buffer, buffer.len),
+        };
         let all = |memory: &Memory<D>| self.read(memory, memory.bytes() as usize);
         let (packed, absmax) = (all(&from.packed), all(&from.absmax));
         let absmax_scale = decode(&all(&from.absmax_scale), Number::F32);

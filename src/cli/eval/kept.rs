@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kernels::device::Cpu;
+use kernels::device::Device;
 use recipe_core::Plan;
 use serde::{Deserialize, Serialize};
 
 use super::session::{Ask, Session};
 use super::{kept, limit, shorts};
 use crate::cli::interrupt;
+use crate::cli::machine::Open;
 use crate::data::Encoder;
 use crate::engine::Engine;
 use crate::eval::Evaluation;
@@ -24,7 +25,9 @@ const BEFORE: &str = "evaluation.before.json";
 const AFTER: &str = "evaluation.json";
 
 /// The evaluations of a run.
-pub(in crate::cli) struct OfRun<'a> {
+pub(in crate::cli) struct OfRun<'a, D> {
+    /// Where it is measured.
+    pub(in crate::cli) open: Open<'a, D>,
     pub(in crate::cli) out: &'a Path,
     /// What the run follows.
     pub(in crate::cli) plan: &'a Plan,
@@ -33,7 +36,7 @@ pub(in crate::cli) struct OfRun<'a> {
     pub(in crate::cli) encoder: &'a Arc<Encoder>,
 }
 
-impl OfRun<'_> {
+impl<D: Device> OfRun<'_, D> {
     /// The model as it was given: `weights` under its own rope, every layer full.
     pub(in crate::cli) fn before(&self, weights: &Weights) -> Result<()> {
         let mut file = self.file(BEFORE, &self.origin.base);
@@ -44,12 +47,7 @@ impl OfRun<'_> {
     }
 
     /// The model as it was trained, which `engine` holds; an error where `short` finds that too much was lost.
-    pub(in crate::cli) fn after(
-        &self,
-        engine: Engine<Cpu>,
-        place: &Place,
-        gates: Option<&Vec<Vec<f64>>>,
-    ) -> Result<()> {
+    pub(in crate::cli) fn after(&self, engine: Engine<D>, place: &Place, gates: Option<&Vec<Vec<f64>>>) -> Result<()> {
         let mut file = self.file(AFTER, &digest_of(&(self.origin, place.total_steps, place.updates)));
         if !file.is_complete() {
             let weights = engine.merged();
@@ -74,7 +72,7 @@ impl OfRun<'_> {
     }
 
     fn go_on(&self, file: &mut File, plan: &Plan, weights: &Weights, (name, step): (&str, usize)) -> Result<()> {
-        let mut session = Session::open(plan, weights, self.encoder, self.ask, name)?;
+        let mut session = Session::open(self.open, plan, weights, self.encoder, self.ask, name)?;
         session.found = std::mem::take(&mut file.found);
         for unit in self.ask.units().iter().skip(file.done) {
             session.measure(unit)?;

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kernels::device::Cpu;
+use kernels::device::Device;
 use recipe_core::{EvalPlan, Plan};
 use serde::Serialize;
 
 use crate::Result;
 use crate::cli::args::{EvalArgs, TrainArgs};
+use crate::cli::machine::Open;
 use crate::data::{Encoder, read_text};
 use crate::engine::{Engine, Mode};
 use crate::eval::{self, ChoiceQuestion, Evaluation, KMaxTest, Perplexity};
@@ -93,8 +94,8 @@ fn questions(wanted: &[EvalPlan]) -> Result<Vec<(PathBuf, Vec<ChoiceQuestion>)>>
 }
 
 /// A model, what it is asked, and what was found so far.
-pub(super) struct Session<'a> {
-    engine: Engine<Cpu>,
+pub(super) struct Session<'a, D: Device> {
+    engine: Engine<D>,
     encoder: Arc<Encoder>,
     ask: &'a Ask,
     /// Of the text.
@@ -106,17 +107,17 @@ pub(super) struct Session<'a> {
     pub(super) found: Evaluation,
 }
 
-impl<'a> Session<'a> {
+impl<'a, D: Device> Session<'a, D> {
     /// `plan` says how `weights`, a whole model's, are read.
     pub(super) fn open(
+        open: Open<'_, D>,
         plan: &Plan,
         weights: &Weights,
         encoder: &Arc<Encoder>,
         ask: &'a Ask,
         name: &'a str,
     ) -> Result<Self> {
-        let cpu = Cpu::with_limit(plan.device.memory());
-        let engine = Engine::new(cpu, plan, weights, 0, ask.mode)?;
+        let engine = Engine::new(open()?, plan, weights, 0, ask.mode)?;
         let tokens = ask.text.as_ref().map(|text| encoder.encode(text)).transpose()?;
         let (encoder, native, target) = (Arc::clone(encoder), plan.model.context, plan.target);
         Ok(Self { engine, encoder, ask, tokens, name, native, target, found: Evaluation::default() })

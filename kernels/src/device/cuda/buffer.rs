@@ -83,9 +83,27 @@ pub(super) fn words<T: Copy>(words: &[T], bytes: impl Fn(T) -> [u8; 4]) -> Vec<u
     words.iter().flat_map(|&word| bytes(word)).collect()
 }
 
+/// A matrix that does not learn, in a GPU's memory.
+#[derive(Debug)]
+pub enum CudaQuantized<D: Driver> {
+    /// In 4 bits.
+    Nf4(CudaNf4<D>),
+    /// What 8 bits stand for, rounded to bf16: no product here reads blocks of 8 bits.
+    Q8_0(CudaBuffer<D>),
+}
+
+impl<D: Driver> CudaQuantized<D> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Nf4(matrix) => matrix.len,
+            Self::Q8_0(buffer) => buffer.len,
+        }
+    }
+}
+
 /// An NF4 matrix in a GPU's memory.
 #[derive(Debug)]
-pub struct CudaQuantized<D: Driver> {
+pub struct CudaNf4<D: Driver> {
     pub(super) packed: Memory<D>,
     pub(super) absmax: Memory<D>,
     pub(super) absmax_scale: Memory<D>,
