@@ -16,6 +16,7 @@
 use std::path::PathBuf;
 
 pub use kernels::cuda::card::Card as Gpu;
+use kernels::cuda::shipped::Sizes;
 use recipe_core::Llama;
 
 use crate::engine::Error;
@@ -36,6 +37,13 @@ pub fn cache_folder() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let user = || var("XDG_CACHE_HOME").or_else(|| var("LOCALAPPDATA")).or_else(|| Some(var("HOME")?.join(".cache")));
     var("CONTEXT_RECIPE_KERNELS").or_else(|| Some(user()?.join("context-recipe/kernels")))
+}
+
+/// What kernels for a model are specialised by.
+pub fn sizes(model: &Llama) -> Sizes {
+    let Llama { hidden, head_dim, vocab, qkv_bias, qk_norm, .. } = *model;
+    let biases = qkv_bias.then(|| [model.query_width(), model.kv_width()]);
+    Sizes { hidden, head_dim, vocab, biases, head_norms: qk_norm }
 }
 
 /// What the kernels cannot do of a model, in words.

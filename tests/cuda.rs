@@ -9,7 +9,6 @@
 mod common;
 
 use common::{batch, plan_with, recipe, reference, tiny_llama, weights};
-use context_recipe::Cpu;
 use context_recipe::data::{Batch, Rng};
 use context_recipe::engine::{Device, Engine, Mode, Sampling};
 use context_recipe::hub::Weights;
@@ -17,6 +16,7 @@ use context_recipe::plan::{
     self, Adapt, Attention, Form, Gates, Llama, Pattern, Plan, Recipe, Stage, StageKind, StagePlan, Target,
 };
 use context_recipe::train::{self, Place, Sequences};
+use context_recipe::{Cpu, gpu};
 use kernels::cuda::emulation;
 
 const LOGITS: f64 = 0.02;
@@ -263,6 +263,36 @@ fn a_step_can_be_taken_again() {
     assert_eq!(first.trained(), second.trained());
     assert_eq!(first.moments(), second.moments());
     assert!(first.device().memory().1 > 0);
+}
+
+/// The kernels that training, gates, scoring and generation start are those that are listed for the model.
+#[test]
+fn every_kernel_is_listed() {
+    let small = Llama { hidden: 128, head_dim: 32, ffn: 256, ..tiny_llama() };
+    for model in [Llama { qkv_bias: true, ..small.clone() }, Llama { qk_norm: true, ..small }] {
+        let listed: Vec<_> = gpu::sizes(&model).kernels().into_iter().map(|kernel| kernel.source).collect();
+        let holds = |engine: &Engine<_>| {
+            let engine: &Engine<kernels::device::Cuda<emulation::Idle, emulation::IdleCompiler, _>> = engine;
+            let loaded = engine.device().runtime().loaded();
+            let missing = loaded.into_iter().find(|source| !listed.contains(source));
+            assert!(missing.is_none(), "{missing:?}");
+        };
+        for adapt in [Adapt::Full, lora(true, Some(0.1))] {
+            let recipe = Recipe { adapt: Some(adapt), train: vec![stage()], ..recipe(model.clone()) };
+            let plan = Plan { layers: vec![WINDOW, FULL, WINDOW].into(), ..recipe.plan().unwrap() };
+            let mut engine = Engine::new(emulation::idle(), &plan, &Weights::new(), 0, Mode::Train).unwrap();
+            train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap();
+            engine.generate(&[1, 2, 3], Sampling::greedy(), 2, &|_| false, &mut |_| ()).unwrap();
+            assert!(engine.device().runtime().loaded().len() > 10);
+            holds(&engine);
+        }
+        let attention = Some(Attention::Duo { gates: Gates::Learned, sparsity: None, sink: None, recent: None });
+        let gates = Stage { kind: StageKind::Gates, sink: Some(2), recent: Some(16), ..stage() };
+        let plan = Recipe { attention, train: vec![gates], ..recipe(model.clone()) }.plan().unwrap();
+        let mut engine = Engine::new(emulation::idle(), &plan, &Weights::new(), 0, Mode::Gates).unwrap();
+        train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap();
+        holds(&engine);
+    }
 }
 
 /// A matrix of 8 bits is the one that its blocks stand for.

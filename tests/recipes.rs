@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use context_recipe::Recipe;
-use context_recipe::plan::{Form, GatesPlan, Learns, Pattern, Plan, PositionsPlan, RehearsalRule};
+use context_recipe::plan::{Form, GatesPlan, Learns, Llama, Pattern, Plan, PositionsPlan, RehearsalRule, presets};
 use context_recipe::report::plan_list;
 
 #[path = "recipes/twin.rs"]
@@ -172,11 +172,25 @@ fn every_recipe_can_be_rehearsed() {
     }
 }
 
+/// Every kernel that a recipe, its rehearsal or a preset takes is among those that NVIDIA's compiler is asked about.
+#[test]
+fn every_kernel_of_a_recipe_is_proven_to_compile() {
+    let proven = kernels::cuda::shipped::sources();
+    let recipes = published();
+    let plans = recipes.iter().flat_map(|Published { plan, rehearsal, .. }| [&plan.model, &rehearsal.model]);
+    let models: Vec<Llama> = presets::NAMES.iter().filter_map(|name| presets::named(name)).collect();
+    for model in plans.chain(&models) {
+        for kernel in context_recipe::gpu::sizes(model).kernels() {
+            assert!(proven.contains(&kernel.source), "{} {:?}", kernel.source.file, kernel.source.constants);
+        }
+    }
+}
+
 #[test]
 fn no_example_is_forgotten() {
     // Not published: two for the evaluation and training of one model, one for the guide, two for tests, the one that makes
-    // the base, and the one that measures kernels.
-    let own = ["smollm2_8k", "smollm2_16k", "tiny_1k", "tiny_llama", "tiny_gates", "tiny_base", "bench"];
+    // the base, and those that measure kernels.
+    let own = ["smollm2_8k", "smollm2_16k", "tiny_1k", "tiny_llama", "tiny_gates", "tiny_base", "bench", "gpu"];
     let folder = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap();
     let programs = folder.map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned());
     let expected: BTreeSet<String> = programs.filter(|program| !own.contains(&&**program)).collect();

@@ -166,6 +166,11 @@ pub trait Device: Sized + Send + Sync {
         Ok(())
     }
 
+    /// Waits for all that was asked for. Nobody needs to who reads results; clocks do.
+    fn finish(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// A zeroed buffer of `len` numbers.
     fn zeros(&self, len: usize) -> Result<Self::Buffer>;
     /// A zeroed buffer of `len` f32 numbers, whatever the storage type: log-sum-exps, logits, gradients of weights, moments, gates.

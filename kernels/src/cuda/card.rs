@@ -61,12 +61,17 @@ fn maker(dir: &Path, architecture: Architecture) -> PathBuf {
 /// What is missing, and where it was looked for: the driver, a GPU of compute capability 8.0 or later, NVRTC (unless `cache` was
 /// filled), cuBLASLt.
 pub fn open(cache: Option<&Path>, limit: u64) -> Result<Card> {
-    let capability = usable(&Nvidia, OLDEST)?;
-    let images = Images::load(Architecture::of(capability)?, Nvidia.version()?, cache)?;
-    let gpu = Gpu::new(0)?;
+    let (gpu, images) = parts(cache)?;
     let limit = limit.min(gpu.memory()?.1);
     let products = CublasLt::load(&gpu)?;
     Cuda::new(Runtime::new(gpu, images, cache.map(Cache::new)), products, limit)
+}
+
+/// The GPU and its compiler.
+pub(crate) fn parts(cache: Option<&Path>) -> Result<(Gpu, Images)> {
+    let capability = usable(&Nvidia, OLDEST)?;
+    let images = Images::load(Architecture::of(capability)?, Nvidia.version()?, cache)?;
+    Ok((Gpu::new(0)?, images))
 }
 
 /// Compiles `sources` into a folder that [`open`] takes on a machine without NVRTC.

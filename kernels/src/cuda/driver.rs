@@ -180,7 +180,7 @@ pub fn usable(machine: &impl Machine, needed: i32) -> Result<(i32, i32)> {
     if found < (8, 0) { Err(Error::OldDevice { found }) } else { Ok(found) }
 }
 
-/// One GPU. Work is queued on streams and may fail later than it was asked for; copies to and from the host have happened
+/// One GPU. Nothing is to be done for no bytes. Work is queued on streams and may fail later than it was asked for; copies to and from the host have happened
 /// when their call returns, after all that was queued on their stream before.
 pub trait Driver: fmt::Debug + Send + Sync {
     /// `bytes` of memory at a multiple of 256, whatever is in it; at least 1.

@@ -115,6 +115,9 @@ impl Driver for Gpu {
     }
 
     fn write(&self, stream: Stream, to: Address, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.enter()?;
         // SAFETY: the caller's bytes outlive the copy, which is waited for; the memory is as long (`Memory::write`).
         done("cuMemcpyHtoDAsync", unsafe { result::memcpy_htod_async(to.0, bytes, raw(stream)) })?;
@@ -122,6 +125,9 @@ impl Driver for Gpu {
     }
 
     fn read(&self, stream: Stream, from: Address, bytes: &mut [u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.enter()?;
         // SAFETY: as for `write`.
         done("cuMemcpyDtoHAsync", unsafe { result::memcpy_dtoh_async(bytes, from.0, raw(stream)) })?;
@@ -129,12 +135,18 @@ impl Driver for Gpu {
     }
 
     fn copy(&self, stream: Stream, from: Address, to: Address, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
         self.enter()?;
         // SAFETY: the caller's memory on both sides; freeing waits for the copy.
         done("cuMemcpyDtoDAsync", unsafe { memcpy_dtod_async(to.0, from.0, bytes as usize, raw(stream)) })
     }
 
     fn fill(&self, stream: Stream, to: Address, value: u8, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
         self.enter()?;
         // SAFETY: the caller's memory; freeing waits for the fill.
         done("cuMemsetD8Async", unsafe { result::memset_d8_async(to.0, value, bytes as usize, raw(stream)) })

@@ -21,6 +21,7 @@ mod libraries;
 #[cfg(feature = "cuda")]
 pub mod nvrtc;
 pub mod runtime;
+pub mod shipped;
 pub mod source;
 
 #[cfg(any(test, feature = "emulation"))]

@@ -56,6 +56,11 @@ impl<D: Driver, C: Compiler> Runtime<D, C> {
         (self.live.load(Ordering::Relaxed), self.peak.load(Ordering::Relaxed))
     }
 
+    /// The texts of all kernels that were started so far.
+    pub fn loaded(&self) -> Vec<Source> {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// A place to queue work.
     pub fn queue(&self, stream: Stream) -> Queue<'_, D, C> {
         Queue { runtime: self, stream }

@@ -228,6 +228,11 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
         self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
+    fn finish(&self) -> Result<()> {
+        self.op(|queue| queue.runtime().driver().synchronize(queue.stream()));
+        self.check()
+    }
+
     fn zeros(&self, len: usize) -> Result<CudaBuffer<D>> {
         self.check()?;
         self.fresh(len, Number::Bf16).map_err(|error| self.said(error))

@@ -1,10 +1,9 @@
 //! Places that 32 bits do not count: buffers of gigabytes, of which a few pages are touched.
 
-use super::{Gpu, Random, emulate, normal};
+use super::{Gpu, Machine, Random, emulate, normal};
 use crate::attention::cuda::{Attention, Passes, Visible};
 use crate::attention::{Mask, Pattern, Shape};
 use crate::cuda::driver::{Driver, Stream};
-use crate::cuda::emulation::Emulator;
 use crate::cuda::runtime::Memory;
 use crate::{embedding, nf4};
 
@@ -14,12 +13,12 @@ fn bytes_of(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect()
 }
 
-fn write_at(gpu: &Gpu, memory: &Memory<Emulator>, at: usize, bytes: &[u8]) {
+fn write_at(gpu: &Gpu, memory: &Memory<Machine>, at: usize, bytes: &[u8]) {
     let to = memory.from(at as u64).need("place", bytes.len());
     gpu.queue().runtime().driver().write(Stream(0), to, bytes).expect("a write");
 }
 
-fn read_at(gpu: &Gpu, memory: &Memory<Emulator>, at: usize, len: usize) -> Vec<u8> {
+fn read_at(gpu: &Gpu, memory: &Memory<Machine>, at: usize, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     let from = memory.from(at as u64).need("place", len);
     gpu.queue().runtime().driver().read(Stream(0), from, &mut bytes).expect("a read");

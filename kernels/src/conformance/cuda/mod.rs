@@ -1,4 +1,4 @@
-//! The CUDA kernels, emulated, against the same references.
+//! The CUDA kernels, emulated, against the same references; with `KERNELS_ON_GPU=1` in the environment, on this machine's GPU.
 //!
 //! Inputs are bf16 numbers. Tolerance: twice the error of a plain run (f32 arithmetic on those numbers, rounded to bf16 where
 //! a plain program would store bf16), three times for gradients, plus what [`super::close`] always allows. Every case runs with
@@ -7,6 +7,7 @@
 mod attention;
 mod barriers;
 mod far;
+mod machine;
 mod plain;
 #[cfg(feature = "cuda")]
 mod proof;
@@ -16,66 +17,72 @@ use half::bf16;
 
 use super::{Random, close, close_sum};
 use crate::cuda::driver::Stream;
-use crate::cuda::emulation::{Emulated, Emulator, Mistake, runtime, runtime_with};
-use crate::cuda::runtime::{Memory, Queue};
+use crate::cuda::emulation::Mistake;
+use crate::cuda::runtime::{Memory, Queue, Runtime};
+use machine::{Images, Machine};
 
-/// Runs a case under two orders of threads.
+/// Runs a case under two orders of threads, or on the GPU.
 pub(super) fn emulate(case: impl Fn(&Gpu)) {
+    if let Some(runtime) = machine::card() {
+        return case(&Gpu { runtime });
+    }
     for seed in [1, 1 << 32] {
-        let Some(runtime) = runtime(seed) else { return };
+        let Some(runtime) = machine::emulated(seed, None) else { return };
         case(&Gpu { runtime });
     }
 }
 
 /// A GPU whose kernels have a mistake, under one order of threads.
 pub(super) fn mistaken(seed: u64, mistake: Option<Mistake>) -> Option<Gpu> {
-    runtime_with(seed, mistake).map(|runtime| Gpu { runtime })
+    Some(Gpu { runtime: machine::emulated(seed, mistake)? })
 }
 
 /// A GPU with what tests do to it.
 pub(super) struct Gpu {
-    runtime: Emulated,
+    runtime: Runtime<Machine, Images>,
 }
 
 impl Gpu {
-    pub(super) fn queue(&self) -> Queue<'_, Emulator, crate::cuda::emulation::HostCompiler> {
+    pub(super) fn queue(&self) -> Queue<'_, Machine, Images> {
         self.runtime.queue(Stream(0))
     }
 
-    /// Memory full of NaN.
-    pub(super) fn room(&self, bytes: usize) -> Memory<Emulator> {
-        self.runtime.memory(bytes as u64).expect("memory")
+    /// Memory full of NaN, where it is small; gigabytes are zeros.
+    pub(super) fn room(&self, bytes: usize) -> Memory<Machine> {
+        let memory = self.runtime.memory(bytes as u64).expect("memory");
+        self.runtime.driver().spoil(&memory);
+        memory
     }
 
-    pub(super) fn bytes(&self, bytes: &[u8]) -> Memory<Emulator> {
+    pub(super) fn bytes(&self, bytes: &[u8]) -> Memory<Machine> {
         let memory = self.room(bytes.len());
         memory.write(Stream(0), bytes).expect("a write");
         memory
     }
 
     /// Numbers that are bf16 already.
-    pub(super) fn bf16(&self, values: &[f32]) -> Memory<Emulator> {
+    pub(super) fn bf16(&self, values: &[f32]) -> Memory<Machine> {
         self.bytes(&values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect::<Vec<_>>())
     }
 
-    pub(super) fn f32(&self, values: &[f32]) -> Memory<Emulator> {
+    pub(super) fn f32(&self, values: &[f32]) -> Memory<Machine> {
         self.bytes(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
     }
 
-    pub(super) fn u32(&self, values: &[u32]) -> Memory<Emulator> {
+    pub(super) fn u32(&self, values: &[u32]) -> Memory<Machine> {
         self.bytes(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
     }
 
-    pub(super) fn read(&self, memory: &Memory<Emulator>) -> Vec<u8> {
+    pub(super) fn read(&self, memory: &Memory<Machine>) -> Vec<u8> {
         memory.read(Stream(0), memory.bytes() as usize).expect("a read")
     }
 
-    pub(super) fn read_bf16(&self, memory: &Memory<Emulator>) -> Vec<f32> {
+    pub(super) fn read_bf16(&self, memory: &Memory<Machine>) -> Vec<f32> {
         let bytes = self.read(memory);
         bytes.as_chunks::<2>().0.iter().map(|&v| bf16::from_le_bytes(v).to_f32()).collect()
     }
 
-    pub(super) fn read_f32(&self, memory: &Memory<Emulator>) -> Vec<f32> {
+    pub(super) fn read_f32(&self, memory: &Memory<Machine>) -> Vec<f32> {
         let bytes = self.read(memory);
         bytes.as_chunks::<4>().0.iter().map(|&v| f32::from_le_bytes(v)).collect()
     }

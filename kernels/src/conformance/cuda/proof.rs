@@ -6,42 +6,8 @@ use rayon::prelude::*;
 
 use crate::cuda::Kernel;
 use crate::cuda::nvrtc::{Architecture, Nvrtc};
+use crate::cuda::shipped;
 use crate::cuda::source::Source;
-use crate::{
-    adamw, attention, bias, cross_entropy, distance, dropout, embedding, gate, linear, nf4, rms_norm, rope, swiglu,
-};
-
-/// Hidden sizes of the models of the shipped recipes, and of their rehearsals.
-const HIDDEN: [usize; 9] = [128, 576, 896, 1024, 3584, 4096, 5120, 8192, 2048];
-
-/// Head sizes of those models.
-const HEAD_DIM: [usize; 3] = [32, 64, 128];
-
-/// Widths of the biases of queries, keys and values of Qwen2's models.
-const BIAS: [usize; 4] = [128, 512, 896, 3584];
-/// Vocabularies of those models.
-const VOCAB: [usize; 6] = [256, 32_000, 49_152, 128_256, 151_936, 152_064];
-
-fn kernels() -> Vec<Kernel> {
-    let mut kernels = Vec::new();
-    for hidden in HIDDEN {
-        kernels.extend(rms_norm::cuda::RmsNorm { hidden }.kernels());
-        kernels.extend(embedding::cuda::Embedding { hidden }.kernels());
-        kernels.push(distance::cuda::Distance { hidden }.kernel());
-    }
-    kernels.extend(HEAD_DIM.map(|head_dim| rope::cuda::Rope { head_dim }.kernel()));
-    kernels.extend(HEAD_DIM.into_iter().flat_map(|head_dim| attention::cuda::Attention { head_dim }.kernels()));
-    kernels.extend(VOCAB.map(|vocab| cross_entropy::cuda::CrossEntropy { vocab }.kernel()));
-    kernels.extend(BIAS.into_iter().flat_map(|width| bias::cuda::Bias { width }.kernels()));
-    kernels.extend(HEAD_DIM.into_iter().flat_map(|head_dim| gate::cuda::Gate { head_dim }.kernels()));
-    kernels.extend(crate::cuda::copy::kernels());
-    kernels.extend(dropout::cuda::kernels());
-    kernels.extend(linear::cuda::kernels());
-    kernels.push(nf4::cuda::kernel());
-    kernels.extend(swiglu::cuda::kernels());
-    kernels.extend(adamw::cuda::kernels());
-    kernels
-}
 
 /// What `ptxas -v` says of one kernel.
 #[derive(Debug, Default)]
@@ -71,7 +37,7 @@ fn taken(log: &str, entry: &str) -> Taken {
 
 #[test]
 fn every_kernel_compiles_within_its_budget() {
-    let kernels = kernels();
+    let kernels = shipped::kernels();
     let sources: HashSet<&Source> = kernels.iter().map(|kernel| &kernel.source).collect();
     for architecture in [Architecture::Sm80, Architecture::Sm90a] {
         let nvrtc = match Nvrtc::load(architecture) {

@@ -42,25 +42,32 @@ pub fn device(seed: u64) -> Option<Device> {
 
 /// A runtime whose threads run in an order drawn from `seed`; none, and a loud line, where no C++ compiler is.
 pub(crate) fn runtime(seed: u64) -> Option<Emulated> {
+    parts(seed).map(|(emulator, compiler)| Runtime::new(emulator, compiler, Some(cache())))
+}
+
+/// What a runtime is made of.
+pub(crate) fn parts(seed: u64) -> Option<(Emulator, HostCompiler)> {
     let Some(compiler) = HostCompiler::find() else {
         eprintln!("!! NOT RUN: no C++ compiler (g++ or clang++) is here, so no CUDA kernel was emulated");
         return None;
     };
-    Some(started(compiler, seed))
+    Some((started(&compiler, seed), compiler))
 }
 
 /// The same, with a mistake in the kernels.
 #[cfg(test)]
-pub(crate) fn runtime_with(seed: u64, mistake: Option<Mistake>) -> Option<Emulated> {
-    match mistake {
-        Some(mistake) => HostCompiler::find().map(|compiler| started(compiler.with(mistake), seed)),
-        None => runtime(seed),
-    }
+pub(crate) fn parts_with(seed: u64, mistake: Option<Mistake>) -> Option<(Emulator, HostCompiler)> {
+    let (emulator, compiler) = parts(seed)?;
+    Some((emulator, if let Some(mistake) = mistake { compiler.with(mistake) } else { compiler }))
 }
 
-fn started(compiler: HostCompiler, seed: u64) -> Emulated {
-    let emulator = Emulator::start(&compiler, seed).expect("the emulation's child process");
-    Runtime::new(emulator, compiler, Some(Cache::new(folder())))
+fn started(compiler: &HostCompiler, seed: u64) -> Emulator {
+    Emulator::start(compiler, seed).expect("the emulation's child process")
+}
+
+/// Images and the child program are kept beside the test's own program.
+pub(crate) fn cache() -> Cache {
+    Cache::new(folder())
 }
 
 /// An error of the file system or of a process.

@@ -1,0 +1,243 @@
+//! Every op on the GPU beside the same op on the CPU, on the same numbers.
+
+use kernels::adamw::Hyper;
+use kernels::attention::{Pattern, Patterns, Shape};
+use kernels::device::{
+    Attention, Cpu, Device, Distance, Error, Format, GateGrads, Grads, Head, HeadGrads, Linear, Rows, Saved, Weight,
+};
+use kernels::dropout::Mask;
+use kernels::linear::{Dims, Write};
+use kernels::rope::Direction;
+
+/// Off by more than this share of the CPU's tensor, an op is wrong. Stored numbers are rounded to 2⁻⁹, sums of products of such are
+/// off by as much; probabilities and their gradients are rounded once more.
+const MOST: f64 = 0.015;
+
+/// Several tiles of everything, and multiples of no tile.
+const TOKENS: usize = 1000;
+const HIDDEN: usize = 1024;
+const VOCAB: usize = 32_003;
+
+/// Numbers that are bf16 already, the same for both devices.
+fn numbers(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        f32::from_bits((((state >> 40) as f32 / (1u64 << 23) as f32) - 1.0).to_bits() & 0xffff_0000)
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Results by name.
+type Results = Vec<(String, Vec<f32>)>;
+
+/// Runs all ops on both.
+pub(crate) fn run<D: Device>(gpu: &D, idle: bool) -> Result<(), String> {
+    let (ours, theirs) = (all(gpu), all(&Cpu::new()));
+    let words = |error: Error| error.to_string();
+    let mut wrong = 0;
+    for ((name, got), (_, expected)) in ours.map_err(words)?.iter().zip(&theirs.map_err(words)?) {
+        let error = error(got, expected);
+        let bad = error > MOST || !error.is_finite();
+        wrong += usize::from(bad);
+        println!("{name:<60} {error:.5}{}", if bad { "  WRONG" } else { "" });
+    }
+    match wrong {
+        _ if idle => Ok(()),
+        0 => Ok(()),
+        _ => Err(format!("{wrong} results are off by more than {MOST}")),
+    }
+}
+
+fn error(got: &[f32], expected: &[f32]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+    let apart = norm(&mut got.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    apart / norm(&mut expected.iter().map(|&value| f64::from(value))).max(1e-30)
+}
+
+fn all<D: Device>(device: &D) -> Result<Results, Error> {
+    let mut found = vec![];
+    products(device, &mut found)?;
+    rows(device, &mut found)?;
+    for head_dim in [64, 128] {
+        for (name, patterns) in patterns() {
+            attention(device, head_dim, (&name, &patterns), &mut found)?;
+        }
+    }
+    head(device, &mut found)?;
+    optimiser(device, &mut found)?;
+    device.check().map(|()| found)
+}
+
+fn products<D: Device>(device: &D, found: &mut Results) -> Result<(), Error> {
+    let dims = Dims { rows: TOKENS, inputs: HIDDEN, outputs: 2048 };
+    let [x, dy] = [device.upload(&numbers(1, TOKENS * HIDDEN))?, device.upload(&numbers(2, TOKENS * 2048))?];
+    let weights = numbers(3, HIDDEN * 2048);
+    let kinds = [
+        ("dense", Weight::Dense(device.upload(&weights)?)),
+        ("NF4", Weight::Quantized(device.quantize(&weights, Format::Nf4)?)),
+    ];
+    for (kind, w) in &kinds {
+        let job = |write| Linear { dims, scale: 0.5, write };
+        let [mut y, mut dx] = [device.upload(&numbers(4, TOKENS * 2048))?, device.zeros(TOKENS * HIDDEN)?];
+        device.linear(job(Write::Add), &x, w, &mut y);
+        device.linear_backward_input(job(Write::Set), &dy, w, &mut dx);
+        found.push((format!("linear {kind}"), device.download(&y, TOKENS * 2048)));
+        found.push((format!("linear {kind}, dx"), device.download(&dx, TOKENS * HIDDEN)));
+    }
+    let mut dw = device.zeros_f32(HIDDEN * 2048)?;
+    device.linear_backward_weight(Linear { dims, scale: 1.0, write: Write::Add }, &dy, &x, &mut dw);
+    found.push(("linear, dw".to_owned(), device.download(&dw, HIDDEN * 2048)));
+    Ok(())
+}
+
+/// Rows of a sequence of three documents.
+fn batch<D: Device>(device: &D, head_dim: usize) -> Result<D::Batch, Error> {
+    let tokens: Vec<u32> = (0..TOKENS as u32).map(|row| row * 7919 % VOCAB as u32).collect();
+    let positions: Vec<u32> = (0..TOKENS as u32).map(|row| row * 130).collect();
+    let starts: Vec<usize> =
+        (0..TOKENS).map(|row| [0, 300, 777].into_iter().rfind(|start| *start <= row).unwrap_or(0)).collect();
+    let targets: Vec<i32> =
+        (0..TOKENS as i32).map(|row| if row % 5 == 0 { -100 } else { row * 31 % VOCAB as i32 }).collect();
+    let inv_freq: Vec<f64> = (0..head_dim / 2).map(|pair| 1e4f64.powf(-2.0 * pair as f64 / head_dim as f64)).collect();
+    let rows = Rows {
+        tokens: &tokens,
+        positions: &positions,
+        starts: &starts,
+        targets: &targets,
+        inv_freq: &inv_freq,
+        attention_factor: 1.1,
+    };
+    device.batch(&rows)
+}
+
+fn rows<D: Device>(device: &D, found: &mut Results) -> Result<(), Error> {
+    let (len, eps, batch) = (TOKENS * HIDDEN, 1e-5, batch(device, 128)?);
+    let input = |seed| device.upload(&numbers(seed, len));
+    let mut keep =
+        |name: &str, buffer: &D::Buffer, len: usize| found.push((name.to_owned(), device.download(buffer, len)));
+    let (x, dy, weight) = (input(5)?, input(6)?, Weight::Dense(device.upload(&numbers(7, HIDDEN))?));
+    let (mut y, mut dx, mut dw) = (device.zeros(len)?, input(8)?, device.zeros_f32(HIDDEN)?);
+    device.rms_norm(TOKENS, &x, &weight, eps, &mut y);
+    keep("norm", &y, len);
+    device.rms_norm_backward(TOKENS, &x, &weight, eps, &dy, &mut dx, Some(&mut dw));
+    keep("norm, dx", &dx, len);
+    keep("norm, dw", &dw, HIDDEN);
+    device.add_bias(TOKENS, &weight, &mut y);
+    keep("bias", &y, len);
+    let mut db = device.zeros_f32(HIDDEN)?;
+    device.bias_backward(TOKENS, &dy, &mut db);
+    keep("bias, db", &db, HIDDEN);
+    device.rope(&batch, HIDDEN / 128, &mut y, Direction::Forward);
+    keep("rope", &y, len);
+    let (mut gate, mut up) = (input(9)?, input(10)?);
+    device.swiglu(len, &gate, &up, &mut y);
+    keep("swiglu", &y, len);
+    device.swiglu_backward(len, &dy, &mut gate, &mut up);
+    keep("swiglu, dgate", &gate, len);
+    keep("swiglu, dup", &up, len);
+    device.dropout(Mask { seed: 9, rate: 0.25 }, len, &x, &mut y, Write::Add);
+    keep("dropout", &y, len);
+    let table = Weight::Dense(device.upload(&numbers(11, VOCAB * HIDDEN))?);
+    let mut dtable = device.zeros_f32(VOCAB * HIDDEN)?;
+    device.embed(&batch, &table, HIDDEN, &mut y);
+    keep("embedding", &y, len);
+    device.embed_backward(&batch, &dy, HIDDEN, &mut dtable);
+    keep("embedding, dtable", &dtable, VOCAB * HIDDEN);
+    let losses = device.distance(&batch, Distance { rows: TOKENS, hidden: HIDDEN, grad_scale: 0.5 }, &x, &dy, &mut y);
+    keep("distance, dx", &y, len);
+    found.push(("distance".to_owned(), losses));
+    Ok(())
+}
+
+fn patterns() -> Vec<(String, Vec<Pattern>)> {
+    let window = Pattern::Window { window: 200, sink: 4 };
+    [
+        ("full", vec![Pattern::Full]),
+        ("window and sinks", vec![window]),
+        ("strides", vec![Pattern::Strided { block: 64, stride: 3, local: 2 }]),
+        ("groups", vec![Pattern::Group { size: 250, shift: 125 }]),
+        ("heads that differ", vec![Pattern::Full, Pattern::Full, window, window]),
+    ]
+    .map(|(name, patterns)| (name.to_owned(), patterns))
+    .to_vec()
+}
+
+fn attention<D: Device>(
+    device: &D,
+    head_dim: usize,
+    (name, patterns): (&str, &[Pattern]),
+    found: &mut Results,
+) -> Result<(), Error> {
+    let shape = Shape { queries: TOKENS, keys: TOKENS, heads: 4, kv_heads: 2, head_dim };
+    let patterns = if let [one] = patterns { Patterns::All(*one) } else { Patterns::PerHead(patterns) };
+    let job = Attention { shape, patterns, query_row: 0, key_row: 0, scale: (head_dim as f32).powf(-0.5) };
+    let (queries, keys, batch) = (TOKENS * 4 * head_dim, TOKENS * 2 * head_dim, batch(device, head_dim)?);
+    let input = |seed, len| device.upload(&numbers(seed, len));
+    let (q, k, v, dout) = (input(12, queries)?, input(13, keys)?, input(14, keys)?, input(15, queries)?);
+    let (mut out, mut lse) = (device.zeros(queries)?, device.zeros_f32(TOKENS * 4)?);
+    device.attention(&batch, &job, &q, &k, &v, &mut out, &mut lse);
+    let (mut dq, mut dk, mut dv) = (device.zeros(queries)?, device.zeros(keys)?, device.zeros(keys)?);
+    let saved = Saved { q: &q, k: &k, v: &v, out: &out, lse: &lse, dout: &dout };
+    device.attention_backward(&batch, &job, saved, Grads { dq: &mut dq, dk: &mut dk, dv: &mut dv });
+    let results =
+        [("out", &out, queries), ("lse", &lse, TOKENS * 4), ("dq", &dq, queries), ("dk", &dk, keys), ("dv", &dv, keys)];
+    let keep = |(part, buffer, len)| (format!("attention {head_dim}, {name}, {part}"), device.download(buffer, len));
+    found.extend(results.map(keep));
+    // One query over all keys, in parts that run beside each other.
+    let few = Attention {
+        shape: Shape { queries: 1, ..shape },
+        query_row: TOKENS - 1,
+        patterns: Pattern::Full.into(),
+        ..job
+    };
+    device.attention(&batch, &few, &q, &k, &v, &mut out, &mut lse);
+    found.push((format!("attention {head_dim}, one query"), device.download(&out, 4 * head_dim)));
+    let gates = {
+        let mut gates = device.zeros_f32(2)?;
+        device.write(&[0.25, 0.75], &mut gates);
+        gates
+    };
+    let (mut mixed, mut dfull, mut dstream, mut dgates) =
+        (device.zeros(queries)?, input(16, queries)?, device.zeros(queries)?, device.zeros_f32(2)?);
+    device.gate(&job, (&gates, 0), &q, &dout, &mut mixed);
+    let grads = GateGrads { dout: &mut dfull, dstream: &mut dstream, dgates: &mut dgates };
+    device.gate_backward(&job, (&gates, 0), (&q, &dout), grads);
+    let results = [
+        ("mixture", &mixed, queries),
+        ("dfull", &dfull, queries),
+        ("dstream", &dstream, queries),
+        ("dgates", &dgates, 2),
+    ];
+    found
+        .extend(results.map(|(part, buffer, len)| (format!("gates {head_dim}, {part}"), device.download(buffer, len))));
+    Ok(())
+}
+
+fn head<D: Device>(device: &D, found: &mut Results) -> Result<(), Error> {
+    let (batch, x) = (batch(device, 128)?, device.upload(&numbers(17, TOKENS * HIDDEN))?);
+    let small: Vec<f32> = numbers(18, VOCAB * HIDDEN).iter().map(|value| value / 16.0).collect();
+    let w = Weight::Dense(device.upload(&small)?);
+    let (mut dx, mut dw) = (device.zeros(TOKENS * HIDDEN)?, device.zeros_f32(VOCAB * HIDDEN)?);
+    let job = Head { rows: TOKENS, hidden: HIDDEN, vocab: VOCAB, chunk: 512, grad_scale: 1.0 };
+    let scores = device.head(&batch, job, &x, &w, Some(HeadGrads { dx: &mut dx, dw: Some(&mut dw) }))?;
+    found.push(("head, losses".to_owned(), scores.nll));
+    found.push(("head, dx".to_owned(), device.download(&dx, TOKENS * HIDDEN)));
+    found.push(("head, dw".to_owned(), device.download(&dw, VOCAB * HIDDEN)));
+    Ok(())
+}
+
+fn optimiser<D: Device>(device: &D, found: &mut Results) -> Result<(), Error> {
+    let (len, mut m, mut v) = (100_003, device.zeros_f32(100_003)?, device.zeros_f32(100_003)?);
+    let (mut param, mut grad) = (device.upload_master(&numbers(19, len))?, device.zeros_f32(len)?);
+    device.write(&numbers(20, len), &mut grad);
+    for step in 1..4 {
+        let hyper = Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, grad_scale: 0.5 };
+        device.adamw(&hyper, &mut param, &grad, &mut m, &mut v);
+    }
+    found.push(("AdamW".to_owned(), device.download(&param, len)));
+    found.push(("norm of a gradient".to_owned(), vec![device.sum_of_squares(&grad) as f32]));
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Checks and measures the CUDA kernels on this machine's GPU.
+//!
+//! ```text
+//! cargo run --release --example gpu -- fill kernels/            compiles every kernel, where NVRTC is and no GPU needs to be
+//! cargo run --release --example gpu -- check --kernels kernels/ every op of the GPU beside the CPU's
+//! cargo run --release --example gpu -- bench --python python3   limits, kernels, layers, beside PyTorch
+//! ```
+//!
+//! `check` and `bench` need the NVIDIA driver, cuBLASLt (of a toolkit, or of a Python environment's `nvidia` packages), and NVRTC
+//! or a folder that `fill` has filled. The kernels' own conformance suite runs on the GPU with
+//! `KERNELS_ON_GPU=1 cargo test --release -p context-recipe-kernels --lib conformance::cuda`.
+
+mod bench;
+mod check;
+mod peers;
+mod stack;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use kernels::cuda::card::{self, Card};
+use kernels::cuda::nvrtc::Architecture;
+use kernels::cuda::{emulation, shipped};
+
+/// Checks and measures the CUDA kernels on this machine's GPU.
+#[derive(Parser)]
+#[command(name = "gpu")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Compile every kernel of the shipped models into a folder; needs NVRTC and no GPU
+    Fill {
+        /// The folder
+        dir: PathBuf,
+        /// Compute capabilities (8.0, 9.0), separated by commas
+        #[arg(long, value_delimiter = ',', default_value = "8.0,9.0", value_parser = architecture)]
+        capability: Vec<Architecture>,
+    },
+    /// Run every op on the GPU and on the CPU, and hold one against the other
+    Check {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Measure two limits, then kernels and layers against them
+    Bench {
+        #[command(flatten)]
+        machine: Machine,
+        /// Tokens of the longest sequence
+        #[arg(long, default_value_t = 128 << 10)]
+        tokens: usize,
+        /// A Python that has PyTorch, to measure in the same run
+        #[arg(long)]
+        python: Option<PathBuf>,
+        /// Layers of the model whose steps are measured; one and two of them tell what a layer takes
+        #[arg(long, default_value_t = 2)]
+        layers: usize,
+    },
+}
+
+#[derive(Args)]
+struct Machine {
+    /// A folder of compiled kernels, as `fill` makes one
+    #[arg(long)]
+    kernels: Option<PathBuf>,
+    /// A device that does nothing instead of a GPU, to see that the program goes through
+    #[arg(long, hide = true)]
+    idle: bool,
+}
+
+impl Machine {
+    fn open(&self) -> Result<Card, String> {
+        let folder = self.kernels.clone().or_else(context_recipe::gpu::cache_folder);
+        let card = card::open(folder.as_deref(), u64::MAX).map_err(|error| error.to_string())?;
+        let gpu = card.runtime().driver();
+        let (name, memory) =
+            gpu.name().and_then(|name| Ok((name, gpu.memory()?))).map_err(|error| error.to_string())?;
+        println!("{name}, {:.1} GiB, {:.1} GiB free", gib(memory.1), gib(memory.0));
+        Ok(card)
+    }
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
+}
+
+fn architecture(text: &str) -> Result<Architecture, String> {
+    let capability = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    let capability = capability.ok_or_else(|| format!("`{text}` is no compute capability; write 8.0 or 9.0"))?;
+    Architecture::of(capability).map_err(|error| error.to_string())
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: &What) -> Result<(), String> {
+    match what {
+        What::Fill { dir, capability } => fill(dir, capability),
+        What::Check { machine } if machine.idle => check::run(&emulation::idle(), true),
+        What::Check { machine } => check::run(&machine.open()?, false),
+        What::Bench { machine, tokens, python, layers } => {
+            let peers =
+                python.as_deref().map_or_else(|| Ok(peers::Peers::default()), |python| peers::run(python, *tokens));
+            if machine.idle {
+                return bench::run(&|| Ok(emulation::idle()), *tokens, *layers, &peers?);
+            }
+            bench::run(&|| machine.open(), *tokens, *layers, &peers?)
+        }
+    }
+}
+
+fn fill(dir: &std::path::Path, architectures: &[Architecture]) -> Result<(), String> {
+    let sources = shipped::sources();
+    for architecture in architectures {
+        let count = card::fill(dir, *architecture, &sources).map_err(|error| error.to_string())?;
+        println!("{}: {count} files of kernels for {}", dir.display(), architecture.name());
+    }
+    Ok(())
+}
