@@ -1,0 +1,34 @@
+//! The program that checks and measures GPU kernels, on a machine where no GPU is to be seen.
+
+mod common;
+
+use common::cli::example;
+
+fn run(arguments: &[&str]) -> (bool, String) {
+    let done = example("gpu").env("CUDA_VISIBLE_DEVICES", "").args(arguments).output().unwrap();
+    let text = [done.stdout, done.stderr].concat();
+    (done.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn it_says_what_is_missing() {
+    for command in ["check", "bench"] {
+        let (good, said) = run(&[command]);
+        let why = ["error: the NVIDIA driver is not on this machine", "error: there is no GPU on this machine"];
+        assert!(!good && why.iter().any(|why| said.contains(why)), "{said}");
+    }
+    let (good, said) = run(&["fill", "nowhere", "--capability", "7.5"]);
+    assert!(!good && said.contains("7.5") && !said.contains("panicked"), "{said}");
+    assert!(run(&["--help"]).0);
+}
+
+/// On a device that does nothing every case goes through, and every result is there and wrong.
+#[test]
+fn every_case_goes_through() {
+    let (good, said) = run(&["check", "--idle"]);
+    assert!(good && said.lines().count() > 80, "{said}");
+    assert!(said.lines().all(|line| line.ends_with("WRONG") || line.starts_with("AdamW")), "{said}");
+    let (good, said) = run(&["bench", "--idle", "--tokens", "300", "--layers", "0"]);
+    let cases = ["attention causal T=300", "window(4096, sink = 4) T=300 32x128, gradients", "norm", "loss", "adamw"];
+    assert!(good && cases.iter().all(|case| said.contains(case)), "{said}");
+}
