@@ -20,21 +20,27 @@ const POINTS: usize = 64;
 
 /// Loss and recall at one length.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Measured {
-    pub(super) row: RehearsalRow,
+pub struct Measured {
+    /// The means.
+    pub row: RehearsalRow,
     /// (position, mean nll), for the plot.
-    pub(super) curve: Vec<(f64, f64)>,
+    pub curve: Vec<(f64, f64)>,
     /// Recall by depth.
-    pub(super) depths: Vec<eval::PasskeyScore>,
+    pub depths: Vec<eval::PasskeyScore>,
 }
 
-/// Documents read at a length.
-pub(super) fn documents(context: usize) -> usize {
+/// Documents that [`measure`] reads at a length.
+pub fn documents(context: usize) -> usize {
     (TOKENS / context).clamp(LEAST, MOST)
 }
 
 /// Reads exams of `context` tokens, each once: loss by position and recall come out of the same pass.
-pub(super) fn measure<D: Device>(
+///
+/// `state` is what the row is called; the loss inside `native` tokens is a mean of its own.
+///
+/// # Errors
+/// A context too short for its keys and questions, or a failure of the engine.
+pub fn measure<D: Device>(
     engine: &mut Engine<D>,
     encoder: &Encoder,
     state: &'static str,

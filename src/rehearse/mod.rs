@@ -27,7 +27,8 @@ use crate::train::{self, Event, Keeping, Origin, Place, StepMetrics};
 pub use agree::Agreement;
 pub use base::Base;
 pub use error::Error;
-use text::Text;
+pub use measure::{Measured, documents, measure};
+pub use text::Text;
 
 /// How to rehearse.
 #[derive(Clone, Debug)]
@@ -302,7 +303,7 @@ fn typed_step<M: TypedModel>(
 }
 
 /// The plan with its data order moved to another seed.
-fn seeded(plan: &Plan, seed: u64) -> Plan {
+pub fn seeded(plan: &Plan, seed: u64) -> Plan {
     let stages =
         plan.stages.iter().map(|stage| StagePlan { seed: stage.seed.wrapping_add(1000 * seed), ..stage.clone() });
     Plan { stages: stages.collect(), ..plan.clone() }

@@ -10,7 +10,7 @@ use crate::data::{Batch, Corpus, Encoder, Error};
 use crate::train::Sequences;
 
 /// Text for training.
-pub(super) struct Text {
+pub struct Text {
     /// Read at the native length: dense, so that looking back is exercised while the positions are new.
     near: Corpus,
     /// Read at longer lengths.
@@ -22,7 +22,10 @@ pub(super) struct Text {
 
 impl Text {
     /// Chronicles, or the file at `own`, and exams.
-    pub(super) fn new(encoder: &Arc<Encoder>, plan: &Plan, own: Option<&Path>, cache: &Path) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// When that file cannot be read.
+    pub fn new(encoder: &Arc<Encoder>, plan: &Plan, own: Option<&Path>, cache: &Path) -> Result<Self, Error> {
         let whole = |kind| [SourcePlan::new(kind, 1.0)];
         // All stages that change weights select alike; what is generated is read whole.
         let selects = plan.stages.iter().rev().find(|stage| stage.learns == Learns::Weights);

@@ -38,7 +38,7 @@ pub use evaluation::{impact_table, impact_words, passkey_grid, passkey_table, pe
 pub use exams::{choice_table, evaluation_text, k_max_table, needle_table, short_table, topics_table};
 pub use gates::gates_words;
 pub(crate) use peers::peers;
-pub use plan::{Rate, plan_json, plan_list, plan_text, plan_text_at};
+pub use plan::{Rate, plan_json, plan_list, plan_text, plan_text_at, plan_words};
 pub(crate) use plan::{merge_words, rope_words};
 pub use plot::{Axis, HeatGrid, LinePlot, Mark, Scale, Series, Unit};
 pub use progress::Progress;

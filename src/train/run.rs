@@ -83,7 +83,7 @@ impl Run {
 const FILE: &str = "run.json";
 
 /// A digest of anything that serialises.
-pub(crate) fn digest_of(value: &impl Serialize) -> String {
+pub fn digest_of(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).unwrap_or_default();
     hex(&Digest::of(&[text.as_bytes()]))
 }

@@ -3,8 +3,8 @@
 use recipe_core::{AdaptPlan, Plan, StagePlan};
 
 use super::stage_tokens;
-use super::stages::position_words;
-use super::summary::{attention, context, rope_words};
+use super::stages::{particulars, position_words};
+use super::summary::{adapt, attention, context, rope_words};
 use crate::report::number::{self, tokens};
 use crate::report::table::{Align, Table};
 
@@ -18,6 +18,27 @@ pub fn plan_list<'a>(plans: impl IntoIterator<Item = (&'a str, &'a Plan)>) -> Ta
         table.row(row(program, plan));
     }
     table
+}
+
+/// What a plan does to a model, a line each: all that decides its figures, and nothing that is computed from it.
+pub fn plan_words(plan: &Plan) -> Vec<String> {
+    let mut lines = vec![
+        format!("context {}", context(plan)),
+        format!("rope {}", rope_words(&plan.rope)),
+        format!("attention {}", attention(plan)),
+        format!("learns {}; {}", learns(plan), adapt(&plan.adapt)),
+    ];
+    for (index, stage) in plan.stages.iter().enumerate() {
+        let StagePlan { steps, batch, length, lr, warmup, schedule, seed, .. } = stage;
+        let data: Vec<String> = stage.data.iter().map(|source| format!("{:?} {}", source.kind, source.share)).collect();
+        lines.push(format!(
+            "stage {}: {steps} steps of {batch} × {length} tokens, lr {lr:e} after {warmup}, {schedule:?}, seed {seed}, of {}",
+            index + 1,
+            data.join(" and ")
+        ));
+    }
+    lines.extend(particulars(plan).lines().map(|line| line.trim().to_owned()));
+    lines
 }
 
 fn row(program: &str, plan: &Plan) -> [String; 10] {

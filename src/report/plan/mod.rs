@@ -13,7 +13,7 @@ use recipe_core::{Device, EvalPlan, Loss, Papers, Plan, Schedule, SourceKind, So
 use super::number;
 use super::table::{Align, Table};
 pub use json::plan_json;
-pub use list::plan_list;
+pub use list::{plan_list, plan_words};
 use page::Page;
 pub(super) use page::wrapped;
 pub(crate) use stages::merge_words;

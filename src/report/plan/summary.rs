@@ -94,7 +94,7 @@ pub(in crate::report) fn attention(plan: &Plan) -> String {
     }
 }
 
-fn adapt(adapt: &AdaptPlan) -> String {
+pub(super) fn adapt(adapt: &AdaptPlan) -> String {
     let AdaptPlan::Lora { rank, alpha, rslora, targets, embed, norm, quantized, dropout, .. } = adapt else {
         return "every weight learns".to_owned();
     };

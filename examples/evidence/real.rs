@@ -1,0 +1,156 @@
+//! SmolLM2-135M on novels.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use context_recipe::Cpu;
+use context_recipe::data::{Corpora, Encoder, read_text};
+use context_recipe::engine::{Engine, Mode};
+use context_recipe::eval::{self, Perplexity};
+use context_recipe::hub::{Checkpoint, Weights};
+use context_recipe::plan::Plan;
+use context_recipe::report::Progress;
+use context_recipe::train::{self, Event, Keeping, Origin};
+
+use super::arm::{Law, Long};
+use super::interrupt;
+use super::record::{Found, rounded};
+use super::run::{Outcome, Place, Result, needed, run_folder, said};
+use super::text::located;
+
+/// Which nothing is trained on.
+const READ: &str = "persuasion.txt";
+
+struct Real {
+    checkpoint: Checkpoint,
+    encoder: Arc<Encoder>,
+    /// Of the novel that is read.
+    tokens: Vec<u32>,
+}
+
+impl Real {
+    fn open(place: &Place) -> Result<Self> {
+        let checkpoint = Checkpoint::open(needed(place.model, "--model DIR, a folder with SmolLM2-135M")?).map_err(said)?;
+        let novels = needed(place.novels, "--text DIR, a folder with the novels")?;
+        let tokenizer = checkpoint.tokenizer().map_err(said)?;
+        let encoder = Encoder::new(tokenizer.inner().clone(), tokenizer.bos(), tokenizer.eos()).map_err(said)?;
+        let tokens = encoder.encode(&read_text(&novels.join(READ)).map_err(said)?).map_err(said)?;
+        Ok(Self { checkpoint, encoder: Arc::new(encoder), tokens })
+    }
+}
+
+/// Loss by position under one law.
+pub(crate) fn law(law: &Law, place: &Place) -> Result<Outcome> {
+    let real = Real::open(place)?;
+    let mut engine =
+        Engine::new(Cpu::new(), &law.plan.merged(), &real.checkpoint.weights, 0, Mode::Infer).map_err(said)?;
+    let progress = Progress::new("read", "pieces", law.documents as u64);
+    let mut tick = |_| progress.advance(1);
+    let found = eval::by_position(&mut engine, &real.tokens, law.length, law.documents, &mut tick).map_err(said)?;
+    progress.finish("");
+    let mut outcome = Outcome::default();
+    outcome.values.insert("perplexity".to_owned(), found.perplexity);
+    outcome.readings.push(by_position("read", 0, &found, law.plan.model.context, f64::NAN));
+    Ok(outcome)
+}
+
+/// As a record keeps it; a recall that was not measured is 0 and never shown.
+fn by_position(reading: &str, steps: usize, found: &Perplexity, native: usize, recall: f64) -> Found {
+    let buckets: Vec<(f64, f64)> = found
+        .nll
+        .iter()
+        .enumerate()
+        .filter_map(|(index, nll)| Some((((index * found.bucket) + found.bucket / 2) as f64, (*nll)?)))
+        .collect();
+    let mean = |keep: &dyn Fn(f64) -> bool| {
+        let kept: Vec<f64> = buckets.iter().filter(|(at, _)| keep(*at)).map(|(_, nll)| *nll).collect();
+        rounded(kept.iter().sum::<f64>() / kept.len().max(1) as f64)
+    };
+    let last = 0.75 * found.context as f64;
+    Found {
+        reading: reading.to_owned(),
+        steps,
+        context: found.context,
+        in_window: mean(&|at| at < native as f64),
+        last: mean(&|at| at >= last),
+        recall: if recall.is_finite() { rounded(recall) } else { 0.0 },
+        curve: buckets.iter().map(|&(at, nll)| (at, rounded(nll))).collect(),
+        ..Found::default()
+    }
+}
+
+/// Trains until the time is over, or all steps are done, and reads before and after.
+pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
+    let real = Real::open(place)?;
+    let folder = run_folder(place, name);
+    let plan = located(&long.plan, needed(place.novels, "--text DIR, a folder with the novels")?);
+    let mut engine = Engine::new(Cpu::new(), &plan, &real.checkpoint.weights, 0, Mode::Train).map_err(said)?;
+    let corpora = Corpora::open(&plan, &real.encoder, &folder.join("cache"), &mut |_| ()).map_err(said)?;
+    let mut outcome = Outcome::default();
+    let weights = |_: ()| Ok(real.checkpoint.weights.clone());
+    let (started, progress) = (Instant::now(), Progress::training(&plan));
+    let keeping = Keeping { out: &folder, every: 5, keep: 1, stop: interrupt::over };
+    let mut steps = 0;
+    let run = train::run(&mut engine, &plan, &corpora, &Origin::default(), keeping, &|| weights(()), &mut |event| match event {
+        Event::Step(metrics) => {
+            progress.step(metrics);
+            steps = metrics.step;
+            outcome.cost.peak_bytes = outcome.cost.peak_bytes.max(metrics.peak_memory_bytes);
+        }
+        Event::Resumed(resumed) => {
+            steps = resumed.place.total_steps;
+            progress.resume_at(steps as u64);
+        }
+        Event::Merged(_) => {}
+    });
+    match run {
+        Err(train::Error::Stopped { .. }) if !interrupt::asked() => {}
+        Err(error) => return Err(format!("{error}; the same command goes on")),
+        Ok(_) => {}
+    }
+    progress.finish(&format!("{steps} steps"));
+    outcome.cost.train_seconds = started.elapsed().as_secs_f64().round();
+    let stage = &plan.stages[0];
+    outcome.cost.tokens = (steps * stage.batch * stage.length) as u64;
+    outcome.cost.train_flops = plan.flops().stages[0].step * steps as f64;
+    outcome.values.insert("steps".to_owned(), steps as f64);
+    outcome.values.insert("seconds of all steps".to_owned(), seconds(&folder, stage.length)?);
+    let trained = engine.merged();
+    drop(engine);
+    read(&real, &plan.untouched(), "before", &real.checkpoint.weights, (long, 0), &mut outcome)?;
+    read(&real, &plan.merged(), "rope alone", &real.checkpoint.weights, (long, 0), &mut outcome)?;
+    read(&real, &plan.merged(), "after", &trained, (long, steps), &mut outcome)?;
+    Ok(outcome)
+}
+
+/// Of all steps, those of earlier processes too.
+fn seconds(folder: &Path, length: usize) -> Result<f64> {
+    let steps = train::MetricsLog::read(&folder.join("metrics.jsonl")).map_err(said)?;
+    Ok(steps.iter().map(|step| length as f64 / step.tokens_per_second).sum())
+}
+
+fn read(
+    real: &Real,
+    plan: &Plan,
+    reading: &str,
+    weights: &Weights,
+    (long, steps): (&Long, usize),
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let mut engine = Engine::new(Cpu::new(), plan, weights, 0, Mode::Infer).map_err(said)?;
+    let progress = Progress::new("read", "documents", (long.lengths.len() * (1 + long.exams)) as u64);
+    for &length in &long.lengths {
+        interrupt::check()?;
+        let found = eval::by_position(&mut engine, &real.tokens, length, 1, &mut |_| progress.advance(1)).map_err(said)?;
+        let keys = eval::passkey(&mut engine, &real.encoder, length, long.exams, 0, &mut |_| progress.advance(1));
+        let keys = keys.map_err(said)?;
+        let (correct, asked) = keys.iter().fold((0, 0), |sum, row| (sum.0 + row.correct, sum.1 + row.trials));
+        let recall = correct as f64 / asked.max(1) as f64;
+        let mut found = by_position(reading, steps, &found, plan.model.context, recall);
+        found.depths = keys.iter().map(|row| rounded(row.correct as f64 / row.trials.max(1) as f64)).collect();
+        outcome.readings.push(found);
+    }
+    progress.finish(reading);
+    Ok(())
+}
