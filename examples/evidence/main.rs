@@ -6,15 +6,15 @@
 //! cargo run --release --example evidence -- all --model SMOLLM2 --text NOVELS
 //! ```
 
-mod arm;
-mod claims;
+pub(crate) mod arm;
+pub(crate) mod claims;
 mod findings;
 mod interrupt;
 mod pace;
-mod page;
+pub(crate) mod page;
 mod peers;
 mod real;
-mod record;
+pub(crate) mod record;
 mod results;
 mod run;
 mod search;

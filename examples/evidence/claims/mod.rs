@@ -1,6 +1,15 @@
 //! The claims: each its original figures, its arms, and what is made of them.
 
+mod dual_chunk;
+mod duo_attention;
+mod e2_llm;
+mod longgen;
+mod longlora;
+mod longrecipe;
 mod position_interpolation;
+mod prolong;
+mod qlora;
+mod rope_laws;
 pub(crate) mod toy;
 
 use context_recipe::report::Table;
@@ -82,5 +91,16 @@ impl Verdict {
 }
 
 pub(crate) fn all() -> Vec<Claim> {
-    vec![position_interpolation::claim()]
+    vec![
+        position_interpolation::claim(),
+        rope_laws::claim(),
+        longrecipe::claim(),
+        longgen::claim(),
+        qlora::claim(),
+        longlora::claim(),
+        duo_attention::claim(),
+        dual_chunk::claim(),
+        e2_llm::claim(),
+        prolong::claim(),
+    ]
 }

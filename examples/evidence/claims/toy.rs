@@ -1,8 +1,11 @@
 //! What the claims share: the embedded base, its text and its steps.
 
 use context_recipe::plan::{Adapt, Plan, Recipe, Rope, Source, Stage, presets};
+use context_recipe::report::{Axis, HeatGrid, LinePlot, Mark, number};
 
-use super::super::arm::{Heads, Reading, Reads, Trial};
+use super::super::arm::{Arm, Heads, Reading, Reads, Trial};
+use super::super::results::{Column, Results, Row};
+use super::Part;
 
 pub(crate) const NATIVE: usize = 256;
 /// Most claims are tried at 8×.
@@ -34,7 +37,7 @@ pub(crate) fn stage(steps: usize, length: usize, lr: f64) -> Stage {
 
 /// The plan of a recipe that has no fault.
 pub(crate) fn plan(recipe: Recipe) -> Plan {
-    recipe.plan().unwrap_or_else(|faults| panic!("{}", faults[0].message))
+    recipe.plan().unwrap_or_else(|faults| panic!("{faults:#?}"))
 }
 
 /// All weights learn.
@@ -53,6 +56,47 @@ pub(crate) fn reading(name: &str, plan: &Plan) -> Reading {
     let mut lengths = lengths(scale.max(1));
     lengths.dedup();
     Reading { name: name.to_owned(), plan: plan.clone(), lengths, k_max: false, heads: Heads::Planned }
+}
+
+/// Interpolated, all weights, full attention: what other claims compare with. The same arm in all of them, so it runs once.
+pub(crate) fn interpolated(name: &str, label: &str) -> Arm {
+    Arm::trial(name, label, trained(plan(full(interpolate(), SCALE))))
+}
+
+pub(crate) fn interpolate() -> Rope {
+    Rope::interpolate(SCALE as f64)
+}
+
+/// Loss at home and far away, keys, work.
+pub(crate) const COLUMNS: [Column; 6] = [
+    Column::Home(NATIVE),
+    Column::Last(TARGET / 2),
+    Column::Last(TARGET),
+    Column::Keys(TARGET / 2),
+    Column::Keys(TARGET),
+    Column::Flops,
+];
+
+/// Loss by position at the target, a line for each row.
+pub(crate) fn loss_plot(results: &Results, title: &str, rows: &[Row]) -> Part {
+    let (x, y) = (Axis::linear("position").tokens(), Axis::linear("loss, nats per token"));
+    let mut plot = LinePlot::new(title, x, y);
+    plot.series = rows.iter().map(|row| results.curve(row, TARGET)).collect();
+    plot.marks = vec![Mark { at: NATIVE as f64, label: "own window".to_owned() }];
+    Part::plot("loss", title, &plot.to_svg())
+}
+
+/// Keys recalled by depth, a line of cells for each row.
+pub(crate) fn depth_plot(results: &Results, title: &str, rows: &[Row], context: usize) -> Part {
+    let grid = HeatGrid {
+        title: title.to_owned(),
+        x_label: "depth in the document".to_owned(),
+        y_label: format!("keys recalled at {} tokens", number::tokens(context)),
+        columns: ["0%", "25%", "50%", "75%", "100%"].map(ToOwned::to_owned).to_vec(),
+        rows: rows.iter().map(|row| row.label.clone()).collect(),
+        values: rows.iter().map(|row| results.depths(row, context)).collect(),
+    };
+    Part::plot("depth", title, &grid.to_svg())
 }
 
 /// Trained to the end, then read under its own plan.

@@ -1,0 +1,93 @@
+//! docs/evidence.md and its plots are what the files give, and each file is one of an arm that would measure the same today.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[path = "../examples/evidence/main.rs"]
+#[allow(dead_code, reason = "an example brings its main")]
+mod evidence;
+
+use evidence::claims::{self, Verdict};
+use evidence::page;
+use evidence::record::Record;
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
+}
+
+fn records() -> Vec<Record> {
+    Record::all(&docs().join("evidence")).unwrap()
+}
+
+#[test]
+fn the_page_is_what_the_files_give() {
+    let page = page::page(&claims::all(), &records());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        page::write(&page, &docs()).unwrap();
+    }
+    let read = |name: &str| fs::read_to_string(docs().join(name)).unwrap_or_default();
+    let hint = "`cargo run --release --example evidence -- page` writes it";
+    assert_eq!(read("evidence.md"), page.text.trim_end().to_owned() + "\n", "{hint}");
+    for (name, svg) in &page.plots {
+        assert_eq!(&read(&format!("evidence/{name}")), svg, "{name}: {hint}");
+    }
+    let files = fs::read_dir(docs().join("evidence")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
+    let plots: BTreeSet<String> = names.filter(|name| name.ends_with(".svg")).collect();
+    assert_eq!(plots, page.plots.into_iter().map(|(name, _)| name).collect(), "{hint}");
+}
+
+#[test]
+fn every_file_is_of_an_arm_and_current() {
+    let claims = claims::all();
+    let records = records();
+    assert!(!records.is_empty());
+    for record in &records {
+        let name = format!("{}.{}.{}", record.claim, record.arm, record.seed);
+        let claim = claims.iter().find(|claim| claim.name == record.claim);
+        let claim = claim.unwrap_or_else(|| panic!("{name}: no such claim"));
+        let arm = claim.arms.iter().find(|arm| arm.name == record.arm);
+        let arm = arm.unwrap_or_else(|| panic!("{name}: no such arm"));
+        assert_eq!(record.setting, arm.setting(), "{name} is stale: `-- {}` measures it again", claim.name);
+        assert!(record.is_of(arm), "{name}: the digest is not the setting's");
+        assert!(record.seed < arm.seeds(u64::MAX), "{name}: this arm has one seed");
+        assert!(Record::path(&docs().join("evidence"), &record.claim, &record.arm, record.seed).exists(), "{name}: another name");
+        let numbers = record.readings.iter().flat_map(|found| [found.in_window, found.last, found.recall]);
+        assert!(numbers.chain(record.values.values().copied()).all(f64::is_finite), "{name}");
+        assert!(record.readings.iter().all(|found| (0.0..=1.0).contains(&found.recall)), "{name}");
+        assert!(!record.commit.is_empty() && record.cost.seconds > 0.0, "{name}");
+    }
+}
+
+#[test]
+fn every_claim_is_whole_without_figures() {
+    let claims = claims::all();
+    let names: BTreeSet<&str> = claims.iter().map(|claim| claim.name).collect();
+    assert_eq!(names.len(), claims.len());
+    for claim in &claims {
+        let arms: BTreeSet<&str> = claim.arms.iter().map(|arm| &arm.name[..]).collect();
+        assert_eq!(arms.len(), claim.arms.len(), "{}", claim.name);
+        let shown = (claim.show)(&page::results(claim, &[]));
+        assert_eq!(shown.verdict, Verdict::Open, "{}: a verdict on nothing", claim.name);
+    }
+}
+
+/// A figure that is missing leaves a verdict open, and a changed one changes it.
+#[test]
+fn verdicts_follow_from_the_files() {
+    let (claims, records) = (claims::all(), records());
+    let claim = claims.iter().find(|claim| claim.name == "position-interpolation").unwrap();
+    let verdict = |records: &[Record]| (claim.show)(&page::results(claim, records)).verdict;
+    let measured = verdict(&records);
+    assert_ne!(measured, Verdict::Open);
+    let without: Vec<Record> = records.iter().filter(|record| record.arm != "direct").cloned().collect();
+    assert_eq!(verdict(&without), Verdict::Open);
+    let mut spoilt = records.clone();
+    let readings = spoilt.iter_mut().filter(|record| record.claim == claim.name).flat_map(|record| &mut record.readings);
+    readings.for_each(|found| (found.last, found.k_max) = (1.0, Some(0)));
+    assert_ne!(verdict(&spoilt), measured);
+    let mut stale = records;
+    stale.iter_mut().for_each(|record| record.digest = "0".repeat(16));
+    assert_eq!(verdict(&stale), Verdict::Open);
+}
