@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::cli::example;
+
+mod common;
 #[path = "../examples/evidence/main.rs"]
 #[allow(dead_code, reason = "an example brings its main")]
 mod evidence;
@@ -52,7 +55,10 @@ fn every_file_is_of_an_arm_and_current() {
         assert_eq!(record.setting, arm.setting(), "{name} is stale: `-- {}` measures it again", claim.name);
         assert!(record.is_of(arm), "{name}: the digest is not the setting's");
         assert!(record.seed < arm.seeds(u64::MAX), "{name}: this arm has one seed");
-        assert!(Record::path(&docs().join("evidence"), &record.claim, &record.arm, record.seed).exists(), "{name}: another name");
+        assert!(
+            Record::path(&docs().join("evidence"), &record.claim, &record.arm, record.seed).exists(),
+            "{name}: another name"
+        );
         let numbers = record.readings.iter().flat_map(|found| [found.in_window, found.last, found.recall]);
         assert!(numbers.chain(record.values.values().copied()).all(f64::is_finite), "{name}");
         assert!(record.readings.iter().all(|found| (0.0..=1.0).contains(&found.recall)), "{name}");
@@ -84,10 +90,34 @@ fn verdicts_follow_from_the_files() {
     let without: Vec<Record> = records.iter().filter(|record| record.arm != "direct").cloned().collect();
     assert_eq!(verdict(&without), Verdict::Open);
     let mut spoilt = records.clone();
-    let readings = spoilt.iter_mut().filter(|record| record.claim == claim.name).flat_map(|record| &mut record.readings);
-    readings.for_each(|found| (found.last, found.k_max) = (1.0, Some(0)));
+    let readings =
+        spoilt.iter_mut().filter(|record| record.claim == claim.name).flat_map(|record| &mut record.readings);
+    readings.for_each(|found| (found.last, found.k_max) = (1.3, Some(0)));
     assert_ne!(verdict(&spoilt), measured);
     let mut stale = records;
     stale.iter_mut().for_each(|record| record.digest = "0".repeat(16));
     assert_eq!(verdict(&stale), Verdict::Open);
+}
+
+/// What is measured is not measured again, and a missing model or claim is said.
+#[test]
+fn the_program_says_what_it_leaves_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("evidence");
+    fs::create_dir(&folder).unwrap();
+    for scale in ["2x", "4x", "8x"] {
+        let name = format!("training-free.{scale}.0.json");
+        fs::copy(docs().join("evidence").join(&name), folder.join(&name)).unwrap();
+    }
+    let run = |words: &[&str]| {
+        let done = example("evidence").args(words).arg("--docs").arg(dir.path()).output().unwrap();
+        (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let (fine, said) = run(&["training-free", "--seeds", "1"]);
+    assert!(fine && said.matches("measured").count() == 3, "{said}");
+    assert!(fs::read_to_string(dir.path().join("evidence.md")).unwrap().contains("dual_chunk"));
+    let (fine, said) = run(&["position-interpolation", "--only", "smollm2-none"]);
+    assert!(fine && said.contains("left out, it needs --model DIR"), "{said}");
+    let (fine, said) = run(&["rope-lows"]);
+    assert!(!fine && said.contains("no claim \"rope-lows\"; there are position-interpolation, rope-laws"), "{said}");
 }

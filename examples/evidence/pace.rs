@@ -60,7 +60,13 @@ impl Runner {
         let tokens: Vec<u32> = (0..pace.length).map(|at| (at * 7919 % vocab) as u32).collect();
         let train = if pace.step { Some(engine(plan, Mode::Train)?) } else { None };
         let batch = Batch::sequence(tokens, &[0]).map_err(said)?;
-        Ok(Self { name: name.to_owned(), infer: engine(&plan.merged(), Mode::Infer)?, train, batch, times: Default::default() })
+        Ok(Self {
+            name: name.to_owned(),
+            infer: engine(&plan.merged(), Mode::Infer)?,
+            train,
+            batch,
+            times: Default::default(),
+        })
     }
 
     /// A step, a prompt, some tokens; the first turn only warms up.
@@ -72,8 +78,15 @@ impl Runner {
             engine.learn(&self.batch, 1.0 / self.batch.len() as f32, true).map_err(said)?;
             let norm = engine.gradient_norm();
             // So small a rate that all turns do the same work on the same numbers.
-            let hyper =
-                Hyper { lr: 1e-9, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, step: 1, grad_scale: 1.0 / norm.max(1.0) };
+            let hyper = Hyper {
+                lr: 1e-9,
+                beta1: 0.9,
+                beta2: 0.95,
+                eps: 1e-8,
+                weight_decay: 0.0,
+                step: 1,
+                grad_scale: 1.0 / norm.max(1.0),
+            };
             engine.update(&hyper);
             found[0] = Some(begun.elapsed().as_secs_f64());
         }

@@ -66,7 +66,13 @@ fn overview(shown: &[(&Claim, Results, Shown)]) -> String {
     let mut table = Table::new(columns);
     for (claim, results, shown) in shown {
         let link = format!("[{}](#{})", claim.title, anchor(claim.title));
-        table.row([link, claim.original.to_owned(), shown.ours.clone(), shown.verdict.words().to_owned(), cost(results)]);
+        table.row([
+            link,
+            claim.original.to_owned(),
+            shown.ours.clone(),
+            shown.verdict.words().to_owned(),
+            cost(results),
+        ]);
     }
     // A cell's brackets are no link to a table; these are.
     table.to_markdown().replace("\\[", "[").replace("\\]", "]") + "\n"
@@ -92,7 +98,8 @@ fn cost(results: &Results) -> String {
         return "–".to_owned();
     }
     let loaded = if results.records.iter().any(|record| record.cost.loaded) { ", loaded" } else { "" };
-    format!("{runs} runs, {} of training, {}{loaded}", number::flops(flops), duration(seconds))
+    let training = if flops > 0.0 { format!("{} of training, ", number::flops(flops)) } else { String::new() };
+    format!("{runs} runs, {training}{}{loaded}", duration(seconds))
 }
 
 fn section(claim: &Claim, results: &Results, shown: &Shown, page: &mut Page) {

@@ -31,7 +31,8 @@ struct Real {
 
 impl Real {
     fn open(place: &Place) -> Result<Self> {
-        let checkpoint = Checkpoint::open(needed(place.model, "--model DIR, a folder with SmolLM2-135M")?).map_err(said)?;
+        let checkpoint =
+            Checkpoint::open(needed(place.model, "--model DIR, a folder with SmolLM2-135M")?).map_err(said)?;
         let novels = needed(place.novels, "--text DIR, a folder with the novels")?;
         let tokenizer = checkpoint.tokenizer().map_err(said)?;
         let encoder = Encoder::new(tokenizer.inner().clone(), tokenizer.bos(), tokenizer.eos()).map_err(said)?;
@@ -51,6 +52,8 @@ pub(crate) fn law(law: &Law, place: &Place) -> Result<Outcome> {
     progress.finish("");
     let mut outcome = Outcome::default();
     outcome.values.insert("perplexity".to_owned(), found.perplexity);
+    let read = real.tokens.iter().take(law.length * law.documents);
+    outcome.values.insert("token sum".to_owned(), read.map(|&token| f64::from(token)).sum());
     outcome.readings.push(by_position("read", 0, &found, law.plan.model.context, f64::NAN));
     Ok(outcome)
 }
@@ -92,18 +95,27 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
     let (started, progress) = (Instant::now(), Progress::training(&plan));
     let keeping = Keeping { out: &folder, every: 5, keep: 1, stop: interrupt::over };
     let mut steps = 0;
-    let run = train::run(&mut engine, &plan, &corpora, &Origin::default(), keeping, &|| weights(()), &mut |event| match event {
-        Event::Step(metrics) => {
-            progress.step(metrics);
-            steps = metrics.step;
-            outcome.cost.peak_bytes = outcome.cost.peak_bytes.max(metrics.peak_memory_bytes);
-        }
-        Event::Resumed(resumed) => {
-            steps = resumed.place.total_steps;
-            progress.resume_at(steps as u64);
-        }
-        Event::Merged(_) => {}
-    });
+    let run =
+        train::run(
+            &mut engine,
+            &plan,
+            &corpora,
+            &Origin::default(),
+            keeping,
+            &|| weights(()),
+            &mut |event| match event {
+                Event::Step(metrics) => {
+                    progress.step(metrics);
+                    steps = metrics.step;
+                    outcome.cost.peak_bytes = outcome.cost.peak_bytes.max(metrics.peak_memory_bytes);
+                }
+                Event::Resumed(resumed) => {
+                    steps = resumed.place.total_steps;
+                    progress.resume_at(steps as u64);
+                }
+                Event::Merged(_) => {}
+            },
+        );
     match run {
         Err(train::Error::Stopped { .. }) if !interrupt::asked() => {}
         Err(error) => return Err(format!("{error}; the same command goes on")),
@@ -142,7 +154,8 @@ fn read(
     let progress = Progress::new("read", "documents", (long.lengths.len() * (1 + long.exams)) as u64);
     for &length in &long.lengths {
         interrupt::check()?;
-        let found = eval::by_position(&mut engine, &real.tokens, length, 1, &mut |_| progress.advance(1)).map_err(said)?;
+        let found =
+            eval::by_position(&mut engine, &real.tokens, length, 1, &mut |_| progress.advance(1)).map_err(said)?;
         let keys = eval::passkey(&mut engine, &real.encoder, length, long.exams, 0, &mut |_| progress.advance(1));
         let keys = keys.map_err(said)?;
         let (correct, asked) = keys.iter().fold((0, 0), |sum, row| (sum.0 + row.correct, sum.1 + row.trials));

@@ -146,8 +146,9 @@ impl Results<'_> {
 
     pub(crate) fn table(&self, what: &str, rows: &[Row], columns: &[Column]) -> Table {
         let heads = columns.iter().map(|column| (column.head(), Align::Right));
-        let mut table =
-            Table::new([(what.to_owned(), Align::Left)].into_iter().chain(heads).chain([("seeds".to_owned(), Align::Right)]));
+        let mut table = Table::new(
+            [(what.to_owned(), Align::Left)].into_iter().chain(heads).chain([("seeds".to_owned(), Align::Right)]),
+        );
         for row in rows {
             let seeds = self.records.iter().filter(|record| record.arm == row.arm).count();
             let cells = columns.iter().map(|column| self.cell(row, *column));
@@ -168,8 +169,10 @@ impl Results<'_> {
     /// Mean loss by position of a row at `context`.
     pub(crate) fn curve(&self, row: &Row, context: usize) -> Series {
         let records = self.records.iter().filter(|record| record.arm == row.arm);
-        let curves: Vec<&[(f64, f64)]> =
-            records.filter_map(|record| Some(&row.found(record, context)?.curve[..])).filter(|curve| !curve.is_empty()).collect();
+        let curves: Vec<&[(f64, f64)]> = records
+            .filter_map(|record| Some(&row.found(record, context)?.curve[..]))
+            .filter(|curve| !curve.is_empty())
+            .collect();
         let points = curves.first().map_or(0, |curve| curve.len());
         let mean = |index: usize| {
             let sum: f64 = curves.iter().filter_map(|curve| curve.get(index)).map(|(_, y)| y).sum();

@@ -122,7 +122,8 @@ impl<'a> Session<'a> {
         }
         let last = upto(&self.plan, done);
         self.outcome.cost.train_flops = last.flops().total;
-        self.outcome.cost.tokens = last.stages.iter().map(|stage| (stage.steps * stage.batch * stage.length) as u64).sum();
+        self.outcome.cost.tokens =
+            last.stages.iter().map(|stage| (stage.steps * stage.batch * stage.length) as u64).sum();
         if let Some(gates) = engine.gates() {
             let gates = gates.iter().flatten();
             let (sum, count, open) = gates.fold((0.0, 0.0, 0.0), |(sum, count, open), gate| {
@@ -166,7 +167,8 @@ impl<'a> Session<'a> {
     }
 
     fn read(&mut self, weights: &Weights, gates: Option<&[Vec<f64>]>, steps: usize) -> Result<()> {
-        let count = |reading: &Reading| -> usize { reading.lengths.iter().map(|&length| rehearse::documents(length)).sum() };
+        let count =
+            |reading: &Reading| -> usize { reading.lengths.iter().map(|&length| rehearse::documents(length)).sum() };
         let total: usize = self.trial.readings.iter().map(count).sum();
         let progress = Progress::new("read", "documents", total as u64);
         for reading in &self.trial.readings {

@@ -41,7 +41,9 @@ fn of(name: &str, scale: usize) -> Plan {
         "ntk" => recipe.rope(Rope::ntk(factor)),
         "yarn" => recipe.rope(Rope::yarn(factor)),
         "dual_chunk" => recipe.attention(Attention::DualChunk { chunk: None, local: None, form: None }),
-        "dual_chunk, code" => recipe.attention(Attention::DualChunk { chunk: None, local: None, form: Some(Form::Code) }),
+        "dual_chunk, code" => {
+            recipe.attention(Attention::DualChunk { chunk: None, local: None, form: Some(Form::Code) })
+        }
         "self_extend" => recipe.attention(Attention::SelfExtend { group: 2 * scale, window: NEAR }),
         _ => recipe,
     })
@@ -56,22 +58,35 @@ fn show(results: &Results) -> Shown {
     let keys = |name, scale: usize| results.mean(&row(name, scale), Column::Keys(scale * NATIVE));
     let own = results.mean(&row("none", 2), Column::Home(NATIVE));
     let figures: Vec<f64> = SCALES.iter().flat_map(|&scale| NAMES.map(|name| last(name, scale))).collect();
-    let laws = |scale| ["interpolate", "ntk", "yarn"].map(|name| last(name, scale)).into_iter().fold(f64::MAX, f64::min);
-    let chunks = SCALES.iter().all(|&scale| last("dual_chunk", scale) < laws(scale) && last("dual_chunk", scale) < own + 0.1);
-    let groups = SCALES.iter().all(|&scale| last("self_extend", scale) < laws(scale) && last("self_extend", scale) < own + 0.1);
+    let laws =
+        |scale| ["interpolate", "ntk", "yarn"].map(|name| last(name, scale)).into_iter().fold(f64::MAX, f64::min);
+    let chunks =
+        SCALES.iter().all(|&scale| last("dual_chunk", scale) < laws(scale) && last("dual_chunk", scale) < own + 0.1);
+    let groups =
+        SCALES.iter().all(|&scale| last("self_extend", scale) < laws(scale) && last("self_extend", scale) < own + 0.1);
     let list = |name, of: &dyn Fn(&'static str, usize) -> String| SCALES.map(|scale| of(name, scale)).join(", ");
     let losses = |name| list(name, &|name, scale| fixed(last(name, scale), 2));
     let recalls = |name| list(name, &|name, scale| percent(keys(name, scale)));
     Shown {
         ours: format!(
             "last quarter at 2, 4, 8×: dual chunks {}, SelfExtend {}, YaRN {}, NTK {}, interpolated {} ({} inside the window); keys {} and {}",
-            losses("dual_chunk"), losses("self_extend"), losses("yarn"), losses("ntk"), losses("interpolate"), fixed(own, 2),
-            recalls("dual_chunk"), recalls("self_extend")
+            losses("dual_chunk"),
+            losses("self_extend"),
+            losses("yarn"),
+            losses("ntk"),
+            losses("interpolate"),
+            fixed(own, 2),
+            recalls("dual_chunk"),
+            recalls("self_extend")
         ),
         verdict: Verdict::of(&figures, &[chunks, groups]),
         why: format!(
             "{} {} Recall falls with the length ({} and {}): far chunks share their positions, so a name is found but not which of several.",
-            if chunks { "Dual chunks keep the loss of the own window at all scales, and beat every law." } else { "Dual chunks do not keep the own window's loss at all scales." },
+            if chunks {
+                "Dual chunks keep the loss of the own window at all scales, and beat every law."
+            } else {
+                "Dual chunks do not keep the own window's loss at all scales."
+            },
             if groups { "SelfExtend does too." } else { "SelfExtend does not at all scales." },
             recalls("dual_chunk"),
             recalls("self_extend")
@@ -82,7 +97,13 @@ fn show(results: &Results) -> Shown {
 
 fn table(results: &Results, scale: usize) -> Part {
     let target = scale * NATIVE;
-    let columns = [Column::Home(target), Column::Last(target / 2), Column::Last(target), Column::Keys(target / 2), Column::Keys(target)];
+    let columns = [
+        Column::Home(target),
+        Column::Last(target / 2),
+        Column::Last(target),
+        Column::Keys(target / 2),
+        Column::Keys(target),
+    ];
     Part::Table(results.table(&format!("untrained, {scale}×"), &NAMES.map(|name| row(name, scale)), &columns))
 }
 

@@ -39,10 +39,23 @@ fn duo(gates: Gates, sparsity: f64, [sink, recent]: [usize; 2]) -> Attention {
 
 fn gates() -> Arm {
     let keys = Source { asked: Some(10), depth: Some((0.05, 0.95)), loss: Some(Loss::Answers), ..Source::passkey() };
-    let stage = Stage { kind: StageKind::Gates, sink: Some(8), recent: Some(16), batch: Some(8), ..Stage::extend(300, NATIVE, 0.02) };
-    let recipe = Recipe::new(presets::tiny(), NATIVE).attention(duo(Gates::Learned, 0.75, [4, 16])).data([keys]).train([stage]);
+    let stage = Stage {
+        kind: StageKind::Gates,
+        sink: Some(8),
+        recent: Some(16),
+        batch: Some(8),
+        ..Stage::extend(300, NATIVE, 0.02)
+    };
+    let recipe =
+        Recipe::new(presets::tiny(), NATIVE).attention(duo(Gates::Learned, 0.75, [4, 16])).data([keys]).train([stage]);
     let plan = Plan { block: 16, ..plan(recipe) };
-    let reading = |name: &str, heads| Reading { name: name.to_owned(), plan: plan.clone(), lengths: vec![NATIVE], k_max: false, heads };
+    let reading = |name: &str, heads| Reading {
+        name: name.to_owned(),
+        plan: plan.clone(),
+        lengths: vec![NATIVE],
+        k_max: false,
+        heads,
+    };
     let mut readings = vec![reading("all heads", Heads::Planned)];
     for (share, learned, drawn, inverted) in SHARES {
         readings.push(reading(learned, Heads::Learned(share)));
@@ -56,41 +69,71 @@ fn gates() -> Arm {
 /// Heads spread evenly over layers, as far as paces are concerned.
 fn pace() -> Arm {
     let model = presets::tiny();
-    let gates: Vec<Vec<f64>> =
-        (0..model.layers).map(|layer| (0..model.kv_heads).map(|head| ((layer + head * 7) % 24) as f64 / 24.0).collect()).collect();
+    let gates: Vec<Vec<f64>> = (0..model.layers)
+        .map(|layer| (0..model.kv_heads).map(|head| ((layer + head * 7) % 24) as f64 / 24.0).collect())
+        .collect();
     let of = |sparsity: Option<f64>| -> Plan {
         let recipe = Recipe::new(presets::tiny(), FAR).rope(Rope::interpolate((FAR / NATIVE) as f64));
-        plan(sparsity.into_iter().fold(recipe, |recipe, share| recipe.attention(duo(Gates::Given(gates.clone()), share, [64, 256]))))
+        plan(
+            sparsity
+                .into_iter()
+                .fold(recipe, |recipe, share| recipe.attention(duo(Gates::Given(gates.clone()), share, [64, 256]))),
+        )
     };
-    let plans = vec![("full".to_owned(), of(None)), ("50%".to_owned(), of(Some(0.5))), ("75%".to_owned(), of(Some(0.75)))];
+    let plans =
+        vec![("full".to_owned(), of(None)), ("50%".to_owned(), of(Some(0.5))), ("75%".to_owned(), of(Some(0.75)))];
     let work = Work::Pace(Pace { plans, length: FAR, turns: 7, step: false });
     Arm { name: "pace".to_owned(), label: "full, 50% and 75% streaming, clocked".to_owned(), work }
 }
 
 fn show(results: &Results) -> Shown {
     let row = |reading: &'static str| Row::new(reading, "gates", reading);
-    let rows: Vec<Row> = ["all heads"].into_iter().chain(SHARES.into_iter().flat_map(|(_, a, b, c)| [a, b, c])).map(row).collect();
+    let rows: Vec<Row> =
+        ["all heads"].into_iter().chain(SHARES.into_iter().flat_map(|(_, a, b, c)| [a, b, c])).map(row).collect();
     let keys = |row: &Row| results.mean(row, Column::Keys(NATIVE));
     let loss = |row: &Row| results.mean(row, Column::Home(NATIVE));
     let figures: Vec<f64> = rows.iter().map(keys).collect();
-    let kept = [1, 4, 7].into_iter().all(|at| keys(&rows[at]) > keys(&rows[0]) - 0.05 && loss(&rows[at]) < loss(&rows[0]) + 0.05);
+    let kept = [1, 4, 7]
+        .into_iter()
+        .all(|at| keys(&rows[at]) > keys(&rows[0]) - 0.05 && loss(&rows[at]) < loss(&rows[0]) + 0.05);
     let apart = keys(&rows[8]) < keys(&rows[7]) - 0.3;
-    let pace = |what: &str, plan: &str| results.value("pace", &format!("full: {what}")) / results.value("pace", &format!("{plan}: {what}"));
+    let pace = |what: &str, plan: &str| {
+        results.value("pace", &format!("full: {what}")) / results.value("pace", &format!("{plan}: {what}"))
+    };
     Shown {
         ours: format!(
             "75% streaming: keys {} against {} of all heads, drawn heads {}, inverted {}; loss {} against {}; cache {}×, decoding {}×, prefill {}× at 16K",
-            percent(keys(&rows[7])), percent(keys(&rows[0])), percent(keys(&rows[8])), percent(keys(&rows[9])), fixed(loss(&rows[7]), 3), fixed(loss(&rows[0]), 3),
-            fixed(pace("cache bytes", "75%"), 2), fixed(pace("decode ms", "75%"), 2), fixed(pace("prefill ms", "75%"), 2)
+            percent(keys(&rows[7])),
+            percent(keys(&rows[0])),
+            percent(keys(&rows[8])),
+            percent(keys(&rows[9])),
+            fixed(loss(&rows[7]), 3),
+            fixed(loss(&rows[0]), 3),
+            fixed(pace("cache bytes", "75%"), 2),
+            fixed(pace("decode ms", "75%"), 2),
+            fixed(pace("prefill ms", "75%"), 2)
         ),
         verdict: Verdict::of(&figures, &[kept, apart]),
         why: [
-            if kept { "Up to three quarters of the heads stream and nothing is lost." } else { "Something is lost before three quarters of the heads stream." },
-            if apart { "Which heads matters: drawn ones lose most keys." } else { "Which heads stream makes less of a difference than it should." },
+            if kept {
+                "Up to three quarters of the heads stream and nothing is lost."
+            } else {
+                "Something is lost before three quarters of the heads stream."
+            },
+            if apart {
+                "Which heads matters: drawn ones lose most keys."
+            } else {
+                "Which heads stream makes less of a difference than it should."
+            },
             "The base is read inside its own window; an extension before it is not tried.",
         ]
         .join(" "),
         parts: vec![
-            Part::Table(results.table("heads that stream", &rows, &[Column::Home(NATIVE), Column::Keys(NATIVE), Column::Cache])),
+            Part::Table(results.table(
+                "heads that stream",
+                &rows,
+                &[Column::Home(NATIVE), Column::Keys(NATIVE), Column::Cache],
+            )),
             plot(results),
             Part::Table(paces(results)),
         ],
@@ -98,11 +141,16 @@ fn show(results: &Results) -> Shown {
 }
 
 fn plot(results: &Results) -> Part {
-    let (x, y) = (Axis::linear("heads that stream, %"), Axis { unit: context_recipe::report::Unit::Percent, ..Axis::linear("keys recalled") });
+    let (x, y) = (
+        Axis::linear("heads that stream, %"),
+        Axis { unit: context_recipe::report::Unit::Percent, ..Axis::linear("keys recalled") },
+    );
     let mut plot = LinePlot::new("Keys by the share of heads that stream", x, y.within(0.0, 1.0));
     let all = results.mean(&Row::new("", "gates", "all heads"), Column::Keys(NATIVE));
     let line = |name: &str, readings: [&'static str; 3]| {
-        let at = |(share, reading): (f64, &'static str)| (100.0 * share, results.mean(&Row::new("", "gates", reading), Column::Keys(NATIVE)));
+        let at = |(share, reading): (f64, &'static str)| {
+            (100.0 * share, results.mean(&Row::new("", "gates", reading), Column::Keys(NATIVE)))
+        };
         Series::new(name, [(0.0, all)].into_iter().chain([0.25, 0.5, 0.75].into_iter().zip(readings).map(at)))
     };
     plot.series = vec![
@@ -115,7 +163,9 @@ fn plot(results: &Results) -> Part {
 
 fn paces(results: &Results) -> Table {
     let heads = ["16K tokens, medians of turns", "full", "50%", "75%", "ratio at 75%", "original at 75%"];
-    let mut table = Table::new(heads.into_iter().enumerate().map(|(at, head)| (head, if at == 0 { Align::Left } else { Align::Right })));
+    let mut table = Table::new(
+        heads.into_iter().enumerate().map(|(at, head)| (head, if at == 0 { Align::Left } else { Align::Right })),
+    );
     for (what, original) in [("prefill", "1.73×"), ("decode", "2.18×")] {
         let of = |plan: &str| results.value("pace", &format!("{plan}: {what} ms"));
         let words = |plan: &str| fixed(of(plan), 2) + " ms";
@@ -124,6 +174,13 @@ fn paces(results: &Results) -> Table {
     }
     let of = |plan: &str| results.value("pace", &format!("{plan}: cache bytes"));
     let bytes = |plan: &str| context_recipe::report::number::bytes(of(plan) as u64);
-    table.row(["cache".to_owned(), bytes("full"), bytes("50%"), bytes("75%"), format!("{}×", fixed(of("full") / of("75%"), 2)), "2.55×".to_owned()]);
+    table.row([
+        "cache".to_owned(),
+        bytes("full"),
+        bytes("50%"),
+        bytes("75%"),
+        format!("{}×", fixed(of("full") / of("75%"), 2)),
+        "2.55×".to_owned(),
+    ]);
     table
 }

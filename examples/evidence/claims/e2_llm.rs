@@ -22,7 +22,10 @@ pub(super) fn claim() -> Claim {
             "Base of 256 tokens, {STEPS} steps of 8 × 256 tokens, all weights learn. One training each: random scales up to 20 and offsets, the same scale of 8 \
              throughout (interpolation at the native length), and all of it read at 2, 4, 8 and 16 times the window under that scale."
         ),
-        arms: vec![arm("e2", "random scales", Some(Positions::E2 { scale_max: None })), arm("fixed", "scale 8 throughout", None)],
+        arms: vec![
+            arm("e2", "random scales", Some(Positions::E2 { scale_max: None })),
+            arm("fixed", "scale 8 throughout", None),
+        ],
         show,
     }
 }
@@ -46,19 +49,33 @@ fn arm(name: &str, label: &str, positions: Option<Positions>) -> Arm {
 }
 
 fn show(results: &Results) -> Shown {
-    let last = |arm: &str, (scale, name): (usize, &'static str)| results.mean(&Row::new("", arm, name), Column::Last(scale * NATIVE));
-    let keys = |arm: &str, (scale, name): (usize, &'static str)| results.mean(&Row::new("", arm, name), Column::Keys(scale * NATIVE));
-    let home = |arm: &str, (_, name): (usize, &'static str)| results.mean(&Row::new("", arm, name), Column::Home(NATIVE));
+    let last = |arm: &str, (scale, name): (usize, &'static str)| {
+        results.mean(&Row::new("", arm, name), Column::Last(scale * NATIVE))
+    };
+    let keys = |arm: &str, (scale, name): (usize, &'static str)| {
+        results.mean(&Row::new("", arm, name), Column::Keys(scale * NATIVE))
+    };
+    let home =
+        |arm: &str, (_, name): (usize, &'static str)| results.mean(&Row::new("", arm, name), Column::Home(NATIVE));
     let figures: Vec<f64> = SCALES.iter().flat_map(|&scale| ["e2", "fixed"].map(|arm| last(arm, scale))).collect();
     let serves = SCALES.iter().all(|&scale| last("e2", scale) < home("e2", scale) + 0.1);
     let wins = SCALES.iter().filter(|&&scale| last("e2", scale) < last("fixed", scale)).count();
-    let mut table = Table::new(["scale, length", "random scales: last quarter", "keys", "scale 8: last quarter", "keys"].into_iter().enumerate().map(|(at, head)| (head, if at == 0 { Align::Left } else { Align::Right })));
+    let mut table = Table::new(
+        ["scale, length", "random scales: last quarter", "keys", "scale 8: last quarter", "keys"]
+            .into_iter()
+            .enumerate()
+            .map(|(at, head)| (head, if at == 0 { Align::Left } else { Align::Right })),
+    );
     for scale in SCALES {
         let cells = ["e2", "fixed"].into_iter().flat_map(|arm| {
             let row = Row::new("", arm, scale.1);
             [Column::Last(scale.0 * NATIVE), Column::Keys(scale.0 * NATIVE)].map(|column| results.cell(&row, column))
         });
-        table.row([format!("{}×, {}", scale.0, context_recipe::report::number::tokens(scale.0 * NATIVE))].into_iter().chain(cells));
+        table.row(
+            [format!("{}×, {}", scale.0, context_recipe::report::number::tokens(scale.0 * NATIVE))]
+                .into_iter()
+                .chain(cells),
+        );
     }
     Shown {
         ours: format!(
@@ -70,7 +87,11 @@ fn show(results: &Results) -> Shown {
         verdict: Verdict::of(&figures, &[serves, wins >= 3]),
         why: format!(
             "{} Random scales beat a fixed one at {wins} of 4 scales. No sequence is longer than the native window, so a far key is never looked up in training.",
-            if serves { "Every scale is served within 0.1 nats of the native window." } else { "Not every scale is served within 0.1 nats of the native window." }
+            if serves {
+                "Every scale is served within 0.1 nats of the native window."
+            } else {
+                "Not every scale is served within 0.1 nats of the native window."
+            }
         ),
         parts: vec![Part::Table(table)],
     }

@@ -6,7 +6,9 @@ use context_recipe::report::{Align, Table};
 
 use super::super::arm::{Arm, Pace, Work};
 use super::super::results::{Column, Results, Row};
-use super::toy::{COLUMNS, NATIVE, SCALE, TARGET, depth_plot, full, interpolate, interpolated, loss_plot, plan, trained};
+use super::toy::{
+    COLUMNS, NATIVE, SCALE, TARGET, depth_plot, full, interpolate, interpolated, loss_plot, plan, trained,
+};
 use super::{Claim, Part, Shown, Verdict};
 
 /// Tokens of the kernel's blocks at this size.
@@ -125,13 +127,27 @@ fn ratio(results: &Results, what: &str) -> f64 {
 
 fn pace_table(results: &Results) -> Table {
     let heads = ["16K tokens, medians of turns", "full", "a third", "ratio", "original"];
-    let mut table = Table::new(heads.into_iter().enumerate().map(|(at, head)| (head, if at == 0 { Align::Left } else { Align::Right })));
+    let mut table = Table::new(
+        heads.into_iter().enumerate().map(|(at, head)| (head, if at == 0 { Align::Left } else { Align::Right })),
+    );
     for (what, original) in [("step", "1.55×"), ("prefill", "1.67×"), ("decode", "1.41×")] {
         let of = |plan: &str| fixed(results.value("pace", &format!("{plan}: {what} ms")), 2) + " ms";
-        table.row([what.to_owned(), of("full"), of("third"), format!("{}×", fixed(ratio(results, what), 2)), original.to_owned()]);
+        table.row([
+            what.to_owned(),
+            of("full"),
+            of("third"),
+            format!("{}×", fixed(ratio(results, what), 2)),
+            original.to_owned(),
+        ]);
     }
     let of = |plan: &str| results.value("pace", &format!("{plan}: cache bytes"));
     let bytes = |plan: &str| context_recipe::report::number::bytes(of(plan) as u64);
-    table.row(["cache".to_owned(), bytes("full"), bytes("third"), format!("−{}", percent(1.0 - of("third") / of("full"))), "−62%".to_owned()]);
+    table.row([
+        "cache".to_owned(),
+        bytes("full"),
+        bytes("third"),
+        format!("−{}", percent(1.0 - of("third") / of("full"))),
+        "−62%".to_owned(),
+    ]);
     table
 }

@@ -9,7 +9,10 @@ use context_recipe::report::{Align, Axis, LinePlot, Mark, Table};
 use super::super::arm::{Arm, Long, Reads, Trial, Work};
 use super::super::results::{Column, Results, Row};
 use super::super::text::{LONG, SHORT};
-use super::toy::{AWAY, COLUMNS, HOME, LR, NATIVE, TARGET, depth_plot, full, interpolate, interpolated, loss_plot, plan, recipe, stage, trained};
+use super::toy::{
+    AWAY, COLUMNS, HOME, LR, NATIVE, TARGET, depth_plot, full, interpolate, interpolated, loss_plot, plan, recipe,
+    stage, trained,
+};
 use super::{Claim, Part, Shown, Verdict};
 
 /// Tokens of a sequence: 30 % of the target.
@@ -80,7 +83,12 @@ fn extras() -> [Arm; 4] {
     let text = || Source::jsonl(LONG).share(1.0);
     let types = vec![TokenType::Num, TokenType::Pron, TokenType::Aux];
     let select = Select::Impactful { types: Some(types), keep: None, form: None };
-    let replay = |merge| Stage { kind: StageKind::Replay, data: vec![Source::jsonl(SHORT).share(1.0)], merge, ..stage(HOME / 2, NATIVE, LR / 4.0) };
+    let replay = |merge| Stage {
+        kind: StageKind::Replay,
+        data: vec![Source::jsonl(SHORT).share(1.0)],
+        merge,
+        ..stage(HOME / 2, NATIVE, LR / 4.0)
+    };
     let of = |name: &str, label: &str, select: Option<Select>, last: Option<Stage>| {
         let stages = [stage(HOME, NATIVE, LR), short(AWAY)].into_iter().chain(last).collect::<Vec<_>>();
         let recipe = recipe(TARGET / NATIVE).rope(interpolate()).adapt(Adapt::Full).data([text()]).train(stages);
@@ -92,7 +100,12 @@ fn extras() -> [Arm; 4] {
         of("files", "longrecipe, from files", None, None),
         of("selected", "selected", Some(select.clone()), None),
         of("replay", "selected, replay", Some(select.clone()), Some(replay(None))),
-        of("merged", "selected, replay, merge", Some(select), Some(replay(Some(Merge { base: Some(0.5), form: None })))),
+        of(
+            "merged",
+            "selected, replay, merge",
+            Some(select),
+            Some(replay(Some(Merge { base: Some(0.5), form: None }))),
+        ),
     ]
 }
 
@@ -101,8 +114,14 @@ const NOVELS: &[&str] = &["emma.txt", "mansfieldpark.txt", "northangerabbey.txt"
 const REAL_TARGET: usize = 16_384;
 
 fn real() -> Arm {
-    let data: Vec<Source> = NOVELS.iter().map(|novel| Source::text(*novel).share(0.225)).chain([Source::passkey().share(0.1)]).collect();
-    let last = Stage { warmup: Some(10), batch: Some(1), recompute: Some(true), ..Stage::extend(400, REAL_TARGET * 3 / 10, 2e-4) };
+    let data: Vec<Source> =
+        NOVELS.iter().map(|novel| Source::text(*novel).share(0.225)).chain([Source::passkey().share(0.1)]).collect();
+    let last = Stage {
+        warmup: Some(10),
+        batch: Some(1),
+        recompute: Some(true),
+        ..Stage::extend(400, REAL_TARGET * 3 / 10, 2e-4)
+    };
     let recipe = Recipe::new(presets::smollm2_135m(), REAL_TARGET)
         .rope(Rope::theta(theta(100_000.0, 2.0, 64.0)))
         .positions(Positions::LongRecipe { keep: Some(0.3) })
@@ -110,7 +129,9 @@ fn real() -> Arm {
         .data(data)
         .train([last]);
     let work = Long { plan: plan(recipe), novels: NOVELS, lengths: vec![8192, REAL_TARGET], exams: 2 };
-    Arm { name: "smollm2".to_owned(), label: "★ SmolLM2-135M, 8K to 16K".to_owned(), work: Work::Long(Box::new(work)) }
+    Arm {
+        name: "smollm2".to_owned(), label: "★ SmolLM2-135M, 8K to 16K".to_owned(), work: Work::Long(Box::new(work))
+    }
 }
 
 /// The dynamic NTK formula at the target, as the paper sets its base.
@@ -124,7 +145,11 @@ fn equal() -> Vec<Row> {
 }
 
 fn costly() -> Vec<Row> {
-    schemes().map(|(name, positions)| Row::new(format!("{name}, {} steps", affordable(positions)), format!("{name}-flops"), "own")).into()
+    schemes()
+        .map(|(name, positions)| {
+            Row::new(format!("{name}, {} steps", affordable(positions)), format!("{name}-flops"), "own")
+        })
+        .into()
 }
 
 fn show(results: &Results) -> Shown {
@@ -160,20 +185,44 @@ fn away_flops() -> f64 {
     plan(full(interpolate(), TARGET / NATIVE)).flops().stages[1].total
 }
 
-fn words(results: &Results, [beats, near, paid]: [bool; 3], saved: f64, [ours, whole]: [f64; 2], rows: [&Row; 3]) -> String {
+fn words(
+    results: &Results,
+    [beats, near, paid]: [bool; 3],
+    saved: f64,
+    [ours, whole]: [f64; 2],
+    rows: [&Row; 3],
+) -> String {
     let loss = |row: &Row| fixed(results.mean(row, Column::Last(TARGET)), 3);
-    let first = if beats { "No other scheme recalls more at equal steps." } else { "At equal steps another scheme recalls more." };
-    let second = if near { "At equal steps it is as good as full length." } else { "At equal steps it is behind full length: it has read 30% of the tokens, and what it lacks most is recall." };
+    let first = if beats {
+        "No other scheme recalls more at equal steps."
+    } else {
+        "At equal steps another scheme recalls more."
+    };
+    let second = if near {
+        "At equal steps it is as good as full length."
+    } else {
+        "At equal steps it is behind full length: it has read 30% of the tokens, and what it lacks most is recall."
+    };
     let third = if paid { "At equal FLOPs it has caught up." } else { "At equal FLOPs it is still behind." };
     format!(
         "{first} {second} (Last quarter {} and {}; {} at equal FLOPs.) {third} The long steps take {} less work; the whole training took {} instead of {}, since the \
          steps at home are the same for all. ",
-        loss(rows[0]), loss(rows[1]), loss(rows[2]), percent(saved), duration(ours), duration(whole)
+        loss(rows[0]),
+        loss(rows[1]),
+        loss(rows[2]),
+        percent(saved),
+        duration(ours),
+        duration(whole)
     )
 }
 
 fn parts(results: &Results, rows: &[Row], dear: &[Row]) -> Vec<Part> {
-    let extras = [("files", "longrecipe, from files"), ("selected", "… selected"), ("replay", "… selected, replay"), ("merged", "… selected, replay, merge")];
+    let extras = [
+        ("files", "longrecipe, from files"),
+        ("selected", "… selected"),
+        ("replay", "… selected, replay"),
+        ("merged", "… selected, replay, merge"),
+    ];
     let extras = extras.map(|(arm, label)| Row::new(label, arm, "own"));
     let columns = [&COLUMNS[..], &[Column::Time]].concat();
     let mut parts = vec![
@@ -192,15 +241,18 @@ fn smollm2(results: &Results) -> Vec<Part> {
     if steps.is_nan() {
         return vec![Part::Words("★ SmolLM2-135M, 8K to 16K: not run yet.".to_owned())];
     }
-    let heads = ["loss, first 8K of 16K", "last quarter of 16K", "keys at 8K", "keys at 16K"].map(|head| (head.to_owned(), Align::Right));
-    let what = format!("★ SmolLM2-135M, {steps:.0} steps in {}", duration(results.value("smollm2", "seconds of all steps")));
+    let heads = ["loss, first 8K of 16K", "last quarter of 16K", "keys at 8K", "keys at 16K"]
+        .map(|head| (head.to_owned(), Align::Right));
+    let what =
+        format!("★ SmolLM2-135M, {steps:.0} steps in {}", duration(results.value("smollm2", "seconds of all steps")));
     let mut table = Table::new([(what, Align::Left)].into_iter().chain(heads));
     let (x, y) = (Axis::linear("position").tokens(), Axis::linear("loss, nats per token"));
     let mut plot = LinePlot::new("SmolLM2-135M on Persuasion", x, y);
     for reading in ["before", "rope alone", "after"] {
         let mut row = Row::new(reading, "smollm2", reading);
         row.steps = Some(if reading == "after" { steps as usize } else { 0 });
-        let columns = [Column::Home(REAL_TARGET), Column::Last(REAL_TARGET), Column::Keys(8192), Column::Keys(REAL_TARGET)];
+        let columns =
+            [Column::Home(REAL_TARGET), Column::Last(REAL_TARGET), Column::Keys(8192), Column::Keys(REAL_TARGET)];
         table.row([reading.to_owned()].into_iter().chain(columns.map(|column| results.cell(&row, column))));
         plot.series.push(results.curve(&row, REAL_TARGET));
     }

@@ -6,7 +6,9 @@ use context_recipe::report::number::{fixed, percent};
 use super::super::arm::{Arm, Reads, Trial};
 use super::super::results::{Column, Results, Row};
 use super::super::text::LONG;
-use super::toy::{AWAY, COLUMNS, HOME, LR, NATIVE, TARGET, depth_plot, loss_plot, plan, reading, recipe, stage, trained};
+use super::toy::{
+    AWAY, COLUMNS, HOME, LR, NATIVE, TARGET, depth_plot, loss_plot, plan, reading, recipe, stage, trained,
+};
 use super::{Claim, Part, Shown, Verdict};
 
 /// The base of a window of 4K: static NTK of 16.
@@ -32,7 +34,10 @@ pub(super) fn claim() -> Claim {
 
 fn of(target: usize, stages: Vec<Stage>) -> Recipe {
     let first = [stage(HOME, NATIVE, LR)];
-    recipe(target / NATIVE).rope(Rope::theta(BASE)).adapt(Adapt::Full).train(first.into_iter().chain(stages).collect::<Vec<_>>())
+    recipe(target / NATIVE)
+        .rope(Rope::theta(BASE))
+        .adapt(Adapt::Full)
+        .train(first.into_iter().chain(stages).collect::<Vec<_>>())
 }
 
 fn next(steps: usize, length: usize) -> Stage {
@@ -55,7 +60,11 @@ fn arms() -> Vec<Arm> {
     let third = AWAY / 3;
     vec![
         arm("straight", "2K at once", of(TARGET, vec![next(AWAY, TARGET)])),
-        arm("ladder", "512, 1K, 2K", of(TARGET, vec![next(third, 2 * NATIVE), next(third, 4 * NATIVE), next(AWAY - 2 * third, TARGET)])),
+        arm(
+            "ladder",
+            "512, 1K, 2K",
+            of(TARGET, vec![next(third, 2 * NATIVE), next(third, 4 * NATIVE), next(AWAY - 2 * third, TARGET)]),
+        ),
         arm("longer", "2K, then 4K", of(2 * TARGET, vec![next(AWAY / 2, TARGET), next(AWAY / 4, 2 * TARGET)])),
         packed("mask", "packed, with a mask", Documents::Mask),
         packed("joined", "packed, without a mask", Documents::Joined),

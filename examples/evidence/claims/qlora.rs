@@ -71,7 +71,8 @@ fn show(results: &Results) -> Shown {
 /// At toy size memory is activations; the plan counts what it is at the original's.
 fn planned() -> String {
     let of = |adapt: Adapt| {
-        let recipe = context_recipe::plan::Recipe::new(presets::llama3_8b(), 81_920).rope(context_recipe::plan::Rope::theta(2e8));
+        let recipe = context_recipe::plan::Recipe::new(presets::llama3_8b(), 81_920)
+            .rope(context_recipe::plan::Rope::theta(2e8));
         let stage = context_recipe::plan::Stage::extend(1, 81_920, 5e-5);
         let data = [context_recipe::plan::Source::passkey()];
         bytes(plan(recipe.adapt(adapt).data(data).train([stage])).memory().total)

@@ -72,16 +72,24 @@ fn show(results: &Results) -> Shown {
     let keys = |name: &str, scale: usize| results.mean(&row(name, scale), Column::Keys(scale * NATIVE));
     let raw = |name: &str, scale: usize| results.mean(&row(name, scale).after(0), Column::Last(scale * NATIVE));
     let figures: Vec<f64> = SCALES.iter().flat_map(|&scale| NAMES.map(|name| last(name, scale))).collect();
-    let wins = |name: &str, better: &dyn Fn(&str, usize) -> bool| SCALES.iter().filter(|&&scale| better(name, scale)).count();
+    let wins =
+        |name: &str, better: &dyn Fn(&str, usize) -> bool| SCALES.iter().filter(|&&scale| better(name, scale)).count();
     let by_loss = |name: &str, scale: usize| last(name, scale) < last("interpolate", scale);
     let by_keys = |name: &str, scale: usize| keys(name, scale) > keys("interpolate", scale);
     let counts = ["ntk", "yarn", "longrope"].map(|name| (name, wins(name, &by_loss), wins(name, &by_keys)));
-    let untrained = SCALES.iter().filter(|&&s| raw("longrope", s) < NAMES[..3].iter().map(|n| raw(n, s)).fold(f64::MAX, f64::min)).count();
+    let untrained = SCALES
+        .iter()
+        .filter(|&&s| raw("longrope", s) < NAMES[..3].iter().map(|n| raw(n, s)).fold(f64::MAX, f64::min))
+        .count();
     let holds: Vec<bool> = counts.iter().map(|(_, loss, _)| *loss >= 3).collect();
     let words = counts.map(|(name, loss, keys)| format!("{name} {loss} by loss, {keys} by keys"));
     let at = |scale: usize| NAMES.map(|name| format!("{name} {}", fixed(last(name, scale), 3))).join(", ");
     Shown {
-        ours: format!("loss of the last quarter at 32×: {}; keys {}", at(32), NAMES.map(|name| percent(keys(name, 32))).join(", ")),
+        ours: format!(
+            "loss of the last quarter at 32×: {}; keys {}",
+            at(32),
+            NAMES.map(|name| percent(keys(name, 32))).join(", ")
+        ),
         verdict: Verdict::of(&figures, &holds),
         why: format!(
             "Of four scales each law beats interpolation at: {}. Untrained, the searched factors are better than all three laws at {untrained} of 4 \
@@ -95,7 +103,9 @@ fn show(results: &Results) -> Shown {
 
 fn table(results: &Results) -> Table {
     let heads = ["", "untrained: last quarter", "keys", "trained: last quarter", "keys", "first 256"];
-    let mut table = Table::new(heads.into_iter().enumerate().map(|(at, head)| (head, if at == 0 { Align::Left } else { Align::Right })));
+    let mut table = Table::new(
+        heads.into_iter().enumerate().map(|(at, head)| (head, if at == 0 { Align::Left } else { Align::Right })),
+    );
     for scale in SCALES {
         for name in NAMES {
             let (row, target) = (row(name, scale), scale * NATIVE);
