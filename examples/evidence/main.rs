@@ -47,6 +47,9 @@ struct Cli {
     /// Only arms whose name holds this; `pace` are those that clock, for a machine at rest.
     #[arg(long)]
     only: Option<String>,
+    /// No arm whose name holds this.
+    #[arg(long)]
+    without: Option<String>,
     /// Measured again, whatever there is.
     #[arg(long)]
     fresh: bool,
@@ -73,7 +76,8 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   evidence position-interpolation --seeds 1
   evidence all --model $SMOLLM2 --text novels/
-  evidence longgen --only pace --fresh
+  evidence all --only pace --fresh
+  evidence all --without pace --seeds 1
   evidence longrecipe --only smollm2 --model $SMOLLM2 --text novels/ --hours 2
   evidence page";
 
@@ -158,7 +162,8 @@ fn borrowed(twin: &Record, claim: &Claim, arm: &Arm) -> Record {
 }
 
 fn chosen(cli: &Cli, arm: &Arm) -> bool {
-    cli.only.as_ref().is_none_or(|only| arm.name.contains(only.as_str()))
+    let holds = |part: &String| arm.name.contains(part.as_str());
+    cli.only.as_ref().is_none_or(holds) && !cli.without.as_ref().is_some_and(holds)
 }
 
 /// Why an arm cannot run now.
