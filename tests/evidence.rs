@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::cli::example;
+use context_recipe::data::chronicle::{Density, Seed, document};
+use context_recipe::rehearse::Base;
 
 mod common;
 #[path = "../examples/evidence/main.rs"]
@@ -35,6 +37,8 @@ fn the_page_is_what_the_files_give() {
     for (name, svg) in &page.plots {
         assert_eq!(&read(&format!("evidence/{name}")), svg, "{name}: {hint}");
     }
+    let [begin, end] = evidence::findings::MARKS;
+    assert!(read("../README.md").contains(&format!("{begin}{}{end}", page.found)), "README.md: {hint}");
     let files = fs::read_dir(docs().join("evidence")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
     let plots: BTreeSet<String> = names.filter(|name| name.ends_with(".svg")).collect();
@@ -63,6 +67,17 @@ fn every_file_is_of_an_arm_and_current() {
         assert!(numbers.chain(record.values.values().copied()).all(f64::is_finite), "{name}");
         assert!(record.readings.iter().all(|found| (0.0..=1.0).contains(&found.recall)), "{name}");
         assert!(!record.commit.is_empty() && record.cost.seconds > 0.0, "{name}");
+    }
+}
+
+/// Files of chronicles hold the text that was written.
+#[test]
+fn chronicles_come_back_from_text() {
+    let encoder = Base::embedded().unwrap().encoder().unwrap();
+    for index in 0..4 {
+        let written = document(&encoder, Seed::train(0, index), 700, Density::Distant).unwrap().tokens;
+        let text = encoder.tokenizer().decode(&written, true).unwrap();
+        assert_eq!(encoder.encode(&text).unwrap(), written[1..], "{text}");
     }
 }
 

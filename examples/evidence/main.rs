@@ -8,7 +8,7 @@
 
 pub(crate) mod arm;
 pub(crate) mod claims;
-mod findings;
+pub(crate) mod findings;
 mod interrupt;
 mod pace;
 pub(crate) mod page;

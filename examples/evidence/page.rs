@@ -32,6 +32,8 @@ which runs what is missing or stale. `-- NAME` runs one claim, `-- page` only wr
 pub(crate) struct Page {
     pub(crate) text: String,
     pub(crate) plots: Vec<(String, String)>,
+    /// What README.md quotes.
+    pub(crate) found: String,
 }
 
 pub(crate) fn page(claims: &[Claim], records: &[Record]) -> Page {
@@ -43,9 +45,13 @@ pub(crate) fn page(claims: &[Claim], records: &[Record]) -> Page {
             (claim, results, shown)
         })
         .collect();
-    let mut page = Page { text: HEAD.to_owned(), plots: vec![] };
-    page.text += &findings::before_choosing(claims, records);
+    let mut page = Page { text: HEAD.to_owned(), plots: vec![], found: String::new() };
+    let found = findings::before_choosing(claims, records);
+    if !found.is_empty() {
+        page.text += &format!("## Before choosing\n\n{found}\n");
+    }
     page.text += "## All claims\n\n";
+    page.found = found;
     page.text += &overview(&shown);
     for (claim, results, shown) in &shown {
         section(claim, results, shown, &mut page);
@@ -142,5 +148,16 @@ pub(crate) fn write(page: &Page, docs: &Path) -> Result<(), String> {
     for (path, text) in files.chain([(docs.join("evidence.md"), &text)]) {
         fs::write(&path, text).map_err(|error| said(&path, error))?;
     }
-    Ok(())
+    quote(&page.found, &docs.join("../README.md"))
+}
+
+/// The findings between the marks of a file that has them.
+fn quote(found: &str, path: &Path) -> Result<(), String> {
+    let Ok(text) = fs::read_to_string(path) else { return Ok(()) };
+    let [begin, end] = findings::MARKS;
+    let Some((head, (_, tail))) = text.split_once(begin).and_then(|(head, rest)| Some((head, rest.split_once(end)?)))
+    else {
+        return Ok(());
+    };
+    fs::write(path, format!("{head}{begin}{found}{end}{tail}")).map_err(|error| format!("{}: {error}", path.display()))
 }
