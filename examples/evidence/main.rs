@@ -139,6 +139,7 @@ fn measure(cli: &Cli, folder: &Path, jobs: &[(&Claim, &Arm)]) -> Result<(), Stri
                 model: cli.model.as_deref(),
                 novels: cli.text.as_deref(),
                 runs: &cli.runs,
+                earlier: kept.filter(|record| record.is_of(arm)),
             };
             let twin = records.iter().find(|it| it.is_of(arm) && it.seed == seed && !cli.fresh && !arm.real());
             let record = match twin {

@@ -19,6 +19,8 @@ use super::record::{Found, rounded};
 use super::run::{Outcome, Place, Result, needed, run_folder, said};
 use super::text::located;
 
+/// The reading that changes when training goes on.
+const AFTER: &str = "after";
 /// Which nothing is trained on.
 const READ: &str = "persuasion.txt";
 
@@ -54,12 +56,12 @@ pub(crate) fn law(law: &Law, place: &Place) -> Result<Outcome> {
     outcome.values.insert("perplexity".to_owned(), found.perplexity);
     let read = real.tokens.iter().take(law.length * law.documents);
     outcome.values.insert("token sum".to_owned(), read.map(|&token| f64::from(token)).sum());
-    outcome.readings.push(by_position("read", 0, &found, law.plan.model.context, f64::NAN));
+    outcome.readings.push(by_position("read", 0, &found, law.plan.model.context));
     Ok(outcome)
 }
 
-/// As a record keeps it; a recall that was not measured is 0 and never shown.
-fn by_position(reading: &str, steps: usize, found: &Perplexity, native: usize, recall: f64) -> Found {
+/// As a record keeps it; where nothing was asked for, recall is 0 and has no depths.
+fn by_position(reading: &str, steps: usize, found: &Perplexity, native: usize) -> Found {
     let buckets: Vec<(f64, f64)> = found
         .nll
         .iter()
@@ -77,7 +79,6 @@ fn by_position(reading: &str, steps: usize, found: &Perplexity, native: usize, r
         context: found.context,
         in_window: mean(&|at| at < native as f64),
         last: mean(&|at| at >= last),
-        recall: if recall.is_finite() { rounded(recall) } else { 0.0 },
         curve: buckets.iter().map(|&(at, nll)| (at, rounded(nll))).collect(),
         ..Found::default()
     }
@@ -130,9 +131,15 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
     outcome.values.insert("seconds of all steps".to_owned(), seconds(&folder, stage.length)?);
     let trained = engine.merged();
     drop(engine);
-    read(&real, &plan.untouched(), "before", &real.checkpoint.weights, (long, 0), &mut outcome)?;
-    read(&real, &plan.merged(), "rope alone", &real.checkpoint.weights, (long, 0), &mut outcome)?;
-    read(&real, &plan.merged(), "after", &trained, (long, steps), &mut outcome)?;
+    let kept = place.earlier.map_or(&[][..], |record| &record.readings);
+    let kept: Vec<Found> = kept.iter().filter(|found| found.reading != AFTER).cloned().collect();
+    if kept.is_empty() {
+        let base = &real.checkpoint.weights;
+        outcome.readings.extend(read(&real, &plan.untouched(), "before", base, (long, 0), &long.lengths)?);
+        outcome.readings.extend(read(&real, &plan.merged(), "rope alone", base, (long, 0), &[])?);
+    }
+    outcome.readings.extend(kept);
+    outcome.readings.extend(read(&real, &plan.merged(), AFTER, &trained, (long, steps), &long.lengths)?);
     Ok(outcome)
 }
 
@@ -142,28 +149,32 @@ fn seconds(folder: &Path, length: usize) -> Result<f64> {
     Ok(steps.iter().map(|step| length as f64 / step.tokens_per_second).sum())
 }
 
+/// Loss by position at the target, and keys at `lengths`.
 fn read(
     real: &Real,
     plan: &Plan,
     reading: &str,
     weights: &Weights,
     (long, steps): (&Long, usize),
-    outcome: &mut Outcome,
-) -> Result<()> {
+    lengths: &[usize],
+) -> Result<Vec<Found>> {
     let mut engine = Engine::new(Cpu::new(), plan, weights, 0, Mode::Infer).map_err(said)?;
-    let progress = Progress::new("read", "documents", (long.lengths.len() * (1 + long.exams)) as u64);
-    for &length in &long.lengths {
+    let progress = Progress::new(reading, "documents", (1 + lengths.len() * long.exams) as u64);
+    let mut tick = |_| progress.advance(1);
+    let found = eval::by_position(&mut engine, &real.tokens, plan.target, 1, &mut tick).map_err(said)?;
+    let mut readings = vec![by_position(reading, steps, &found, plan.model.context)];
+    for &length in lengths {
         interrupt::check()?;
-        let found =
-            eval::by_position(&mut engine, &real.tokens, length, 1, &mut |_| progress.advance(1)).map_err(said)?;
-        let keys = eval::passkey(&mut engine, &real.encoder, length, long.exams, 0, &mut |_| progress.advance(1));
-        let keys = keys.map_err(said)?;
+        let keys = eval::passkey(&mut engine, &real.encoder, length, long.exams, 0, &mut tick).map_err(said)?;
         let (correct, asked) = keys.iter().fold((0, 0), |sum, row| (sum.0 + row.correct, sum.1 + row.trials));
-        let recall = correct as f64 / asked.max(1) as f64;
-        let mut found = by_position(reading, steps, &found, plan.model.context, recall);
-        found.depths = keys.iter().map(|row| rounded(row.correct as f64 / row.trials.max(1) as f64)).collect();
-        outcome.readings.push(found);
+        let depths = keys.iter().map(|row| rounded(row.correct as f64 / row.trials.max(1) as f64)).collect();
+        let new = Found { reading: reading.to_owned(), steps, context: length, ..Found::default() };
+        let at = readings.iter().position(|found| found.context == length).unwrap_or_else(|| {
+            readings.push(new);
+            readings.len() - 1
+        });
+        (readings[at].recall, readings[at].depths) = (rounded(correct as f64 / asked.max(1) as f64), depths);
     }
-    progress.finish(reading);
-    Ok(())
+    progress.finish("");
+    Ok(readings)
 }

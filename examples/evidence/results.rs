@@ -86,7 +86,7 @@ impl Column {
         match self {
             Self::Home(context) => at(context).map(|found| found.in_window),
             Self::Last(context) => at(context).map(|found| found.last),
-            Self::Keys(context) => at(context).map(|found| found.recall),
+            Self::Keys(context) => at(context).filter(|found| !found.depths.is_empty()).map(|found| found.recall),
             Self::KMax => {
                 let steps = row.steps.or_else(|| record.readings.iter().map(|found| found.steps).max())?;
                 let mut of_row = record.readings.iter().filter(|it| it.reading == row.reading && it.steps == steps);

@@ -33,6 +33,8 @@ pub(crate) struct Place<'a> {
     pub(crate) novels: Option<&'a Path>,
     /// Where a long run keeps itself.
     pub(crate) runs: &'a Path,
+    /// What the arm gave before, under the same setting.
+    pub(crate) earlier: Option<&'a Record>,
 }
 
 /// What an arm's work gives.
