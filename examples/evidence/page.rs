@@ -98,14 +98,14 @@ fn anchor(title: &str) -> String {
 fn cost(results: &Results) -> String {
     let own = results.records.iter().filter(|record| !record.values.contains_key("measured before"));
     let (flops, seconds, runs) = own.fold((0.0, 0.0, 0), |(flops, seconds, runs), record| {
-        (flops + record.cost.train_flops, seconds + record.cost.seconds, runs + 1)
+        (flops + record.cost.train_flops, seconds + record.cost.cpu_seconds, runs + 1)
     });
     if runs == 0 {
         return "–".to_owned();
     }
-    let loaded = if results.records.iter().any(|record| record.cost.loaded) { ", loaded" } else { "" };
     let training = if flops > 0.0 { format!("{} of training, ", number::flops(flops)) } else { String::new() };
-    format!("{runs} runs, {training}{}{loaded}", duration(seconds))
+    let runs = if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
+    format!("{runs}, {training}{} of core time", duration(seconds))
 }
 
 fn section(claim: &Claim, results: &Results, shown: &Shown, page: &mut Page) {

@@ -16,7 +16,7 @@ use context_recipe::train::{self, Event, Keeping, Origin};
 use super::arm::{Law, Long};
 use super::interrupt;
 use super::record::{Found, rounded};
-use super::run::{Outcome, Place, Result, needed, run_folder, said};
+use super::run::{Outcome, Place, Result, cpu_seconds, needed, run_folder, said};
 use super::text::located;
 
 /// The reading that changes when training goes on.
@@ -93,7 +93,7 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
     let corpora = Corpora::open(&plan, &real.encoder, &folder.join("cache"), &mut |_| ()).map_err(said)?;
     let mut outcome = Outcome::default();
     let weights = |_: ()| Ok(real.checkpoint.weights.clone());
-    let (started, progress) = (Instant::now(), Progress::training(&plan));
+    let (started, begun, progress) = (Instant::now(), cpu_seconds(), Progress::training(&plan));
     let keeping = Keeping { out: &folder, every: 5, keep: 1, stop: interrupt::over };
     let mut steps = 0;
     let run =
@@ -124,6 +124,7 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
     }
     progress.finish(&format!("{steps} steps"));
     outcome.cost.train_seconds = started.elapsed().as_secs_f64().round();
+    outcome.cost.train_cpu_seconds = (cpu_seconds() - begun).round();
     let stage = &plan.stages[0];
     outcome.cost.tokens = (steps * stage.batch * stage.length) as u64;
     outcome.cost.train_flops = plan.flops().stages[0].step * steps as f64;

@@ -42,7 +42,7 @@ pub(crate) enum Column {
     KMax,
     /// Training FLOPs.
     Flops,
-    /// Wall-clock time of training.
+    /// Time of all cores in training.
     Time,
     /// The most memory that training held.
     Memory,
@@ -75,7 +75,7 @@ impl Column {
             Self::Keys(context) => format!("keys at {}", number::tokens(context)),
             Self::KMax => "k_max".to_owned(),
             Self::Flops => "training".to_owned(),
-            Self::Time => "time".to_owned(),
+            Self::Time => "core time".to_owned(),
             Self::Memory => "memory".to_owned(),
             Self::Cache => "cache".to_owned(),
         }
@@ -93,7 +93,7 @@ impl Column {
                 of_row.find_map(|found| found.k_max).map(|k_max| k_max as f64)
             }
             Self::Flops => Some(record.cost.train_flops),
-            Self::Time => Some(record.cost.train_seconds),
+            Self::Time => Some(record.cost.train_cpu_seconds).filter(|seconds| *seconds > 0.0),
             Self::Memory => Some(record.cost.peak_bytes as f64),
             Self::Cache => record.values.get(&format!("{}: cache of full", row.reading)).copied(),
         }

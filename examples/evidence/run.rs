@@ -47,7 +47,7 @@ pub(crate) struct Outcome {
 
 /// Runs `arm` under `seed`.
 pub(crate) fn run(arm: &Arm, seed: u64, place: &Place) -> Result<Record> {
-    let (started, loaded) = (Instant::now(), loaded());
+    let (started, begun, loaded) = (Instant::now(), cpu_seconds(), loaded());
     let mut outcome = match &arm.work {
         Work::Trial(trial) => Session::open(trial, seed)?.run(&arm.name)?,
         Work::Pace(pace) => pace::run(pace)?,
@@ -55,6 +55,7 @@ pub(crate) fn run(arm: &Arm, seed: u64, place: &Place) -> Result<Record> {
         Work::Long(long) => real::long(&arm.name, long, place)?,
     };
     outcome.cost.seconds = started.elapsed().as_secs_f64().round();
+    outcome.cost.cpu_seconds = (cpu_seconds() - begun).round();
     outcome.cost.machine = machine();
     outcome.cost.loaded = loaded;
     Ok(Record {
@@ -68,6 +69,13 @@ pub(crate) fn run(arm: &Arm, seed: u64, place: &Place) -> Result<Record> {
         readings: outcome.readings,
         values: outcome.values.into_iter().map(|(name, value)| (name, rounded(value))).collect(),
     })
+}
+
+/// Seconds that all threads of this process have computed (proc(5), `stat`: fields 14 and 15, in hundredths).
+pub(crate) fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 fn machine() -> String {
@@ -149,7 +157,7 @@ impl<'a> Session<'a> {
 
     fn train(&mut self, name: &str, engine: &mut Engine<Cpu>, reads: &text::Text, steps: usize) -> Result<()> {
         let plan = upto(&self.plan, steps);
-        let (started, progress) = (Instant::now(), Progress::training(&plan));
+        let (started, begun, progress) = (Instant::now(), cpu_seconds(), Progress::training(&plan));
         let keeping = Keeping { out: self.folder.path(), every: usize::MAX, keep: 1, stop: interrupt::asked };
         let original = || Ok(self.base.weights.clone());
         let (peak, mut loss) = (&mut self.outcome.cost.peak_bytes, 0.0);
@@ -165,6 +173,7 @@ impl<'a> Session<'a> {
         .map_err(said)?;
         progress.finish(&format!("{name}, seed {}, loss {loss:.3}", self.seed));
         self.outcome.cost.train_seconds += started.elapsed().as_secs_f64().round();
+        self.outcome.cost.train_cpu_seconds += (cpu_seconds() - begun).round();
         Ok(())
     }
 
