@@ -1,4 +1,4 @@
-//! docs/evidence.md and its plots are what the files give, and each file is one of an arm that would measure the same today.
+//! docs/evidence.md and its plots are what the files give, and each file is of an arm that would measure the same today.
 
 use std::collections::BTreeSet;
 use std::fs;

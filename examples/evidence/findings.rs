@@ -49,8 +49,8 @@ fn recall(claims: &[Claim], records: &[Record]) -> Option<String> {
     let (low, high) = near.iter().fold((f64::MAX, f64::MIN), |(low, high), &keys| (low.min(keys), high.max(keys)));
     (near.len() > 4).then(|| {
         format!(
-            "**Choose by recall, not by perplexity.** Of the arms trained to 8×, {} end within {NEAR} nats of the best loss at the target; of keys hidden \
-             there they recall {} to {}.",
+            "**Choose by recall, not by perplexity.** Of the arms trained to 8×, {} end within {NEAR} nats of the \
+             best loss at the target; of keys hidden there they recall {} to {}.",
             near.len(),
             percent(low),
             percent(high)
@@ -66,8 +66,9 @@ fn untrained(results: &Results) -> Option<String> {
         .map(|name| [of(name, Column::Last(TARGET)), of(name, Column::Keys(TARGET))]);
     own.is_finite().then(|| {
         format!(
-            "**Try what needs no training first.** Read at 8×, dual chunk attention and SelfExtend have a loss of {} and {} ({} inside the own window) and \
-             recall {} and {} of the keys; the best law alone, YaRN, has {} and {}. Training is for the recall that they lack.",
+            "**Try what needs no training first.** Read at 8×, dual chunk attention and SelfExtend have a loss of {} \
+             and {} ({} inside the own window) and recall {} and {} of the keys; the best law alone, YaRN, has {} and \
+             {}. Training is for the recall that they lack.",
             fixed(chunks[0], 2),
             fixed(groups[0], 2),
             fixed(own, 2),
@@ -87,8 +88,9 @@ fn short(results: &Results) -> Option<String> {
     let saved = 1.0 - of("longrecipe", Column::Flops) / of("full", Column::Flops);
     (paid[0] + short[0] + full[0]).is_finite().then(|| {
         format!(
-            "**Short sequences with skipped positions buy loss, full length buys recall.** At 30% of the length and equal steps, {} of all training's FLOPs are \
-             saved and keys fall from {} to {} (loss {} to {}); as many FLOPs as full length spent bring {}.",
+            "**Short sequences with skipped positions buy loss, full length buys recall.** At 30% of the length and \
+             equal steps, {} of all training's FLOPs are saved and keys fall from {} to {} (loss {} to {}); as many \
+             FLOPs as full length spent bring {}.",
             percent(saved),
             percent(full[1]),
             percent(short[1]),
@@ -115,8 +117,9 @@ fn right_heads(duo: &Results, longgen: &Results) -> Option<String> {
         let places = ["middle", "top", "bottom", "interleaved"].iter().zip(&figures[2..]);
         let places: Vec<String> = places.map(|(place, keys)| format!("{place} {}", percent(*keys))).collect();
         format!(
-            "**Which heads and layers stay full decides, not how many.** A quarter of the heads recalls {} when gates chose it and {} when it was drawn; two full \
-             layers of six recall, by their place: {}. Learn or measure it for the model at hand.",
+            "**Which heads and layers stay full decides, not how many.** A quarter of the heads recalls {} when gates \
+             chose it and {} when it was drawn; two full layers of six recall, by their place: {}. Learn or measure \
+             it for the model at hand.",
             percent(figures[0]),
             percent(figures[1]),
             places.join(", ")

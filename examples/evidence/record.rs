@@ -35,7 +35,7 @@ pub(crate) struct Cost {
     pub(crate) train_seconds: f64,
     /// Wall-clock time of all.
     pub(crate) seconds: f64,
-    /// Time of all cores in training, which other work beside it does not stretch much; 0 where the system does not tell.
+    /// Time of all cores in training, which other work beside it stretches little; 0 where the system does not tell.
     #[serde(default)]
     pub(crate) train_cpu_seconds: f64,
     /// Of all.

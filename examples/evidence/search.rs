@@ -15,8 +15,8 @@ use super::arm::Search;
 use super::interrupt;
 use super::run::{Result, said};
 
-/// The law that is found, and the losses of what the search began with and ended at. Its documents come from a seed that
-/// no reading uses.
+/// The law that is found, and the losses of what the search began with and ended at. Its documents come from a seed
+/// that no reading uses.
 pub(crate) fn factors(
     plan: &Plan,
     base: &Base,

@@ -23,6 +23,8 @@ pub(crate) struct Claim {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
     pub(crate) source: &'static str,
+    /// The original figures that matter most, for a cell of a table.
+    pub(crate) brief: &'static str,
     /// The original figures, as their source reports them.
     pub(crate) original: &'static str,
     /// How it is tried here.

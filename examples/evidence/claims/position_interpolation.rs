@@ -30,12 +30,14 @@ pub(super) fn claim() -> Claim {
         name: "position-interpolation",
         title: "Position Interpolation brings a longer window in a few hundred steps",
         source: "arXiv 2306.15595",
-        original: "LLaMA 7B, 2K: perplexity of PG19 beyond 1000 from 4K on when untouched; interpolated to 8K 16.1 untrained, 7.12 \
-                   after 200 steps, 6.95 after 1000. Effective window of the key test: the whole 8K from step 200 on, directly \
-                   tuned 1792 after 200 steps and 2304 after 1000 of 8192",
+        brief: "perplexity over 1000 untouched, 7.1 after 200 steps; k_max 8192 of 8192, directly tuned 2304",
+        original: "LLaMA 7B, 2K: perplexity of PG19 beyond 1000 from 4K on when untouched; interpolated to 8K 16.1 \
+                   untrained, 7.12 after 200 steps, 6.95 after 1000. Effective window of the key test: the whole 8K \
+                   from step 200 on, directly tuned 1792 after 200 steps and 2304 after 1000 of 8192",
         setting: format!(
-            "Base of 256 tokens to {TARGET} ({SCALE}×), all weights learn: {HOME} steps at 256 tokens, then {AWAY} at {TARGET}, 2048 \
-             tokens each. k_max by the paper's protocol: 32 distances, 10 documents each, one in five is enough."
+            "Base of 256 tokens to {TARGET} ({SCALE}×), all weights learn: {HOME} steps at 256 tokens, then {AWAY} at \
+             {TARGET}, 2048 tokens each. k_max by the paper's protocol: 32 distances, 10 documents each, one in five \
+             is enough."
         ),
         arms: toy_arms().into_iter().chain(real_arms()).collect(),
         show,
@@ -94,7 +96,8 @@ fn show(results: &Results) -> Shown {
     let holds = [explodes, finite, returns, wider];
     Shown {
         ours: format!(
-            "loss of the last quarter {} untouched, {} interpolated, {} after {STEPS} steps ({} in its own window); k_max {} against {} of {TARGET} directly tuned",
+            "loss {} untouched, {} interpolated, {} after {STEPS} steps ({} in its own window); k_max {} of {TARGET}, \
+             directly tuned {}",
             fixed(far, 2),
             fixed(blurred, 2),
             fixed(back, 2),
@@ -139,8 +142,9 @@ fn why([explodes, finite, returns, wider]: [bool; 4], worse: bool, direct: [f64;
             wider,
             "Direct tuning for the same steps reaches far less far.",
             &format!(
-                "Direct tuning is slower, but not stuck as at 7B: its window is {} after half of the long steps and {} after all, and it goes on growing; a \
-                 model this small, at a rate of 1e-3, learns new angles quickly.",
+                "Direct tuning is slower, but not stuck as at 7B: its window is {} after half of the long steps and \
+                 {} after all, and it goes on growing; a model this small, at a rate of 1e-3, learns new angles \
+                 quickly.",
                 fixed(direct[0], 0),
                 fixed(direct[1], 0)
             ),
@@ -148,8 +152,9 @@ fn why([explodes, finite, returns, wider]: [bool; 4], worse: bool, direct: [f64;
     ];
     if worse {
         words.push(
-            "Untrained, this base is worse under interpolation than beyond its window: it looks one token back by an angle, and \
-             interpolation makes that angle eight times smaller from the first token on. LLaMA 7B is 2.3 times as perplexed."
+            "Untrained, this base is worse under interpolation than beyond its window: it looks one token back by an \
+             angle, and interpolation makes that angle eight times smaller from the first token on. LLaMA 7B is 2.3 \
+             times as perplexed."
                 .to_owned(),
         );
     }

@@ -58,7 +58,7 @@ pub(crate) fn reading(name: &str, plan: &Plan) -> Reading {
     Reading { name: name.to_owned(), plan: plan.clone(), lengths, k_max: false, heads: Heads::Planned }
 }
 
-/// Interpolated, all weights, full attention: what other claims compare with. The same arm in all of them, so it runs once.
+/// Interpolated, all weights, full attention: what other claims compare with. The same arm in all, so it runs once.
 pub(crate) fn interpolated(name: &str, label: &str) -> Arm {
     Arm::trial(name, label, trained(plan(full(interpolate(), SCALE))))
 }
