@@ -90,7 +90,10 @@ pub(crate) fn loss_plot(results: &Results, title: &str, rows: &[Row]) -> Part {
 pub(crate) fn depth_plot(results: &Results, title: &str, rows: &[Row], context: usize) -> Part {
     let grid = HeatGrid {
         title: title.to_owned(),
-        x_label: "depth in the document".to_owned(),
+        x_label: format!(
+            "depth: at 0% a key lies {} tokens back, at 100% beside its question",
+            number::tokens(context)
+        ),
         y_label: format!("keys recalled at {} tokens", number::tokens(context)),
         columns: ["0%", "25%", "50%", "75%", "100%"].map(ToOwned::to_owned).to_vec(),
         rows: rows.iter().map(|row| row.label.clone()).collect(),
