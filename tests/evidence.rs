@@ -89,6 +89,8 @@ fn every_claim_is_whole_without_figures() {
     for claim in &claims {
         let arms: BTreeSet<&str> = claim.arms.iter().map(|arm| &arm.name[..]).collect();
         assert_eq!(arms.len(), claim.arms.len(), "{}", claim.name);
+        let settings: BTreeSet<String> = claim.arms.iter().map(|arm| arm.digest()).collect();
+        assert_eq!(settings.len(), claim.arms.len(), "{}: two arms whose settings read the same", claim.name);
         let shown = (claim.show)(&page::results(claim, &[]));
         assert_eq!(shown.verdict, Verdict::Open, "{}: a verdict on nothing", claim.name);
     }

@@ -1,6 +1,6 @@
 //! Many plans in one table, a row each.
 
-use recipe_core::{AdaptPlan, Plan, StagePlan};
+use recipe_core::{AdaptPlan, Papers, Pattern, Plan, SourcePlan, StagePlan};
 
 use super::stage_tokens;
 use super::stages::{particulars, position_words};
@@ -20,25 +20,45 @@ pub fn plan_list<'a>(plans: impl IntoIterator<Item = (&'a str, &'a Plan)>) -> Ta
     table
 }
 
-/// What a plan does to a model, a line each: all that decides its figures, and nothing that is computed from it.
+/// What a plan does to a model, a line each: all that decides its figures, and nothing that is computed from it. What a
+/// recipe leaves at its usual value may be left out.
 pub fn plan_words(plan: &Plan) -> Vec<String> {
     let mut lines = vec![
         format!("context {}", context(plan)),
         format!("rope {}", rope_words(&plan.rope)),
-        format!("attention {}", attention(plan)),
+        format!("attention {}{}", attention(plan), placed(&plan.layers)),
         format!("learns {}; {}", learns(plan), adapt(&plan.adapt)),
     ];
-    for (index, stage) in plan.stages.iter().enumerate() {
-        let StagePlan { steps, batch, length, lr, warmup, schedule, seed, .. } = stage;
-        let data: Vec<String> = stage.data.iter().map(|source| format!("{:?} {}", source.kind, source.share)).collect();
-        lines.push(format!(
-            "stage {}: {steps} steps of {batch} × {length} tokens, lr {lr:e} after {warmup}, {schedule:?}, seed {seed}, of {}",
-            index + 1,
-            data.join(" and ")
-        ));
-    }
+    lines.extend(plan.stages.iter().enumerate().map(|(index, stage)| stage_words(index + 1, stage)));
     lines.extend(particulars(plan).lines().map(|line| line.trim().to_owned()));
     lines
+}
+
+/// Which layers are full, where they do not stand in the middle.
+fn placed(layers: &[Pattern]) -> String {
+    let full: Vec<usize> = (0..layers.len()).filter(|&layer| layers[layer] == Pattern::Full).collect();
+    let first = (layers.len() - full.len()) / 2;
+    let middle = full.iter().enumerate().all(|(index, &layer)| layer == first + index);
+    if middle { String::new() } else { format!(", full layers {full:?}") }
+}
+
+fn stage_words(number: usize, stage: &StagePlan) -> String {
+    let StagePlan { steps, batch, length, lr, warmup, schedule, seed, .. } = stage;
+    let data: Vec<String> = stage.data.iter().map(source_words).collect();
+    let (beta1, beta2, decay, clip) = (stage.beta1, stage.beta2, stage.weight_decay, stage.clip);
+    let usual = (beta1, beta2, decay, clip) == (0.9, 0.95, 0.0, 1.0);
+    let adamw =
+        if usual { String::new() } else { format!(", betas {beta1} and {beta2}, weight decay {decay}, clip {clip:e}") };
+    format!(
+        "stage {number}: {steps} steps of {batch} × {length} tokens, lr {lr:e} after {warmup}, {schedule:?}, seed \
+         {seed}{adamw}, of {}",
+        data.join(" and ")
+    )
+}
+
+fn source_words(source: &SourcePlan) -> String {
+    let papers = if source.papers == Papers::USUAL { String::new() } else { format!(" ({:?})", source.papers) };
+    format!("{:?}{papers} {}", source.kind, source.share)
 }
 
 fn row(program: &str, plan: &Plan) -> [String; 10] {
