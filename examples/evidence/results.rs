@@ -70,6 +70,7 @@ impl Row {
 impl Column {
     fn head(self) -> String {
         match self {
+            Self::Home(256) => "loss at 256".to_owned(),
             Self::Home(context) => format!("loss, first 256 of {}", number::tokens(context)),
             Self::Last(context) => format!("loss, last quarter of {}", number::tokens(context)),
             Self::Keys(context) => format!("keys at {}", number::tokens(context)),
