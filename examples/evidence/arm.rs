@@ -19,7 +19,7 @@ pub(crate) enum Work {
     /// Clocked plans, in turns.
     Pace(Pace),
     /// The real model, read under one law.
-    Law(Law),
+    Law(Box<Law>),
     /// The real model, trained for as long as is asked for.
     Long(Box<Long>),
 }

@@ -64,7 +64,7 @@ fn real_arms() -> Vec<Arm> {
         let recipe = Recipe::new(presets::smollm2_135m(), REAL_TARGET).rope(rope);
         let plan = plan(recipe);
         let law = Law { plan, length: REAL_TARGET, documents: 1 };
-        Arm { name: format!("smollm2-{name}"), label: name.to_owned(), work: Work::Law(law) }
+        Arm { name: format!("smollm2-{name}"), label: name.to_owned(), work: Work::Law(Box::new(law)) }
     };
     laws().into_iter().map(arm).collect()
 }
