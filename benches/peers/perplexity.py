@@ -65,27 +65,42 @@ def main():
         text = file.read()
     ids = tokenizer(text, add_special_tokens=False)["input_ids"][:TARGET]
     tokens = torch.tensor([ids])
-    found = {}
-    for law, parameters in laws():
-        begin = time.perf_counter()
-        config = model.config
-        config.max_position_embeddings = NATIVE if law == "dynamic_ntk" else TARGET
-        config.rope_parameters = parameters
-        model.model.rotary_emb = LlamaRotaryEmbedding(config=config)
-        found[law] = math.exp(loss(model, tokens) / (len(ids) - 1))
-        print(f"{law}: {found[law]:.4f} in {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
     record = {
         "model": name,
         "text": os.path.basename(arguments.text),
         "tokens": len(ids),
         "token_sum": sum(ids),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "perplexity": found,
+        "versions": {"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__},
     }
-    os.makedirs(os.path.dirname(arguments.out), exist_ok=True)
-    with open(arguments.out + ".part", "w", encoding="utf-8") as file:
+    found = kept(arguments.out, record)
+    for law, parameters in laws():
+        if law in found:
+            continue
+        begin = time.perf_counter()
+        config = model.config
+        config.max_position_embeddings = NATIVE if law == "dynamic_ntk" else TARGET
+        config.rope_parameters = parameters
+        model.model.rotary_emb = LlamaRotaryEmbedding(config=config)
+        found[law] = round(math.exp(loss(model, tokens) / (len(ids) - 1)), 4)
+        print(f"{law}: {found[law]:.4f} in {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
+        keep(arguments.out, {**record, "perplexity": found})
+
+
+def kept(path, record):
+    """What an earlier run of the same versions found on the same tokens."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            earlier = json.load(file)
+    except FileNotFoundError:
+        return {}
+    return earlier["perplexity"] if all(earlier.get(key) == record[key] for key in record) else {}
+
+
+def keep(path, record):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".part", "w", encoding="utf-8") as file:
         file.write(json.dumps(record, indent=2) + "\n")
-    os.replace(arguments.out + ".part", arguments.out)
+    os.replace(path + ".part", path)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ fn arms() -> Vec<Arm> {
         ),
         arm("longer", "2K, then 4K", of(2 * TARGET, vec![next(AWAY / 2, TARGET), next(AWAY / 4, 2 * TARGET)])),
         packed("mask", "packed, with a mask", Documents::Mask),
-        packed("joined", "packed, without a mask", Documents::Joined),
+        packed("joined", "packed, no mask", Documents::Joined),
     ]
 }
 

@@ -47,8 +47,9 @@ fn stage_words(number: usize, stage: &StagePlan) -> String {
     let data: Vec<String> = stage.data.iter().map(source_words).collect();
     let (beta1, beta2, decay, clip) = (stage.beta1, stage.beta2, stage.weight_decay, stage.clip);
     let usual = (beta1, beta2, decay, clip) == (0.9, 0.95, 0.0, 1.0);
+    let clip = if clip < f64::MAX { format!("clip {clip}") } else { "no clip".to_owned() };
     let adamw =
-        if usual { String::new() } else { format!(", betas {beta1} and {beta2}, weight decay {decay}, clip {clip:e}") };
+        if usual { String::new() } else { format!(", betas {beta1} and {beta2}, weight decay {decay}, {clip}") };
     format!(
         "stage {number}: {steps} steps of {batch} × {length} tokens, lr {lr:e} after {warmup}, {schedule:?}, seed \
          {seed}{adamw}, of {}",
