@@ -33,7 +33,9 @@ fn the_page_is_what_the_files_give() {
     }
     let read = |name: &str| fs::read_to_string(docs().join(name)).unwrap_or_default();
     let hint = "`cargo run --release --example evidence -- page` writes it";
-    assert_eq!(read("evidence.md"), page.text.trim_end().to_owned() + "\n", "{hint}");
+    let (kept, expected) = (read("evidence.md"), page.text.trim_end().to_owned() + "\n");
+    let differs = kept.lines().zip(expected.lines()).position(|(kept, expected)| kept != expected);
+    assert!(kept == expected, "evidence.md differs from line {} on: {hint}", differs.map_or(0, |line| line + 1));
     for (name, svg) in &page.plots {
         assert_eq!(&read(&format!("evidence/{name}")), svg, "{name}: {hint}");
     }
