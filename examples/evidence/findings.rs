@@ -83,20 +83,21 @@ fn untrained(results: &Results) -> Option<String> {
 /// What sequences of 30 % save, and what they cost.
 fn short(results: &Results) -> Option<String> {
     let of = |arm: &str, column| results.mean(&Row::new("", arm, "own"), column);
-    let [full, short, paid] = ["full", "longrecipe", "longrecipe-flops"]
+    let [full, short, paid, cream] = ["full", "longrecipe", "longrecipe-flops", "cream-flops"]
         .map(|arm| [of(arm, Column::Last(TARGET)), of(arm, Column::Keys(TARGET))]);
     let saved = 1.0 - of("longrecipe", Column::Flops) / of("full", Column::Flops);
-    (paid[0] + short[0] + full[0]).is_finite().then(|| {
+    (cream[1] + paid[0] + short[0] + full[0]).is_finite().then(|| {
         format!(
-            "**Short sequences with skipped positions buy loss, full length buys recall.** At 30% of the length and \
-             equal steps, {} of all training's FLOPs are saved and keys fall from {} to {} (loss {} to {}); as many \
-             FLOPs as full length spent bring {}.",
+            "**Compare at equal work.** With 30% of the length, skipped positions and equal steps, LongRecipe saves {} \
+             of all training's FLOPs, and keys go from {} to {} (loss {} to {}); at as many FLOPs as full length takes \
+             they are {}, and {} under CREAM's positions.",
             percent(saved),
             percent(full[1]),
             percent(short[1]),
             fixed(full[0], 3),
             fixed(short[0], 3),
-            percent(paid[1])
+            percent(paid[1]),
+            percent(cream[1])
         )
     })
 }
