@@ -145,6 +145,17 @@ impl Results<'_> {
         Spread::of(records.filter_map(|record| record.values.get(name).copied())).mean
     }
 
+    /// What a cache of one of the clocked plans takes; not a number where nothing was clocked.
+    pub(crate) fn cache_bytes(&self, plan: &str) -> f64 {
+        self.value("pace", &format!("{plan}: cache bytes"))
+    }
+
+    /// The same in words.
+    pub(crate) fn cache_words(&self, plan: &str) -> String {
+        let bytes = self.cache_bytes(plan);
+        if bytes.is_finite() { number::bytes(bytes as u64) } else { "–".to_owned() }
+    }
+
     pub(crate) fn table(&self, what: &str, rows: &[Row], columns: &[Column]) -> Table {
         let heads = columns.iter().map(|column| (column.head(), Align::Right));
         let mut table = Table::new(

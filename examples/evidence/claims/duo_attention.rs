@@ -1,7 +1,7 @@
 //! DuoAttention (arXiv 2410.10819).
 
 use context_recipe::plan::{Attention, Gates, Loss, Plan, Recipe, Rope, Source, Stage, StageKind, presets};
-use context_recipe::report::number::{self, fixed, percent};
+use context_recipe::report::number::{fixed, percent};
 use context_recipe::report::{Align, Axis, LinePlot, Series, Table};
 
 use super::super::arm::{Arm, Heads, Pace, Reading, Reads, Trial, Work};
@@ -175,16 +175,12 @@ fn paces(results: &Results) -> Table {
         let ratio = format!("{}×", fixed(of("full") / of("75%"), 2));
         table.row([what.to_owned(), words("full"), words("50%"), words("75%"), ratio, original.to_owned()]);
     }
-    let of = |plan: &str| results.value("pace", &format!("{plan}: cache bytes"));
-    let bytes = |plan: &str| match of(plan) {
-        bytes if bytes.is_finite() => number::bytes(bytes as u64),
-        _ => "–".to_owned(),
-    };
+    let of = |plan: &str| results.cache_bytes(plan);
     table.row([
         "cache".to_owned(),
-        bytes("full"),
-        bytes("50%"),
-        bytes("75%"),
+        results.cache_words("full"),
+        results.cache_words("50%"),
+        results.cache_words("75%"),
         format!("{}×", fixed(of("full") / of("75%"), 2)),
         "2.55×".to_owned(),
     ]);

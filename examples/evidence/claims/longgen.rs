@@ -1,7 +1,7 @@
 //! LongGen (arXiv 2410.01485).
 
 use context_recipe::plan::{Attention, FullLayers, Place, Plan, Recipe, Rope, Sparse, Strided, Window, presets};
-use context_recipe::report::number::{self, fixed, percent};
+use context_recipe::report::number::{fixed, percent};
 use context_recipe::report::{Align, Table};
 
 use super::super::arm::{Arm, Pace, Work};
@@ -166,15 +166,11 @@ fn pace_table(results: &Results) -> Table {
             original.to_owned(),
         ]);
     }
-    let of = |plan: &str| results.value("pace", &format!("{plan}: cache bytes"));
-    let bytes = |plan: &str| match of(plan) {
-        bytes if bytes.is_finite() => number::bytes(bytes as u64),
-        _ => "–".to_owned(),
-    };
+    let of = |plan: &str| results.cache_bytes(plan);
     table.row([
         "cache".to_owned(),
-        bytes("full"),
-        bytes("third"),
+        results.cache_words("full"),
+        results.cache_words("third"),
         format!("−{}", percent(1.0 - of("third") / of("full"))),
         "−62%".to_owned(),
     ]);
