@@ -3,10 +3,11 @@
 use std::process;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+
+use super::run::cpu_seconds;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
-static DEADLINE: OnceLock<Instant> = OnceLock::new();
+static LIMIT: OnceLock<f64> = OnceLock::new();
 
 pub(crate) fn watch() {
     let handler = || {
@@ -29,13 +30,13 @@ pub(crate) fn check() -> Result<(), String> {
     if asked() { Err("stopped".to_owned()) } else { Ok(()) }
 }
 
-/// When a long run leaves off.
-pub(crate) fn until(deadline: Instant) {
+/// A long run leaves off when this process has computed for so many seconds.
+pub(crate) fn at(cpu_seconds: f64) {
     // One long run in a process.
-    let _ = DEADLINE.set(deadline);
+    let _ = LIMIT.set(cpu_seconds);
 }
 
 /// Whether a long run's time is over, or it was asked to stop.
 pub(crate) fn over() -> bool {
-    asked() || DEADLINE.get().is_some_and(|deadline| Instant::now() >= *deadline)
+    asked() || LIMIT.get().is_some_and(|limit| cpu_seconds() >= *limit)
 }

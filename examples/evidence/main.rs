@@ -22,7 +22,6 @@ mod text;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
 
 use clap::Parser;
 
@@ -59,7 +58,8 @@ struct Cli {
     /// A folder with the novels, for ★: trained on four, read on persuasion.txt.
     #[arg(long)]
     text: Option<PathBuf>,
-    /// How long ★ training goes on; without it those arms are left out. Called again, it goes on from its last step.
+    /// How long ★ training takes in all calls together, if all cores are free for it; without it those arms are left out.
+    /// Called again, it goes on from its last step.
     #[arg(long)]
     hours: Option<f64>,
     /// Where ★ training keeps itself.
@@ -106,9 +106,6 @@ fn act(cli: &Cli) -> Result<(), String> {
     }
     let chosen = claims.iter().filter(|claim| wanted == "all" || claim.name == wanted);
     let jobs: Vec<(&Claim, &Arm)> = chosen.flat_map(|claim| claim.arms.iter().map(move |arm| (claim, arm))).collect();
-    if let Some(hours) = cli.hours {
-        interrupt::until(Instant::now() + Duration::from_secs_f64(hours.max(0.0) * 3600.0));
-    }
     let done = measure(cli, &folder, &jobs);
     let records = Record::all(&folder)?;
     page::write(&page::page(&claims, &records), &cli.docs)?;
@@ -139,6 +136,7 @@ fn measure(cli: &Cli, folder: &Path, jobs: &[(&Claim, &Arm)]) -> Result<(), Stri
                 model: cli.model.as_deref(),
                 novels: cli.text.as_deref(),
                 runs: &cli.runs,
+                hours: cli.hours.unwrap_or_default(),
                 earlier: kept.filter(|record| record.is_of(arm)),
             };
             let twin = records.iter().find(|it| it.is_of(arm) && it.seed == seed && !cli.fresh && !arm.real());

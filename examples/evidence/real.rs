@@ -1,6 +1,7 @@
 //! SmolLM2-135M on novels.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,11 +17,13 @@ use context_recipe::train::{self, Event, Keeping, Origin};
 use super::arm::{Law, Long};
 use super::interrupt;
 use super::record::{Found, rounded};
-use super::run::{Outcome, Place, Result, cpu_seconds, needed, run_folder, said};
+use super::run::{Outcome, Place, Result, cpu_seconds, needed, run_folder, said, threads};
 use super::text::located;
 
 /// The reading that changes when training goes on.
 const AFTER: &str = "after";
+/// The value that says how long all cores together computed for training.
+pub(crate) const SPENT: &str = "cpu seconds of all steps";
 /// Which nothing is trained on.
 const READ: &str = "persuasion.txt";
 
@@ -84,6 +87,32 @@ fn by_position(reading: &str, steps: usize, found: &Perplexity, native: usize) -
     }
 }
 
+/// What long training has computed, of all cores and in all calls. It lies beside the checkpoints, so that a killed run counts
+/// too.
+struct Spent {
+    file: PathBuf,
+    before: f64,
+    begun: f64,
+}
+
+impl Spent {
+    fn open(folder: &Path) -> Self {
+        let file = folder.join("cpu_seconds");
+        let before = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+        Self { file, before, begun: cpu_seconds() }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.before + cpu_seconds() - self.begun
+    }
+
+    fn keep(&self) {
+        // A count that cannot be written ends no training; the next one can.
+        let beside = self.file.with_extension("new");
+        drop(fs::write(&beside, self.seconds().to_string()).and_then(|()| fs::rename(&beside, &self.file)));
+    }
+}
+
 /// Trains until the time is over, or all steps are done, and reads before and after.
 pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
     let real = Real::open(place)?;
@@ -93,7 +122,8 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
     let corpora = Corpora::open(&plan, &real.encoder, &folder.join("cache"), &mut |_| ()).map_err(said)?;
     let mut outcome = Outcome::default();
     let weights = |_: ()| Ok(real.checkpoint.weights.clone());
-    let (started, begun, progress) = (Instant::now(), cpu_seconds(), Progress::training(&plan));
+    let (started, spent, progress) = (Instant::now(), Spent::open(&folder), Progress::training(&plan));
+    interrupt::at(spent.begun + place.hours * 3600.0 * threads() as f64 - spent.before);
     let keeping = Keeping { out: &folder, every: 5, keep: 1, stop: interrupt::over };
     let mut steps = 0;
     let run =
@@ -108,6 +138,7 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
                 Event::Step(metrics) => {
                     progress.step(metrics);
                     steps = metrics.step;
+                    spent.keep();
                     outcome.cost.peak_bytes = outcome.cost.peak_bytes.max(metrics.peak_memory_bytes);
                 }
                 Event::Resumed(resumed) => {
@@ -124,12 +155,12 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
     }
     progress.finish(&format!("{steps} steps"));
     outcome.cost.train_seconds = started.elapsed().as_secs_f64().round();
-    outcome.cost.train_cpu_seconds = (cpu_seconds() - begun).round();
+    outcome.cost.train_cpu_seconds = (cpu_seconds() - spent.begun).round();
     let stage = &plan.stages[0];
     outcome.cost.tokens = (steps * stage.batch * stage.length) as u64;
     outcome.cost.train_flops = plan.flops().stages[0].step * steps as f64;
     outcome.values.insert("steps".to_owned(), steps as f64);
-    outcome.values.insert("seconds of all steps".to_owned(), seconds(&folder, stage.length)?);
+    outcome.values.insert(SPENT.to_owned(), spent.seconds());
     let trained = engine.merged();
     drop(engine);
     let kept = place.earlier.map_or(&[][..], |record| &record.readings);
@@ -142,12 +173,6 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
     outcome.readings.extend(kept);
     outcome.readings.extend(read(&real, &plan.merged(), AFTER, &trained, (long, steps), &long.lengths)?);
     Ok(outcome)
-}
-
-/// Of all steps, those of earlier processes too.
-fn seconds(folder: &Path, length: usize) -> Result<f64> {
-    let steps = train::MetricsLog::read(&folder.join("metrics.jsonl")).map_err(said)?;
-    Ok(steps.iter().map(|step| length as f64 / step.tokens_per_second).sum())
 }
 
 /// Loss by position at the target, and keys at `lengths`.

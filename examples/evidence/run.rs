@@ -33,6 +33,8 @@ pub(crate) struct Place<'a> {
     pub(crate) novels: Option<&'a Path>,
     /// Where a long run keeps itself.
     pub(crate) runs: &'a Path,
+    /// Of all cores, for a long run.
+    pub(crate) hours: f64,
     /// What the arm gave before, under the same setting.
     pub(crate) earlier: Option<&'a Record>,
 }
@@ -78,9 +80,13 @@ pub(crate) fn cpu_seconds() -> f64 {
     fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
+/// Cores that may be used.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn machine() -> String {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{threads} threads, {}", std::env::consts::ARCH)
+    format!("{} threads, {}", threads(), std::env::consts::ARCH)
 }
 
 /// More than a third of a core is busy before the arm begins; nothing where the system does not tell.
@@ -122,6 +128,8 @@ impl<'a> Session<'a> {
         let mode = if self.plan.stages.is_empty() { Mode::Infer } else { Mode::training(&self.plan) };
         let mut engine = Engine::new(Cpu::new(), &self.plan, &weights, self.seed, mode).map_err(said)?;
         let reads = text::Text::open(self.trial.text, &self.encoder, &self.plan, self.seed, self.folder.path())?;
+        let selected = self.plan.stages.iter().find_map(|stage| reads.selected(stage));
+        self.outcome.values.extend(selected.map(|share| (text::SELECTED.to_owned(), share)));
         let mut done = 0;
         for &steps in &self.trial.after {
             if steps > done {

@@ -18,6 +18,9 @@ use super::run::{Result, said};
 pub(crate) const LONG: &str = "chronicles.jsonl";
 pub(crate) const SHORT: &str = "short.jsonl";
 
+/// The value that says how much of them is selected.
+pub(crate) const SELECTED: &str = "share selected";
+
 /// Tokens written to files: more than any arm reads.
 const TOKENS: usize = 700_000;
 
@@ -41,6 +44,12 @@ impl Text {
                 Self::Files(Box::new(Corpora::open(plan, encoder, &cache, &mut |_| ()).map_err(said)?))
             }
         })
+    }
+
+    /// Share of the files' tokens that `stage` selects; nothing where it reads all text.
+    pub(crate) fn selected(&self, stage: &StagePlan) -> Option<f64> {
+        let Self::Files(corpora) = self else { return None };
+        corpora.of(stage).ok()?.summaries().first()?.selected
     }
 }
 
