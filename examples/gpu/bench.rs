@@ -10,14 +10,7 @@ use kernels::rope::Direction;
 
 use crate::peers::Peers;
 use crate::stack;
-
-/// What stands beside a rate.
-struct Limits {
-    /// Bytes a second, read and written, of a copy.
-    copy: f64,
-    /// FLOP a second of a product of bf16 matrices.
-    products: f64,
-}
+use crate::table::{Goal, Limits, Table, Work};
 
 /// Median seconds of a run of `job`.
 pub(crate) fn time<D: Device>(device: &D, mut job: impl FnMut()) -> Result<f64, Error> {
@@ -35,34 +28,33 @@ pub(crate) fn time<D: Device>(device: &D, mut job: impl FnMut()) -> Result<f64, 
     Ok(times[2])
 }
 
-/// Limits, kernels, layers.
+/// Limits, kernels, layers; all of it as a table.
 pub(crate) fn run<D: Device>(
-    open: &dyn Fn() -> Result<D, String>,
+    open: &dyn Fn() -> Result<(D, String), String>,
     longest: usize,
     layers: usize,
-    peers: &Peers,
-) -> Result<(), String> {
-    let device = open()?;
-    kernels(&device, longest, peers).map_err(|error| error.to_string())?;
+    peers: Peers,
+) -> Result<Table, String> {
+    let (device, name) = open()?;
+    let words = |error: Error| error.to_string();
+    let mut table = Table::new(name, limits(&device).map_err(words)?, peers);
+    kernels(&device, longest, &mut table).map_err(words)?;
     drop(device);
-    stack::run(open, longest, layers)
+    stack::run(&|| Ok(open()?.0), longest, layers, &mut table)?;
+    Ok(table)
 }
 
-fn kernels<D: Device>(device: &D, longest: usize, peers: &Peers) -> Result<(), Error> {
-    let limits = limits(device)?;
-    println!("\n{:<52} {:>10} {:>14} {:>9} {:>10}", "case", "ms", "rate", "of limit", "PyTorch");
+fn kernels<D: Device>(device: &D, longest: usize, table: &mut Table) -> Result<(), Error> {
     let mut tokens = longest;
     while tokens >= longest.min(16 << 10) {
-        for (name, pattern) in
-            [("causal", Pattern::Full), ("window(4096, sink = 4)", Pattern::Window { window: 4096, sink: 4 })]
-        {
-            attention(device, tokens, (name, pattern), &limits, peers)?;
-        }
+        attention(device, tokens, FULL, table)?;
+        attention(device, tokens, WINDOW, table)?;
         tokens /= 2;
     }
-    rows(device, longest.min(32 << 10), &limits)?;
-    head(device, longest.min(8 << 10), &limits)?;
-    adamw(device, &limits)
+    decoding(device, longest, table)?;
+    rows(device, longest.min(32 << 10), table)?;
+    head(device, longest.min(8 << 10), table)?;
+    adamw(device, table)
 }
 
 fn limits<D: Device>(device: &D) -> Result<Limits, Error> {
@@ -75,20 +67,7 @@ fn limits<D: Device>(device: &D) -> Result<Limits, Error> {
         (device.zeros(side * side)?, Weight::Dense(device.zeros(side * side)?), device.zeros(side * side)?);
     let job = Linear { dims: Dims { rows: side, inputs: side, outputs: side }, scale: 1.0, write: Write::Set };
     let products = 2.0 * (side as f64).powi(3) / time(device, || device.linear(job, &x, &w, &mut y))?;
-    println!("copy {:.0} GB/s, products of bf16 {:.0} TFLOP/s", copy / 1e9, products / 1e12);
     Ok(Limits { copy, products })
-}
-
-fn line(name: &str, seconds: f64, (work, limit, unit): (f64, f64, &str), peer: Option<f64>) {
-    let scale = if unit == "GB/s" { 1e9 } else { 1e12 };
-    let rate = work / seconds;
-    let peer = peer.map_or_else(|| "-".to_owned(), |peer| format!("{:.2}x", peer / (seconds * 1e3)));
-    println!(
-        "{name:<52} {:>10.3} {:>8.1} {unit:<5} {:>8.0}% {peer:>10}",
-        seconds * 1e3,
-        rate / scale,
-        100.0 * rate / limit
-    );
 }
 
 /// A sequence of one document.
@@ -102,6 +81,14 @@ fn batch<D: Device>(device: &D, tokens: usize, head_dim: usize) -> Result<D::Bat
     device.batch(&Rows { tokens: &ids, positions, starts: &starts, targets, inv_freq: &inv_freq, attention_factor })
 }
 
+pub(crate) const FULL: (&str, Pattern) = ("causal", Pattern::Full);
+pub(crate) const WINDOW: (&str, Pattern) = ("window(4096, sink = 4)", Pattern::Window { window: 4096, sink: 4 });
+
+/// A case of Llama-2 7B's heads.
+pub(crate) fn attention_name(pattern: &str, tokens: usize, way: &str) -> String {
+    format!("attention {pattern} T={tokens} 32x128{way}")
+}
+
 /// Pairs of a query and a key that it sees.
 fn pairs(pattern: Pattern, tokens: usize) -> f64 {
     let seen = |row: usize| match pattern {
@@ -111,13 +98,25 @@ fn pairs(pattern: Pattern, tokens: usize) -> f64 {
     (0..tokens).map(|row| seen(row) as f64).sum()
 }
 
-/// 32 heads of 128, as Llama-2 7B has them: four FLOPs a number and pair there, ten back (Dao 2023, section 4.1).
+/// Pairs in the blocks of 64 queries and 64 keys that hold a visible one: what a kernel has to compute.
+fn visited(pattern: Pattern, tokens: usize) -> f64 {
+    let blocks = |query: usize| match pattern {
+        Pattern::Window { window, sink } => {
+            let first = (64 * query + 1).saturating_sub(window) / 64;
+            query + 1 - first + sink.div_ceil(64).min(first)
+        }
+        _ => query + 1,
+    };
+    (0..tokens.div_ceil(64)).map(|query| 4096.0 * blocks(query) as f64).sum()
+}
+
+/// 32 heads of 128, as Llama-2 7B has them: four FLOPs a number and pair there, ten back (Dao 2023, section 4.1). A window's
+/// kernel has to compute as fast as the full one, block by block.
 fn attention<D: Device>(
     device: &D,
     tokens: usize,
     (name, pattern): (&str, Pattern),
-    limits: &Limits,
-    peers: &Peers,
+    table: &mut Table,
 ) -> Result<(), Error> {
     let (heads, head_dim) = (32, 128);
     let len = tokens * heads * head_dim;
@@ -137,22 +136,46 @@ fn attention<D: Device>(
         device.attention_backward(&batch, &job, saved, Grads { dq: &mut dq, dk: &mut dk, dv: &mut dv });
     })?;
     let work = pairs(pattern, tokens) * (heads * head_dim) as f64;
-    for (way, seconds, flops) in [("", forward, 4.0), (", gradients", backward, 10.0)] {
-        let name = format!("attention {name} T={tokens} 32x128{way}");
-        line(&name, seconds, (flops * work, limits.products, "TFLOP/s"), peers.get(&name));
+    for (way, seconds, flops, flash) in [("", forward, 4.0, 1.0), (", gradients", backward, 10.0, 0.9)] {
+        let full = table.seconds(&attention_name(FULL.0, tokens, way));
+        let goal = match full.filter(|_| pattern != FULL.1) {
+            Some(full) => {
+                let same = visited(pattern, tokens) / seconds * full / visited(FULL.1, tokens);
+                Goal::Other(same, 0.85, "of the full kernel's rate, by block")
+            }
+            None => Goal::Flash(flash),
+        };
+        table.add(&attention_name(name, tokens, way), seconds, Work::Flops(flops * work), goal);
     }
     Ok(())
 }
 
+/// One query of 32 heads against all keys of 8, as Llama-3 8B decodes: keys and values are read once.
+fn decoding<D: Device>(device: &D, tokens: usize, table: &mut Table) -> Result<(), Error> {
+    let (heads, kv_heads, head_dim) = (32, 8, 128);
+    let len = tokens * kv_heads * head_dim;
+    let batch = batch(device, 1, head_dim)?;
+    let (q, k, v) = (device.zeros(heads * head_dim)?, device.zeros(len)?, device.zeros(len)?);
+    let (mut out, mut lse) = (device.zeros(heads * head_dim)?, device.zeros_f32(heads)?);
+    let shape = Shape { queries: 1, keys: tokens, heads, kv_heads, head_dim };
+    let patterns = Pattern::Full.into();
+    let job = Attention { shape, patterns, query_row: tokens - 1, key_row: 0, scale: (head_dim as f32).powf(-0.5) };
+    let seconds = time(device, || device.attention(&batch, &job, &q, &k, &v, &mut out, &mut lse))?;
+    let name = format!("attention of one token, {tokens} keys 32:8x128");
+    table.add(&name, seconds, Work::Bytes(4.0 * len as f64), Goal::Limit(0.85));
+    Ok(())
+}
+
 /// What memory limits: bytes that have to be read and written, each once.
-fn rows<D: Device>(device: &D, tokens: usize, limits: &Limits) -> Result<(), Error> {
+fn rows<D: Device>(device: &D, tokens: usize, table: &mut Table) -> Result<(), Error> {
     let (hidden, ffn) = (4096, 11_008);
     let (len, wide) = (tokens * hidden, tokens * ffn);
     let batch = batch(device, tokens, 128)?;
     let (x, dy, mut y, mut dx) = (device.zeros(len)?, device.zeros(len)?, device.zeros(len)?, device.zeros(len)?);
     let weight = Weight::Dense(device.upload(&vec![1.0; hidden])?);
-    let bytes =
-        |name: &str, seconds: f64, numbers: f64| line(name, seconds, (2.0 * numbers, limits.copy, "GB/s"), None);
+    let mut bytes = |name: &str, seconds: f64, numbers: f64| {
+        table.add(name, seconds, Work::Bytes(2.0 * numbers), Goal::Limit(0.85));
+    };
     let seconds = time(device, || device.rms_norm(tokens, &x, &weight, 1e-5, &mut y))?;
     bytes(&format!("norm {tokens}x{hidden}"), seconds, 2.0 * len as f64);
     let seconds = time(device, || device.rms_norm_backward(tokens, &x, &weight, 1e-5, &dy, &mut dx, None))?;
@@ -173,7 +196,7 @@ fn rows<D: Device>(device: &D, tokens: usize, limits: &Limits) -> Result<(), Err
 }
 
 /// Head and loss of Llama-2 7B with all gradients: three products.
-fn head<D: Device>(device: &D, tokens: usize, limits: &Limits) -> Result<(), Error> {
+fn head<D: Device>(device: &D, tokens: usize, table: &mut Table) -> Result<(), Error> {
     let (hidden, vocab) = (4096, 32_000);
     let (batch, x) = (batch(device, tokens, 128)?, device.zeros(tokens * hidden)?);
     let w = Weight::Dense(device.zeros(vocab * hidden)?);
@@ -185,17 +208,21 @@ fn head<D: Device>(device: &D, tokens: usize, limits: &Limits) -> Result<(), Err
         failed = device.head(&batch, job, &x, &w, Some(grads)).err().or(failed.take());
     })?;
     let flops = 6.0 * (tokens * hidden) as f64 * vocab as f64;
-    line(&format!("loss {tokens}x{hidden}->{vocab}, gradients"), seconds, (flops, limits.products, "TFLOP/s"), None);
+    table.add(&format!("loss {tokens}x{hidden}->{vocab}, gradients"), seconds, Work::Flops(flops), Goal::Limit(0.75));
     failed.map_or(Ok(()), Err)
 }
 
 /// Master, both moments and gradient read, all but the gradient written, and the bf16 copy.
-fn adamw<D: Device>(device: &D, limits: &Limits) -> Result<(), Error> {
+fn adamw<D: Device>(device: &D, table: &mut Table) -> Result<(), Error> {
     let len = 64 << 20;
     let (mut m, mut v, grad) = (device.zeros_f32(len)?, device.zeros_f32(len)?, device.zeros_f32(len)?);
     let mut param = device.upload_master(&vec![1.0; len])?;
     let hyper = Hyper { lr: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 1, grad_scale: 1.0 };
     let seconds = time(device, || device.adamw(&hyper, &mut param, &grad, &mut m, &mut v))?;
-    line("adamw 64M", seconds, (30.0 * len as f64, limits.copy, "GB/s"), None);
+    table.add("adamw 64M", seconds, Work::Bytes(30.0 * len as f64), Goal::Limit(0.85));
+    let norm = time(device, || {
+        device.sum_of_squares(&grad);
+    })?;
+    table.add("gradient norm 64M", norm, Work::Bytes(4.0 * len as f64), Goal::Limit(0.85));
     Ok(())
 }

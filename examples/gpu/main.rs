@@ -3,19 +3,22 @@
 //! ```text
 //! cargo run --release --example gpu -- fill kernels/            compiles every kernel, where NVRTC is and no GPU needs to be
 //! cargo run --release --example gpu -- check --kernels kernels/ every op of the GPU beside the CPU's
+//! cargo run --release --example gpu -- sanitize                 the same under NVIDIA's compute-sanitizer
 //! cargo run --release --example gpu -- bench --python python3   limits, kernels, layers, beside PyTorch
 //! ```
 //!
-//! `check` and `bench` need the NVIDIA driver, cuBLASLt (of a toolkit, or of a Python environment's `nvidia` packages), and NVRTC
+//! `check`, `sanitize` and `bench` need the NVIDIA driver, cuBLASLt (of a toolkit, or of a Python environment's `nvidia` packages), and NVRTC
 //! or a folder that `fill` has filled. The kernels' own conformance suite runs on the GPU with
 //! `KERNELS_ON_GPU=1 cargo test --release -p context-recipe-kernels --lib conformance::cuda`.
 
 mod bench;
 mod check;
 mod peers;
+mod sanitize;
 mod stack;
+mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -56,9 +59,20 @@ enum What {
         /// A Python that has PyTorch, to measure in the same run
         #[arg(long)]
         python: Option<PathBuf>,
-        /// Layers of the model whose steps are measured; one and two of them tell what a layer takes
+        /// Layers of the model whose steps are measured: 32 as they stand; one and two of them tell what a layer takes
         #[arg(long, default_value_t = 2)]
         layers: usize,
+        /// A file for all figures
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Run `check` under compute-sanitizer: accesses outside of memory, races, missing barriers, memory that is read unwritten
+    Sanitize {
+        #[command(flatten)]
+        machine: Machine,
+        /// compute-sanitizer of a CUDA toolkit
+        #[arg(long, default_value = "compute-sanitizer")]
+        tool: PathBuf,
     },
 }
 
@@ -73,14 +87,15 @@ struct Machine {
 }
 
 impl Machine {
-    fn open(&self) -> Result<Card, String> {
+    /// The GPU, and what it is called.
+    fn open(&self) -> Result<(Card, String), String> {
         let folder = self.kernels.clone().or_else(context_recipe::gpu::cache_folder);
         let card = card::open(folder.as_deref(), u64::MAX).map_err(|error| error.to_string())?;
         let gpu = card.runtime().driver();
         let (name, memory) =
             gpu.name().and_then(|name| Ok((name, gpu.memory()?))).map_err(|error| error.to_string())?;
         println!("{name}, {:.1} GiB, {:.1} GiB free", gib(memory.1), gib(memory.0));
-        Ok(card)
+        Ok((card, name))
     }
 }
 
@@ -108,19 +123,27 @@ fn run(what: &What) -> Result<(), String> {
     match what {
         What::Fill { dir, capability } => fill(dir, capability),
         What::Check { machine } if machine.idle => check::run(&emulation::idle(), true),
-        What::Check { machine } => check::run(&machine.open()?, false),
-        What::Bench { machine, tokens, python, layers } => {
+        What::Check { machine } => check::run(&machine.open()?.0, false),
+        What::Sanitize { machine, tool } => sanitize::run(tool, machine.kernels.as_deref()),
+        What::Bench { machine, tokens, python, layers, json } => {
             let peers =
-                python.as_deref().map_or_else(|| Ok(peers::Peers::default()), |python| peers::run(python, *tokens));
-            if machine.idle {
-                return bench::run(&|| Ok(emulation::idle()), *tokens, *layers, &peers?);
-            }
-            bench::run(&|| machine.open(), *tokens, *layers, &peers?)
+                python.as_deref().map_or_else(|| Ok(peers::Peers::default()), |python| peers::run(python, *tokens))?;
+            let table = match machine.idle {
+                true => bench::run(&|| Ok((emulation::idle(), "nothing".to_owned())), *tokens, *layers, peers)?,
+                false => bench::run(&|| machine.open(), *tokens, *layers, peers)?,
+            };
+            println!("\n{}", table.verdict());
+            json.as_deref().map_or(Ok(()), |file| write(file, &table))
         }
     }
 }
 
-fn fill(dir: &std::path::Path, architectures: &[Architecture]) -> Result<(), String> {
+fn write(file: &Path, table: &table::Table) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(table).map_err(|error| error.to_string())?;
+    std::fs::write(file, text + "\n").map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn fill(dir: &Path, architectures: &[Architecture]) -> Result<(), String> {
     let sources = shipped::sources();
     for architecture in architectures {
         let count = card::fill(dir, *architecture, &sources).map_err(|error| error.to_string())?;
