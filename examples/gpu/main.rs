@@ -94,7 +94,8 @@ impl Machine {
         let gpu = card.runtime().driver();
         let (name, memory) =
             gpu.name().and_then(|name| Ok((name, gpu.memory()?))).map_err(|error| error.to_string())?;
-        println!("{name}, {:.1} GiB, {:.1} GiB free", gib(memory.1), gib(memory.0));
+        let attention = if card.runtime().hopper() { "wgmma" } else { "mma.sync" };
+        println!("{name}, {:.1} GiB, {:.1} GiB free, attention by {attention}", gib(memory.1), gib(memory.0));
         Ok((card, name))
     }
 }

@@ -9,7 +9,8 @@ use super::gpu::{Gpu, Nvidia};
 use super::nvrtc::{Architecture, Nvrtc};
 use super::runtime::Runtime;
 use super::source::{Compiler, Source};
-use crate::device::Cuda;
+use crate::attention::{Pattern, Shape};
+use crate::device::{Attention, Cuda, Device, Rows};
 
 /// The oldest CUDA that a driver has to know.
 const OLDEST: i32 = 12_000;
@@ -21,12 +22,17 @@ pub type Card = Cuda<Gpu, Images, CublasLt>;
 #[derive(Debug)]
 pub struct Images {
     identity: String,
+    hopper: bool,
     nvrtc: Result<Nvrtc>,
 }
 
 impl Compiler for Images {
     fn identity(&self) -> String {
         self.identity.clone()
+    }
+
+    fn hopper(&self) -> bool {
+        self.hopper
     }
 
     fn compile(&self, source: &Source) -> Result<Vec<u8>> {
@@ -37,12 +43,13 @@ impl Compiler for Images {
 impl Images {
     /// Without NVRTC the folder has to say what its images were made by.
     fn load(architecture: Architecture, driver: i32, cache: Option<&Path>) -> Result<Images> {
+        let hopper = architecture == Architecture::Sm90a;
         match Nvrtc::load_for(architecture, driver) {
-            Ok(nvrtc) => Ok(Images { identity: nvrtc.identity(), nvrtc: Ok(nvrtc) }),
+            Ok(nvrtc) => Ok(Images { identity: nvrtc.identity(), hopper, nvrtc: Ok(nvrtc) }),
             Err(error) => {
                 let note = cache.map(|dir| std::fs::read_to_string(maker(dir, architecture)));
                 match note {
-                    Some(Ok(identity)) => Ok(Images { identity, nvrtc: Err(error) }),
+                    Some(Ok(identity)) => Ok(Images { identity, hopper, nvrtc: Err(error) }),
                     _ => Err(error),
                 }
             }
@@ -64,7 +71,48 @@ pub fn open(cache: Option<&Path>, limit: u64) -> Result<Card> {
     let (gpu, images) = parts(cache)?;
     let limit = limit.min(gpu.memory()?.1);
     let products = CublasLt::load(&gpu)?;
-    Cuda::new(Runtime::new(gpu, images, cache.map(Cache::new)), products, limit)
+    let card = Cuda::new(Runtime::new(gpu, images, cache.map(Cache::new)), products, limit)?;
+    if card.runtime().hopper() {
+        prove(&card)?;
+    }
+    Ok(card)
+}
+
+/// Goes on with the kernels that every GPU runs where those that only compute capability 9.0 runs give something else: their order of
+/// copies and products is proven in an emulation, and a machine is asked once before it is believed.
+fn prove(card: &Card) -> Result<()> {
+    let ours = attend(card).map_err(driven)?;
+    card.runtime().use_hopper(false);
+    let theirs = attend(card).map_err(driven)?;
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 0.02 * (1.0 + b.abs());
+    card.runtime().use_hopper(ours.iter().zip(&theirs).all(near));
+    Ok(())
+}
+
+/// Outputs and log-sum-exps of some tiles, some of them short.
+fn attend(card: &Card) -> crate::device::Result<Vec<f32>> {
+    const T: usize = 300;
+    let shape = Shape { queries: T, keys: T, heads: 2, kv_heads: 1, head_dim: 128 };
+    let numbers =
+        |len: usize, step: usize| -> Vec<f32> { (0..len).map(|at| (at * step % 509) as f32 / 254.0 - 1.0).collect() };
+    let (queries, keys) = (T * 2 * 128, T * 128);
+    let [q, k, v] = [(queries, 7919), (keys, 6133), (keys, 3571)].map(|(len, step)| card.upload(&numbers(len, step)));
+    let (mut out, mut lse) = (card.zeros(queries)?, card.zeros_f32(2 * T)?);
+    let (ids, starts) = ([0; T], [0; T]);
+    let rows =
+        Rows { tokens: &ids, positions: &ids, starts: &starts, targets: &[], inv_freq: &[], attention_factor: 1.0 };
+    let batch = card.batch(&rows)?;
+    let job = Attention { shape, patterns: Pattern::Full.into(), query_row: 0, key_row: 0, scale: 0.1 };
+    card.attention(&batch, &job, &q?, &k?, &v?, &mut out, &mut lse);
+    let found = [card.download(&out, queries), card.download(&lse, 2 * T)].concat();
+    card.check().map(|()| found)
+}
+
+fn driven(error: crate::device::Error) -> Error {
+    match error {
+        crate::device::Error::OutOfMemory { requested, .. } => Error::OutOfMemory { requested },
+        crate::device::Error::Gpu(error) => error,
+    }
 }
 
 /// The GPU and its compiler.
@@ -86,7 +134,7 @@ pub fn fill<'a>(
     let nvrtc = Nvrtc::load(architecture)?;
     let cache = Cache::new(dir);
     let mut count = 0;
-    for source in sources {
+    for source in sources.into_iter().filter(|source| architecture == Architecture::Sm90a || !source.hopper()) {
         cache.image(&nvrtc, source)?;
         count += 1;
     }

@@ -44,6 +44,25 @@ pub struct Geometry {
     pub shared: u32,
 }
 
+/// A bf16 tensor `[rows, heads, columns]` as the copy engine of compute capability 9.0 knows it: it copies boxes of 64 columns of
+/// one head, swizzled by 128 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its first number, at a multiple of 16 bytes.
+    pub at: Address,
+    /// Rows, at least 1.
+    pub rows: u64,
+    /// Heads.
+    pub heads: u64,
+    /// Columns, a multiple of 64.
+    pub columns: u64,
+    /// Rows of a box.
+    pub box_rows: u32,
+}
+
+/// What a kernel is given of a [`Tensor`]: `CUtensorMap`.
+pub type TensorMap = [u64; 16];
+
 /// Why a GPU did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -203,6 +222,8 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn function(&self, module: Module, entry: &str, shared: u32) -> Result<Function>;
     /// Queues a kernel; `params` are the bytes of its one parameter.
     fn launch(&self, stream: Stream, function: Function, geometry: Geometry, params: &[u8]) -> Result<()>;
+    /// How the copy engine is told of a tensor.
+    fn tensor_map(&self, tensor: &Tensor) -> Result<TensorMap>;
     /// A new stream.
     fn stream(&self) -> Result<Stream>;
     /// Gives a stream back.

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::cache::Cache;
-use super::driver::{Address, Driver, Error, Event, Function, Geometry, Machine, Module, Result, Stream, usable};
+use super::driver::{
+    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Result, Stream, Tensor, TensorMap, usable,
+};
 use super::runtime::Runtime;
 use super::source::{Compiler, Source};
 use crate::adamw::Hyper;
@@ -90,6 +92,10 @@ impl Driver for &Fake {
     fn launch(&self, _: Stream, _: Function, _: Geometry, _: &[u8]) -> Result<()> {
         self.call(|| Error::Launch { kernel: String::new(), reason: "invalid argument".to_owned() })
     }
+    fn tensor_map(&self, _: &Tensor) -> Result<TensorMap> {
+        self.failed("a tensor map")?;
+        Ok([0; 16])
+    }
     fn stream(&self) -> Result<Stream> {
         Ok(Stream(0))
     }
@@ -119,6 +125,9 @@ impl Compiler for &Scribe {
     fn identity(&self) -> String {
         format!("scribe {}", self.version)
     }
+    fn hopper(&self) -> bool {
+        true
+    }
     fn compile(&self, source: &Source) -> Result<Vec<u8>> {
         self.compiled.fetch_add(1, Ordering::Relaxed);
         match self.refuses {
@@ -131,15 +140,15 @@ impl Compiler for &Scribe {
 /// Lists, memory, a forward pass and its results.
 fn pass(driver: &Fake, compiler: &Scribe) -> Result<()> {
     let runtime = Runtime::new(driver, compiler, None);
-    let shape = Shape { queries: 3, keys: 3, heads: 1, kv_heads: 1, head_dim: 16 };
+    let shape = Shape { queries: 3, keys: 3, heads: 1, kv_heads: 1, head_dim: 64 };
     let mask = Mask { patterns: Pattern::Full.into(), query_row: 0, key_row: 0, starts: &[0; 3] };
     let queue = runtime.queue(Stream(0));
     let visible = Visible::new(queue, &mask, &shape, Passes::Both)?;
-    let (tensor, lse, scratch) = (runtime.memory(96)?, runtime.memory(12)?, runtime.memory(1000)?);
-    let (op, all) = (cuda::Attention { head_dim: 16 }, tensor.all());
+    let (tensor, lse, scratch) = (runtime.memory(384)?, runtime.memory(12)?, runtime.memory(2000)?);
+    let (op, all) = (cuda::Attention { head_dim: 64 }, tensor.all());
     op.forward(queue, &visible, 0.25, [all; 3], (all, lse.all()))?;
     op.forward_split(queue, &visible, 0.25, [all; 3], (all, lse.all()), (2, scratch.all()))?;
-    tensor.read(Stream(0), 96)?;
+    tensor.read(Stream(0), 384)?;
     driver.synchronize(Stream(0))
 }
 
@@ -243,7 +252,7 @@ fn a_limit_is_kept() {
 fn a_refused_kernel_shows_the_compilers_words() {
     let (driver, compiler) = (Fake::default(), Scribe { refuses: true, ..Scribe::default() });
     let error = pass(&driver, &compiler).expect_err("a refusal");
-    assert_eq!(error.to_string(), "the compiler refused attention.cu:\nattention.cu(7): error");
+    assert_eq!(error.to_string(), "the compiler refused attention_hopper.cu:\nattention.cu(7): error");
     assert!(driver.held.lock().expect("a lock").is_empty());
 }
 

@@ -9,7 +9,9 @@ use cudarc::driver::sys::{
     CUfunction_attribute, CUmodule, CUresult, CUstream,
 };
 
-use super::driver::{Address, Driver, Error, Event, Function, Geometry, Machine, Module, Result, Stream};
+use super::driver::{
+    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Result, Stream, Tensor, TensorMap,
+};
 
 /// What the NVIDIA driver says about this machine.
 #[derive(Clone, Copy, Debug)]
@@ -191,6 +193,32 @@ impl Driver for Gpu {
             result::launch_kernel(function.0 as CUfunction, (x, y, z), (threads, 1, 1), shared, raw(stream), params)
         };
         launched.map_err(|error| Error::Launch { kernel: String::new(), reason: words(&error) })
+    }
+
+    fn tensor_map(&self, tensor: &Tensor) -> Result<TensorMap> {
+        self.enter()?;
+        let Tensor { at, rows, heads, columns, box_rows } = *tensor;
+        let mut map = sys::CUtensorMap { opaque: [0; 16] };
+        // SAFETY: three sizes, two strides (in bytes, of all but the innermost dimension), three sides of a box and three steps
+        // within it; the driver only looks at the address.
+        let made = unsafe {
+            sys::cuTensorMapEncodeTiled(
+                &raw mut map,
+                sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                3,
+                at.0 as *mut c_void,
+                [columns, heads, rows].as_ptr(),
+                [2 * columns, 2 * columns * heads].as_ptr(),
+                [64, 1, box_rows].as_ptr(),
+                [1, 1, 1].as_ptr(),
+                sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+                sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+                sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+            )
+        };
+        done("cuTensorMapEncodeTiled", made.result())?;
+        Ok(map.opaque)
     }
 
     fn stream(&self) -> Result<Stream> {

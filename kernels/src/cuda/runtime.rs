@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::Cache;
@@ -20,6 +20,7 @@ pub struct Runtime<D: Driver, C> {
     functions: Mutex<HashMap<(Source, &'static str), Function>>,
     live: Arc<AtomicU64>,
     peak: AtomicU64,
+    hopper: AtomicBool,
 }
 
 impl<D: Driver, C> Runtime<D, C> {
@@ -30,8 +31,19 @@ impl<D: Driver, C> Runtime<D, C> {
 }
 
 impl<D: Driver, C: Compiler> Runtime<D, C> {
+    /// Whether kernels that only compute capability 9.0 runs are started where there are any.
+    pub fn hopper(&self) -> bool {
+        self.hopper.load(Ordering::Relaxed)
+    }
+
+    /// Whether to; it changes nothing where the compiler makes none.
+    pub fn use_hopper(&self, wanted: bool) {
+        self.hopper.store(wanted && self.compiler.hopper(), Ordering::Relaxed);
+    }
+
     /// Without a cache every process compiles anew.
     pub fn new(driver: D, compiler: C, cache: Option<Cache>) -> Self {
+        let hopper = AtomicBool::new(compiler.hopper());
         Self {
             driver: Arc::new(driver),
             compiler,
@@ -40,6 +52,7 @@ impl<D: Driver, C: Compiler> Runtime<D, C> {
             functions: Mutex::default(),
             live: Arc::default(),
             peak: AtomicU64::new(0),
+            hopper,
         }
     }
 

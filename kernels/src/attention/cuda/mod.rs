@@ -2,6 +2,7 @@
 //!
 //! One kernel serves every pattern: what is visible reaches it as lists ([`Visible`]).
 
+mod hopper;
 mod lists;
 
 use self::lists::{Lists, Ragged, Row, Run};
@@ -49,6 +50,8 @@ const WALK: usize = 32;
 pub struct Visible<D: Driver> {
     shape: Shape,
     passes: Passes,
+    /// Whether the forward pass is that of compute capability 9.0, whose tiles are larger.
+    hopper: bool,
     lists: Memory<D>,
     /// Where the parts of `lists` begin.
     places: Places,
@@ -154,13 +157,15 @@ params! {
 }
 
 impl<D: Driver> Visible<D> {
-    /// The lists of a mask; `shape.head_dim` is not looked at.
+    /// The lists of a mask.
     pub fn new<C: Compiler>(queue: Queue<'_, D, C>, mask: &Mask, shape: &Shape, passes: Passes) -> Result<Visible<D>> {
         shape.check(mask);
         assert!(shape.queries.max(shape.keys) < 1 << 31, "kernels: attention over {shape:?} on a GPU");
         let (mut image, mut places) = (Image::default(), Places::default());
+        let hopper = queue.runtime().hopper() && hopper::knows(shape.head_dim);
         if passes != Passes::Split {
-            let lists = Lists::new(mask, shape, (FORWARD.queries, FORWARD.keys));
+            let tiling = if hopper { hopper::TILING } else { FORWARD };
+            let lists = Lists::new(mask, shape, (tiling.queries, tiling.keys));
             places.forward = image.put_ragged(lists.keys);
             image.put_rows(&mut places, lists.list_of, lists.rows);
         }
@@ -175,7 +180,7 @@ impl<D: Driver> Visible<D> {
         }
         let lists = queue.runtime().memory(image.0.len() as u64)?;
         lists.write(queue.stream(), &image.0)?;
-        Ok(Visible { shape: *shape, passes, lists, places })
+        Ok(Visible { shape: *shape, passes, hopper, lists, places })
     }
 
     /// Which list a head has, where the runs of a place begin, the runs, the rows.
@@ -239,6 +244,7 @@ impl Attention {
     /// Every kernel.
     pub fn kernels(&self) -> Vec<Kernel> {
         let mut kernels = [false, true].map(|partial| self.forward_kernel(partial)).to_vec();
+        kernels.extend(hopper::knows(self.head_dim).then(|| self.hopper_kernel()));
         kernels.extend([self.keys_kernel(), self.queries_kernel(), self.stats_kernel()]);
         kernels.extend(["attention_combine", "attention_merge"].map(|entry| self.merge_kernel(entry)));
         kernels
@@ -256,6 +262,9 @@ impl Attention {
         assert!(visible.passes != Passes::Split, "kernels: these lists were made for a split pass alone");
         let numbers = visible.shape.queries * visible.shape.heads;
         let to = (out.need("out", 2 * numbers * self.head_dim), lse.need("lse", 4 * numbers));
+        if visible.hopper {
+            return self.launch_hopper(queue, visible, scale, inputs, to);
+        }
         self.launch_forward(queue, visible, scale, inputs, to, None)
     }
 

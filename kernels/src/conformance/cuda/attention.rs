@@ -8,8 +8,8 @@ use crate::conformance::cast;
 use crate::conformance::heads::MIXES;
 
 /// Inputs of one call, bf16 numbers.
-struct Case {
-    shape: Shape,
+pub(super) struct Case {
+    pub(super) shape: Shape,
     scale: f32,
     q: Vec<f32>,
     k: Vec<f32>,
@@ -18,14 +18,14 @@ struct Case {
 }
 
 /// What inputs lead to: by a plain program that stores bf16, and exactly.
-struct Expected {
+pub(super) struct Expected {
     out: (Vec<f32>, Vec<f64>),
     lse: (Vec<f32>, Vec<f64>),
     gradients: [(Vec<f32>, Vec<f64>); 3],
 }
 
 impl Case {
-    fn new(seed: u64, [queries, keys, heads, kv_heads, head_dim]: [usize; 5]) -> Case {
+    pub(super) fn new(seed: u64, [queries, keys, heads, kv_heads, head_dim]: [usize; 5]) -> Case {
         let shape = Shape { queries, keys, heads, kv_heads, head_dim };
         let mut random = Random::new(seed);
         let (query, key) = (queries * heads * head_dim, keys * kv_heads * head_dim);
@@ -34,7 +34,7 @@ impl Case {
         Case { shape, scale, q: draw(query), k: draw(key), v: draw(key), dout: draw(query) }
     }
 
-    fn expected(&self, mask: &Mask) -> Expected {
+    pub(super) fn expected(&self, mask: &Mask) -> Expected {
         let given = [&self.q[..], &self.k, &self.v, &self.dout];
         let exact = given.map(cast::<f64>);
         let [q, k, v, dout] = [&exact[0][..], &exact[1], &exact[2], &exact[3]];
@@ -51,7 +51,7 @@ impl Case {
     }
 
     /// Forward, in `parts`, and backward.
-    fn check(&self, gpu: &Gpu, mask: &Mask, expected: &Expected, parts: Option<usize>) {
+    pub(super) fn check(&self, gpu: &Gpu, mask: &Mask, expected: &Expected, parts: Option<usize>) {
         let Mask { patterns, query_row, key_row, .. } = mask;
         let place = format!("{patterns:?}, rows {query_row} and {key_row}, parts {parts:?}");
         let what = |part: &str| format!("{part} of {:?} under {place}", self.shape);

@@ -45,7 +45,7 @@ fn result(
     [queries, keys, query_row, key_row]: [usize; 4],
     start: usize,
 ) -> Option<Option<Vec<f32>>> {
-    let gpu = mistaken(seed, mistake)?;
+    let gpu = mistaken(seed, false, mistake)?;
     let mut random = Random::new(3);
     let (op, shape) = (Attention { head_dim: 32 }, Shape { queries, keys, heads: 2, kv_heads: 1, head_dim: 32 });
     let starts = vec![start; queries];

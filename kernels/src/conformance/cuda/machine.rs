@@ -1,6 +1,6 @@
 //! What the suite runs on: an emulation, or the machine's GPU.
 
-use crate::cuda::driver::{Address, Driver, Event, Function, Geometry, Module, Result, Stream};
+use crate::cuda::driver::{Address, Driver, Event, Function, Geometry, Module, Result, Stream, Tensor, TensorMap};
 use crate::cuda::emulation::{self, Emulator, HostCompiler, Mistake};
 use crate::cuda::runtime::{Memory, Runtime};
 use crate::cuda::source::{Compiler, Source};
@@ -21,9 +21,9 @@ pub(in crate::conformance) enum Images {
     Card(crate::cuda::card::Images),
 }
 
-/// An emulation whose threads run in an order drawn from `seed`.
-pub(super) fn emulated(seed: u64, mistake: Option<Mistake>) -> Option<Runtime<Machine, Images>> {
-    let (emulator, compiler) = emulation::parts_with(seed, mistake)?;
+/// An emulation whose threads run in an order drawn from `seed`, `hopper` as of compute capability 9.0.
+pub(super) fn emulated(seed: u64, hopper: bool, mistake: Option<Mistake>) -> Option<Runtime<Machine, Images>> {
+    let (emulator, compiler) = emulation::parts_with(seed, hopper, mistake)?;
     let cache = Some(emulation::cache());
     Some(Runtime::new(Machine::Emulated(emulator), Images::Emulated(compiler), cache))
 }
@@ -72,6 +72,7 @@ macro_rules! hand_on {
 impl Compiler for Images {
     hand_on! {
         fn identity(&self) -> String;
+        fn hopper(&self) -> bool;
         fn compile(&self, source: &Source) -> Result<Vec<u8>>;
     }
 }
@@ -88,6 +89,7 @@ impl Driver for Machine {
         fn unload(&self, module: Module) -> Result<()>;
         fn function(&self, module: Module, entry: &str, shared: u32) -> Result<Function>;
         fn launch(&self, stream: Stream, function: Function, geometry: Geometry, params: &[u8]) -> Result<()>;
+        fn tensor_map(&self, tensor: &Tensor) -> Result<TensorMap>;
         fn stream(&self) -> Result<Stream>;
         fn end_stream(&self, stream: Stream) -> Result<()>;
         fn record(&self, stream: Stream) -> Result<Event>;

@@ -7,6 +7,7 @@
 mod attention;
 mod barriers;
 mod far;
+mod hopper;
 mod machine;
 mod plain;
 #[cfg(feature = "cuda")]
@@ -27,14 +28,25 @@ pub(super) fn emulate(case: impl Fn(&Gpu)) {
         return case(&Gpu { runtime });
     }
     for seed in [1, 1 << 32] {
-        let Some(runtime) = machine::emulated(seed, None) else { return };
+        let Some(runtime) = machine::emulated(seed, false, None) else { return };
+        case(&Gpu { runtime });
+    }
+}
+
+/// The same as of compute capability 9.0; a GPU that has less goes without.
+pub(super) fn emulate_hopper(case: impl Fn(&Gpu)) {
+    if let Some(runtime) = machine::card() {
+        return case(&Gpu { runtime });
+    }
+    for seed in [1, 2, 1 << 32] {
+        let Some(runtime) = machine::emulated(seed, true, None) else { return };
         case(&Gpu { runtime });
     }
 }
 
 /// A GPU whose kernels have a mistake, under one order of threads.
-pub(super) fn mistaken(seed: u64, mistake: Option<Mistake>) -> Option<Gpu> {
-    Some(Gpu { runtime: machine::emulated(seed, mistake)? })
+pub(super) fn mistaken(seed: u64, hopper: bool, mistake: Option<Mistake>) -> Option<Gpu> {
+    Some(Gpu { runtime: machine::emulated(seed, hopper, mistake)? })
 }
 
 /// A GPU with what tests do to it.

@@ -53,9 +53,13 @@ fn every_kernel_compiles_within_its_budget() {
             assert_eq!(&compiled.cubin[..4], b"\x7fELF");
             ((*source).clone(), compiled.log)
         };
-        let sources: Vec<&Source> = sources.iter().copied().collect();
+        let fits = |source: &Source| architecture == Architecture::Sm90a || !source.hopper();
+        let sources: Vec<&Source> = sources.iter().copied().filter(|source| fits(source)).collect();
         let logs: HashMap<Source, String> = sources.par_iter().map(compile).collect();
-        kernels.iter().for_each(|kernel| within_budget(kernel, &logs[&kernel.source], architecture));
+        kernels
+            .iter()
+            .filter(|kernel| fits(&kernel.source))
+            .for_each(|kernel| within_budget(kernel, &logs[&kernel.source], architecture));
     }
 }
 
@@ -70,6 +74,8 @@ fn within_budget(kernel: &Kernel, log: &str, architecture: Architecture) {
         taken.spilled,
         kernel.shared + taken.shared
     );
+    // Where it cannot tell when registers of a product are free, the compiler lets each wait for the last (C7510 to C7519).
+    assert!(!log.contains("serialized"), "the products of {entry} wait for each other: {log}");
     assert!(taken.registers > 0, "no account of {entry} in {log}");
     assert!(taken.spilled == 0 && taken.stack == 0, "{entry} spills: {taken:?}");
     assert!(taken.registers <= registers, "{entry} takes {} registers, its budget is {registers}", taken.registers);

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::{HostCompiler, system};
-use crate::cuda::driver::{Address, Driver, Error, Event, Function, Geometry, Module, Result, Stream};
+use crate::cuda::driver::{
+    Address, Driver, Error, Event, Function, Geometry, Module, Result, Stream, Tensor, TensorMap,
+};
 
 /// A child that runs kernels.
 #[derive(Debug)]
@@ -138,6 +140,14 @@ impl Driver for Emulator {
         self.ask(b'X', &words, &[entry.as_bytes(), &sizes, &tail, params])
             .map(drop)
             .map_err(|reason| Error::Launch { kernel: entry, reason })
+    }
+
+    /// As `runtime.cpp` reads it.
+    fn tensor_map(&self, tensor: &Tensor) -> Result<TensorMap> {
+        let Tensor { at, rows, heads, columns, box_rows } = *tensor;
+        let mut map = [0; 16];
+        map[..7].copy_from_slice(&[at.0, columns, heads, rows, 2 * columns, 2 * columns * heads, u64::from(box_rows)]);
+        Ok(map)
     }
 
     fn stream(&self) -> Result<Stream> {

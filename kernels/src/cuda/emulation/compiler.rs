@@ -12,6 +12,7 @@ use crate::cuda::source::{Compiler, Source};
 const RUNTIME_H: &str = include_str!("runtime.h");
 const RUNTIME_CPP: &str = include_str!("runtime.cpp");
 const PRIMITIVES_H: &str = include_str!("primitives.h");
+const HOPPER_H: &str = include_str!("hopper.h");
 
 /// One compilation at a time: tests that want the same text wait for the first to have it in the cache.
 static TURN: Mutex<()> = Mutex::new(());
@@ -21,6 +22,7 @@ static TURN: Mutex<()> = Mutex::new(());
 pub struct HostCompiler {
     program: &'static str,
     version: String,
+    hopper: bool,
     mistake: Option<Mistake>,
 }
 
@@ -49,14 +51,14 @@ impl HostCompiler {
         ["g++", "clang++"].into_iter().find_map(|program| {
             let output = Command::new(program).arg("--version").output().ok()?;
             let version = String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned();
-            output.status.success().then_some(HostCompiler { program, version, mistake: None })
+            output.status.success().then_some(HostCompiler { program, version, hopper: false, mistake: None })
         })
     }
 
-    /// The same, making a mistake.
+    /// The same for compute capability 9.0, or making a mistake.
     #[cfg(test)]
-    pub(crate) fn with(self, mistake: Mistake) -> HostCompiler {
-        HostCompiler { mistake: Some(mistake), ..self }
+    pub(crate) fn with(self, hopper: bool, mistake: Option<Mistake>) -> HostCompiler {
+        HostCompiler { hopper, mistake, ..self }
     }
 
     /// The program that runs kernels, compiled unless it is there.
@@ -98,12 +100,18 @@ impl HostCompiler {
 
 impl Compiler for HostCompiler {
     fn identity(&self) -> String {
-        format!("{} {:?}\n{RUNTIME_H}{PRIMITIVES_H}", self.version, self.mistake)
+        format!("{} {:?}\n{RUNTIME_H}{PRIMITIVES_H}{HOPPER_H}", self.version, self.mistake)
+    }
+
+    fn hopper(&self) -> bool {
+        self.hopper
     }
 
     fn compile(&self, source: &Source) -> Result<Vec<u8>> {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = source.assemble(&[("runtime.h", RUNTIME_H), ("primitives.h", PRIMITIVES_H)]);
+        let mut first = vec![("runtime.h", RUNTIME_H), ("primitives.h", PRIMITIVES_H)];
+        first.extend(source.hopper().then_some(("hopper.h", HOPPER_H)));
+        let mut text = source.assemble(&first);
         if let Some(mistake) = self.mistake {
             text = mistake.made_in(&text);
         }

@@ -54,11 +54,11 @@ pub(crate) fn parts(seed: u64) -> Option<(Emulator, HostCompiler)> {
     Some((started(&compiler, seed), compiler))
 }
 
-/// The same, with a mistake in the kernels.
+/// The same as of compute capability 9.0, or with a mistake in the kernels.
 #[cfg(test)]
-pub(crate) fn parts_with(seed: u64, mistake: Option<Mistake>) -> Option<(Emulator, HostCompiler)> {
+pub(crate) fn parts_with(seed: u64, hopper: bool, mistake: Option<Mistake>) -> Option<(Emulator, HostCompiler)> {
     let (emulator, compiler) = parts(seed)?;
-    Some((emulator, if let Some(mistake) = mistake { compiler.with(mistake) } else { compiler }))
+    Some((emulator, compiler.with(hopper, mistake)))
 }
 
 fn started(compiler: &HostCompiler, seed: u64) -> Emulator {

@@ -4,7 +4,8 @@
 // A thread of a block is a fiber. The warps of a block run in an order drawn from the seed, each for a drawn number of
 // meetings or until its lanes stand at the block's barrier, and the lanes of a warp run one after the other, in a drawn
 // order, from meeting to meeting. So a kernel that lacks a barrier reads, under some seed, what has not been written yet.
-// An asynchronous copy may arrive at any time before its wait: seeds below 2³² let it arrive at the wait, others at drawn times.
+// An asynchronous copy may arrive at any time before its wait, and an asynchronous product may be computed then: seeds below 2³² let
+// that happen at the wait, others at drawn times. Copies of whole boxes arrive in a drawn order.
 // Shared memory is full of NaN when a block begins and lies between protected pages, as buffers do.
 #include "runtime.h"
 
@@ -107,7 +108,8 @@ bool intact(const Buffer& buffer, const unsigned char* begin) {
 
 typedef void (*Kernel)(const void*);
 
-enum State { READY, MEETING, BARRIER, DONE };
+// WAITING is for a barrier in shared memory.
+enum State { READY, MEETING, BARRIER, WAITING, DONE };
 
 struct Lane {
     void* stack_pointer;
@@ -116,11 +118,25 @@ struct Lane {
     State state;
     Meeting kind;
     void* operands;
+    uint32_t parity;
     std::vector<std::vector<Copy>> groups;
     std::vector<Copy> open;
 };
 
+// A warp's part of a product that was started and has not been computed.
+struct Pending {
+    Product lanes[32];
+};
+
+// Of each warp: products in closed groups, and those that no group has yet.
+struct Products {
+    std::vector<std::vector<Pending>> groups;
+    std::vector<Pending> open;
+};
+
 std::vector<Lane> lanes;
+std::vector<Products> products;
+std::vector<Box> boxes;
 Lane* running;
 void* scheduler_stack;
 Kernel kernel;
@@ -327,6 +343,149 @@ void multiply(Lane* warp) {
     }
 }
 
+// ---- barriers in shared memory
+
+struct Mbarrier {
+    uint8_t mark, phase, arrivals, left;
+    int32_t bytes;
+};
+
+const uint8_t MARK = 0xb5;
+
+Mbarrier* barrier_at(void* at) {
+    if (!inside_shared(at, 8) || (uintptr_t)at % 8 != 0) emulated_fault("a barrier that is not in shared memory");
+    if (((Mbarrier*)at)->mark != MARK) emulated_fault("a barrier that was not made");
+    return (Mbarrier*)at;
+}
+
+void end_phase(Mbarrier* barrier) {
+    if (barrier->left > 0 || barrier->bytes != 0) return;
+    barrier->phase ^= 1;
+    barrier->left = barrier->arrivals;
+}
+
+// Words of a tensor map as `child.rs` writes them: address, sizes, strides of heads and rows in bytes, rows of a box.
+void land(const Box& box) {
+    const uint64_t *map = box.map, rows = map[6], row_bytes = 128;
+    unsigned char* to = (unsigned char*)box.to;
+    if (!inside_shared(to, rows * row_bytes)) emulated_fault("a box outside shared memory");
+    if ((to - emulated_shared) % 1024 != 0) emulated_fault("a box at an address that is no multiple of 1024");
+    for (uint64_t row = 0; row < rows; row++) {
+        for (uint32_t place = 0; place < 8; place++) {
+            unsigned char* place_to = to + row * row_bytes + (place ^ row % 8) * 16;
+            const uint64_t column = box.at[0] + 8 * place, head = box.at[1], at = box.at[2] + row;
+            const bool there = column < map[1] && head < map[2] && at < map[3];
+            if (there) {
+                memcpy(place_to, (const void*)(map[0] + 2 * column + head * map[4] + at * map[5]), 16);
+            } else {
+                memset(place_to, 0, 16);
+            }
+        }
+    }
+    Mbarrier* barrier = barrier_at(box.barrier);
+    barrier->bytes -= (int32_t)(rows * row_bytes);
+    end_phase(barrier);
+}
+
+// Lets one of the boxes arrive.
+void land_one() {
+    const size_t which = draw() % boxes.size();
+    const Box box = boxes[which];
+    boxes.erase(boxes.begin() + which);
+    land(box);
+}
+
+// Lets threads go on whose phase is over; without any, boxes arrive until there is one.
+bool wake() {
+    for (;;) {
+        bool woken = false;
+        for (Lane& lane : lanes) {
+            if (lane.state != WAITING || ((Mbarrier*)lane.operands)->phase == lane.parity) continue;
+            lane.state = READY;
+            woken = true;
+        }
+        if (woken || boxes.empty()) return woken;
+        land_one();
+    }
+}
+
+// ---- products of warpgroups
+
+// A number of a matrix in shared memory: row r and column k of one that lies by rows, where a row's 16 numbers are in one
+// 128-byte row; of one that lies by columns, `turned`, k counts its rows (PTX ISA, "Canonical Layouts", 128-byte swizzle).
+float number(uint64_t matrix, uint32_t r, uint32_t k, bool turned) {
+    if (matrix >> 62 != 1) emulated_fault("a matrix that is not swizzled by 128 bytes");
+    const uint32_t start = (matrix & 0x3fff) << 4, leading = (matrix >> 16 & 0x3fff) << 4, stride = (matrix >> 32 & 0x3fff) << 4;
+    uint32_t at = turned ? start + r / 64 * leading + k / 8 * stride + k % 8 * 128 + r % 64 * 2
+                         : start + r / 8 * stride + r % 8 * 128 + k * 2;
+    at ^= (at >> 7 & 7) << 4;
+    if (!inside_shared(emulated_shared + at, 2)) emulated_fault("a product reads outside shared memory");
+    uint16_t bits;
+    memcpy(&bits, emulated_shared + at, 2);
+    return from_bf16(bits);
+}
+
+void compute(const Pending& pending, uint32_t warp) {
+    const Product& all = pending.lanes[0];
+    float a[16][16];
+    static float b[16][256];
+    for (uint32_t k = 0; k < 16; k++) {
+        for (uint32_t n = 0; n < all.columns; n++) b[k][n] = number(all.b_matrix, n, k, all.a_in_registers);
+        for (uint32_t row = 0; row < 16 && !all.a_in_registers; row++) {
+            a[row][k] = number(all.a_matrix, warp % 4 * 16 + row, k, false);
+        }
+    }
+    for (uint32_t lane = 0; lane < WARP && all.a_in_registers; lane++) {
+        for (int i = 0; i < 4; i++) {
+            const uint32_t row = lane / 4 + 8 * (i % 2), column = 2 * (lane % 4) + 8 * (i / 2);
+            a[row][column] = from_bf16(pending.lanes[lane].a[i] & 0xffff);
+            a[row][column + 1] = from_bf16(pending.lanes[lane].a[i] >> 16);
+        }
+    }
+    for (uint32_t row = 0; row < 16; row++) {
+        float sum[256] = {};
+        for (uint32_t k = 0; k < 16; k++) {
+            for (uint32_t n = 0; n < all.columns; n++) sum[n] += a[row][k] * b[k][n];
+        }
+        for (uint32_t n = 0; n < all.columns; n++) {
+            const Product& holder = pending.lanes[row % 8 * 4 + n % 8 / 2];
+            float& to = holder.d[n / 8 * 4 + row / 8 * 2 + n % 2];
+            to = holder.add ? to + sum[n] : sum[n];
+        }
+    }
+}
+
+void compute_all(std::vector<Pending>& pending, uint32_t warp) {
+    for (const Pending& one : pending) compute(one, warp);
+    pending.clear();
+}
+
+void start_product(Lane* warp) {
+    const uint32_t number = (warp - lanes.data()) / WARP;
+    Products& mine = products[number];
+    mine.open.emplace_back();
+    for (uint32_t lane = 0; lane < WARP; lane++) mine.open.back().lanes[lane] = *(const Product*)warp[lane].operands;
+    if (!copies_hurry || draw() % 4 != 0) return;
+    for (auto& group : mine.groups) compute_all(group, number);
+    compute_all(mine.open, number);
+}
+
+void commit_products(Lane* warp) {
+    Products& mine = products[(warp - lanes.data()) / WARP];
+    mine.groups.push_back(std::move(mine.open));
+    mine.open.clear();
+}
+
+void wait_for_products(Lane* warp) {
+    const uint32_t number = (warp - lanes.data()) / WARP;
+    auto& groups = products[number].groups;
+    const size_t left = *(const int*)warp->operands;
+    while (groups.size() > left) {
+        compute_all(groups.front(), number);
+        groups.erase(groups.begin());
+    }
+}
+
 void meet(Lane* warp, Meeting kind) {
     switch (kind) {
         case SYNC_WARP: break;
@@ -334,6 +493,9 @@ void meet(Lane* warp, Meeting kind) {
         case LDMATRIX: load_matrices(warp, false); break;
         case LDMATRIX_TRANSPOSED: load_matrices(warp, true); break;
         case MMA: multiply(warp); break;
+        case PRODUCT: start_product(warp); break;
+        case PRODUCTS_COMMIT: commit_products(warp); break;
+        case PRODUCTS_WAIT: wait_for_products(warp); break;
     }
     for (uint32_t lane = 0; lane < WARP; lane++) warp[lane].state = READY;
 }
@@ -361,6 +523,8 @@ bool complete(Lane* warp) {
     if (waiting == 0) return false;
     for (uint32_t lane = 0; lane < WARP; lane++) {
         running = &warp[lane];
+        // It comes when its barrier lets it.
+        if (warp[lane].state == WAITING) return false;
         if (warp[lane].state != MEETING) emulated_fault("a lane is not where the others of its warp wait for it");
         if (warp[lane].kind != warp[0].kind) emulated_fault("the lanes of a warp wait at different instructions");
     }
@@ -399,12 +563,19 @@ void run_block() {
     std::vector<uint32_t> order = numbers(lanes.size() / WARP);
     while (count(DONE) < lanes.size()) {
         shuffle_order(order);
-        while (count(READY) > 0) {
-            for (uint32_t warp : order) run_warp(&lanes[warp * WARP]);
-        }
+        do {
+            while (count(READY) > 0) {
+                for (uint32_t warp : order) run_warp(&lanes[warp * WARP]);
+            }
+        } while (wake());
         if (count(DONE) == lanes.size()) break;
+        if (count(WAITING) > 0) emulated_fault("some threads wait for a phase that nobody ends");
         if (count(BARRIER) != lanes.size()) emulated_fault("some threads wait at a barrier that others never reach");
         for (Lane& lane : lanes) lane.state = READY;
+    }
+    if (!boxes.empty()) emulated_fault("a box that nobody waited for");
+    for (const Products& warp : products) {
+        if (!warp.groups.empty() || !warp.open.empty()) emulated_fault("a product that nobody waited for");
     }
     if (!intact(shared, emulated_shared)) emulated_fault("a write outside shared memory");
 }
@@ -417,6 +588,7 @@ void make_lanes(uint32_t threads) {
         stacks.push_back(begin);
     }
     lanes.assign(threads, Lane());
+    products.assign(threads / WARP, Products());
     for (uint32_t i = 0; i < threads; i++) {
         lanes[i].stack = stacks[i];
         lanes[i].thread = {i, 0, 0};
@@ -607,6 +779,34 @@ void emulated_copy(Copy copy) {
     }
     running->open.push_back(copy);
     hurry();
+}
+
+void emulated_barrier_init(void* barrier, uint32_t arrivals) {
+    if (!inside_shared(barrier, 8) || arrivals == 0 || arrivals > 255) emulated_fault("a barrier that cannot be");
+    const Mbarrier made = {MARK, 0, (uint8_t)arrivals, (uint8_t)arrivals, 0};
+    memcpy(barrier, &made, sizeof made);
+}
+
+void emulated_barrier_arrive(void* at, uint32_t bytes) {
+    Mbarrier* barrier = barrier_at(at);
+    if (barrier->left == 0) emulated_fault("more threads arrive at a barrier than it has room for");
+    barrier->left--;
+    barrier->bytes += bytes;
+    end_phase(barrier);
+}
+
+void emulated_barrier_wait(void* at, uint32_t parity) {
+    Mbarrier* barrier = barrier_at(at);
+    running->operands = barrier;
+    running->parity = parity;
+    if (copies_hurry && !boxes.empty() && draw() % 4 == 0) land_one();
+    if (barrier->phase != parity) return;
+    running->state = WAITING;
+    leave();
+}
+
+void emulated_copy_box(const Box& box) {
+    boxes.push_back(box);
 }
 
 void emulated_commit() {

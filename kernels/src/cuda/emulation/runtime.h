@@ -13,7 +13,7 @@ struct Copy {
 };
 
 // The instructions in which the lanes of a warp meet.
-enum Meeting { SYNC_WARP, SHUFFLE, LDMATRIX, LDMATRIX_TRANSPOSED, MMA };
+enum Meeting { SYNC_WARP, SHUFFLE, LDMATRIX, LDMATRIX_TRANSPOSED, MMA, PRODUCT, PRODUCTS_COMMIT, PRODUCTS_WAIT };
 
 struct Shuffle {
     uint64_t given, result;
@@ -31,6 +31,23 @@ struct Mma {
     uint32_t b[2];
 };
 
+// A lane's part of a warpgroup's product, m64nNk16: it holds d, and its words of a unless that lies in shared memory.
+struct Product {
+    float* d;
+    uint32_t columns;
+    uint64_t a_matrix, b_matrix;
+    uint32_t a[4];
+    bool a_in_registers, add;
+};
+
+// A box of a tensor map on its way to shared memory.
+struct Box {
+    void* to;
+    void* barrier;
+    uint32_t at[3];
+    uint64_t map[16];
+};
+
 extern "C" {
 // Of the thread that runs.
 extern Index emulated_thread, emulated_block, emulated_grid, emulated_block_size;
@@ -42,5 +59,10 @@ void emulated_barrier();
 void emulated_copy(Copy copy);
 void emulated_commit();
 void emulated_wait(int groups);
+// Barriers in shared memory; arriving announces bytes, and those that a box brings count against them.
+void emulated_barrier_init(void* barrier, uint32_t arrivals);
+void emulated_barrier_arrive(void* barrier, uint32_t bytes);
+void emulated_barrier_wait(void* barrier, uint32_t parity);
+void emulated_copy_box(const Box& box);
 [[noreturn]] void emulated_fault(const char* message);
 }

@@ -1,0 +1,274 @@
+// Attention forward on compute capability 9.0; what it computes is forward.cu's. After Shah et al. 2024, FlashAttention-3
+// (arXiv 2407.08608), §3.1 and §3.2: one thread asks the copy engine for tiles, two warpgroups of 64 queries each multiply,
+// and while one tile's probabilities are multiplied with V, the next tile's scores are already under way.
+//
+// A tile lies in panels of 64 columns, 128 bytes a row, since that is what a swizzle covers: [HEAD_DIM ÷ 64][rows][64]. A tile
+// that is shorter than KEYS brings keys behind its end too; their probabilities are zero.
+
+constexpr u32 GROUP = 128;
+constexpr u32 CONSUMERS = QUERIES / 64;
+constexpr u32 STAGES = 2;
+constexpr u32 PANEL = 64;
+constexpr u32 PANELS = HEAD_DIM / PANEL;
+constexpr u32 KEY_ACCUMULATORS = KEYS / 8;
+constexpr u32 QUERY_BYTES = 2 * QUERIES * HEAD_DIM;
+constexpr u32 KEY_BYTES = 2 * KEYS * HEAD_DIM;
+// Of 8 rows of a panel.
+constexpr u32 EIGHT_ROWS = 8 * 2 * PANEL;
+
+static_assert(THREADS == (1 + CONSUMERS) * GROUP && KEYS == 128, "one word of visible keys a row");
+
+struct Forward {
+    TensorMap q, k, v;
+    bf16* out;
+    float* lse;
+    // As for forward.cu.
+    const u32* list_of;
+    const u32* first;
+    const Run* runs;
+    const Seen* seen;
+    u32 queries, heads, group, unused;
+    float scale, scale_log2;
+    u32 rest[14];
+};
+
+// What the producer and the consumers tell each other by.
+struct Signals {
+    Barrier q_full, k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
+    // The tile that is, or will be, in each stage.
+    Tile tiles[STAGES];
+};
+
+// ---- the producer
+
+template <u32 ROWS>
+DEVICE void copy_panels(unsigned char* to, const TensorMap* map, u32 head, u32 row, Barrier* barrier) {
+    UNROLL
+    for (u32 panel = 0; panel < PANELS; panel++) {
+        copy_box(to + panel * ROWS * 2 * PANEL, map, PANEL * panel, head, row, barrier);
+    }
+}
+
+DEVICE void produce(const Forward& p, Signals* signals, unsigned char* tiles, u32 query, u32 head, Walk walk) {
+    unsigned char *const k_tiles = tiles + QUERY_BYTES, *const v_tiles = k_tiles + STAGES * KEY_BYTES;
+    const u32 kv_head = head / p.group;
+    barrier_expect(&signals->q_full, QUERY_BYTES);
+    copy_panels<QUERIES>(tiles, &p.q, head, query, &signals->q_full);
+    for (u32 n = 0;; n++) {
+        const u32 stage = n % STAGES, turn = n / STAGES % 2;
+        const Tile tile = walk.next();
+        barrier_wait(&signals->k_empty[stage], turn ^ 1);
+        signals->tiles[stage] = tile;
+        if (tile.len == 0) {
+            barrier_arrive(&signals->k_full[stage]);
+            return;
+        }
+        barrier_expect(&signals->k_full[stage], KEY_BYTES);
+        copy_panels<KEYS>(k_tiles + stage * KEY_BYTES, &p.k, kv_head, tile.at, &signals->k_full[stage]);
+        barrier_wait(&signals->v_empty[stage], turn ^ 1);
+        barrier_expect(&signals->v_full[stage], KEY_BYTES);
+        copy_panels<KEYS>(v_tiles + stage * KEY_BYTES, &p.v, kv_head, tile.at, &signals->v_full[stage]);
+    }
+}
+
+// ---- the consumers
+
+// s = q · kᵀ, under way: 64 queries from `q` on, and a tile of keys.
+DEVICE void start_scores(float (&s)[KEY_ACCUMULATORS][4], const unsigned char* q, const unsigned char* k) {
+    UNROLL
+    for (u32 step = 0; step < STEPS; step++) {
+        const u32 panel = step / 4, place = step % 4 * 32;
+        const u64 a = matrix(q + panel * QUERIES * 2 * PANEL + place, 0, EIGHT_ROWS);
+        const u64 b = matrix(k + panel * KEYS * 2 * PANEL + place, 0, EIGHT_ROWS);
+        product_of_shared(s, a, b, step > 0);
+    }
+}
+
+// out += p · v, under way.
+DEVICE void start_weighted_sum(float (&out)[COLUMNS][4], const u32 (&p)[KEYS / 16][4], const unsigned char* v) {
+    UNROLL
+    for (u32 step = 0; step < KEYS / 16; step++) {
+        product_of_registers(out, p[step], matrix(v + 2 * step * EIGHT_ROWS, KEYS * 2 * PANEL, EIGHT_ROWS));
+    }
+}
+
+// Which of the keys that a lane holds are visible: bit 2 · j + e of word i for row g + 8 · i, accumulator j, number e.
+DEVICE void visible_pairs(u32 (&bits)[2], const Tile& tile, const Seen* seen, u32 row, u32 queries) {
+    const u32 lane = threadIdx.x % WARP;
+    UNROLL
+    for (u32 i = 0; i < 2; i++) {
+        const u32 query = row + 8 * i + lane / 4;
+        const Seen mine = load_seen(seen + (query < queries ? query : queries - 1));
+        bits[i] = 0;
+        _Pragma("unroll 1")
+        for (u32 j = 0; j < 2 * KEY_ACCUMULATORS; j++) {
+            const u32 key = 8 * (j / 2) + lane % 4 * 2 + j % 2;
+            if (key < tile.rows() && sees(mine, tile.at + key)) bits[i] |= 1u << j;
+        }
+    }
+}
+
+DEVICE void mask_scores(float (&s)[KEY_ACCUMULATORS][4], const u32 (&bits)[2]) {
+    UNROLL
+    for (u32 j = 0; j < KEY_ACCUMULATORS; j++) {
+        UNROLL
+        for (u32 e = 0; e < 4; e++) {
+            s[j][e] = bits[e / 2] >> (2 * j + e % 2) & 1 ? s[j][e] : minus_infinity();
+        }
+    }
+}
+
+// Scores become probabilities up to the factor 1 ÷ sum; `before` is what all that was summed before has to be multiplied with.
+DEVICE void online_softmax(float (&s)[KEY_ACCUMULATORS][4], float (&largest)[2], float (&sum)[2], float (&before)[2],
+                           float scale_log2) {
+    UNROLL
+    for (u32 i = 0; i < 2; i++) {
+        float now = largest[i];
+        UNROLL
+        for (u32 j = 0; j < KEY_ACCUMULATORS; j++) now = fmaxf(now, fmaxf(s[j][2 * i], s[j][2 * i + 1]));
+        now = row_max(now);
+        // A row that has seen nothing yet: every exponential below is of −∞, not of −∞ + ∞.
+        const float shift = now == minus_infinity() ? 0.0f : now * scale_log2;
+        before[i] = exp2_fast(largest[i] * scale_log2 - shift);
+        largest[i] = now;
+        sum[i] *= before[i];
+        UNROLL
+        for (u32 j = 0; j < KEY_ACCUMULATORS; j++) {
+            UNROLL
+            for (u32 e = 2 * i; e < 2 * i + 2; e++) {
+                s[j][e] = exp2_fast(s[j][e] * scale_log2 - shift);
+                sum[i] += s[j][e];
+            }
+        }
+    }
+}
+
+DEVICE void multiply_rows(float (&out)[COLUMNS][4], const float (&by)[2]) {
+    UNROLL
+    for (u32 j = 0; j < COLUMNS; j++) {
+        UNROLL
+        for (u32 e = 0; e < 4; e++) out[j][e] *= by[e / 2];
+    }
+}
+
+// Rows of a warp, which begin at `row`; those from `queries` on stay unwritten.
+DEVICE void store(const Forward& p, float (&out)[COLUMNS][4], const float (&largest)[2], const float (&sum)[2], u32 row, u32 head) {
+    const u32 lane = threadIdx.x % WARP;
+    float inverse[2];
+    UNROLL
+    for (u32 i = 0; i < 2; i++) {
+        const float total = row_sum(sum[i]);
+        inverse[i] = total == 0.0f ? 0.0f : 1.0f / total;
+        const u32 query = row + 8 * i + lane / 4;
+        if (lane % 4 == 0 && query < p.queries) {
+            const float whole = largest[i] * p.scale + log2_fast(total) * LN_2;
+            p.lse[(u64)query * p.heads + head] = total == 0.0f ? minus_infinity() : whole;
+        }
+    }
+    multiply_rows(out, inverse);
+    UNROLL
+    for (u32 i = 0; i < 2; i++) {
+        const u32 query = row + 8 * i + lane / 4;
+        if (query >= p.queries) continue;
+        bf16* const to = p.out + ((u64)query * p.heads + head) * HEAD_DIM + lane % 4 * 2;
+        UNROLL
+        for (u32 j = 0; j < COLUMNS; j++) *(u32*)(to + 8 * j) = pack_bf16(out[j][2 * i], out[j][2 * i + 1]);
+    }
+}
+
+DEVICE void consume(const Forward& p, Signals* signals, const unsigned char* tiles, u32 query, u32 head, const Seen* seen) {
+    const u32 consumer = threadIdx.x / GROUP - 1, lane = threadIdx.x % WARP;
+    const u32 row = query + 64 * consumer + threadIdx.x % GROUP / WARP * 16;
+    const unsigned char *const q = tiles + consumer * 8 * EIGHT_ROWS, *const k_tiles = tiles + QUERY_BYTES;
+    const unsigned char* const v_tiles = k_tiles + STAGES * KEY_BYTES;
+    float out[COLUMNS][4], s[KEY_ACCUMULATORS][4];
+    float largest[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0.0f, 0.0f}, before[2];
+    u32 bits[2] = {0, 0};
+    UNROLL
+    for (u32 j = 0; j < COLUMNS; j++) {
+        UNROLL
+        for (u32 e = 0; e < 4; e++) out[j][e] = 0.0f;
+    }
+    barrier_wait(&signals->q_full, 0);
+    barrier_wait(&signals->k_full[0], 0);
+    Tile tile = signals->tiles[0];
+    if (tile.len == 0) return store(p, out, largest, sum, row, head);
+    products_begin();
+    start_scores(s, q, k_tiles);
+    products_commit();
+    if (tile.masked()) visible_pairs(bits, tile, seen, row, p.queries);
+    products_wait<0>();
+    keep(s);
+    if (lane == 0) barrier_arrive(&signals->k_empty[0]);
+    if (tile.masked()) mask_scores(s, bits);
+    online_softmax(s, largest, sum, before, p.scale_log2);
+    u32 weights[KEYS / 16][4], stage = 0, turn = 0;
+    for (;;) {
+        const u32 next = (stage + 1) % STAGES, next_turn = turn ^ (next == 0);
+        UNROLL
+        for (u32 j = 0; j < KEYS / 16; j++) as_first_operand(weights[j], s, 2 * j);
+        barrier_wait(&signals->k_full[next], next_turn);
+        tile = signals->tiles[next];
+        if (tile.len == 0) break;
+        products_begin();
+        start_scores(s, q, k_tiles + next * KEY_BYTES);
+        products_commit();
+        barrier_wait(&signals->v_full[stage], turn);
+        products_begin();
+        start_weighted_sum(out, weights, v_tiles + stage * KEY_BYTES);
+        products_commit();
+        if (tile.masked()) visible_pairs(bits, tile, seen, row, p.queries);
+        products_wait<1>();
+        keep(s);
+        if (lane == 0) barrier_arrive(&signals->k_empty[next]);
+        if (tile.masked()) mask_scores(s, bits);
+        online_softmax(s, largest, sum, before, p.scale_log2);
+        products_wait<0>();
+        keep(out);
+        if (lane == 0) barrier_arrive(&signals->v_empty[stage]);
+        multiply_rows(out, before);
+        stage = next;
+        turn = next_turn;
+    }
+    barrier_wait(&signals->v_full[stage], turn);
+    products_begin();
+    start_weighted_sum(out, weights, v_tiles + stage * KEY_BYTES);
+    products_commit();
+    products_wait<0>();
+    keep(out);
+    store(p, out, largest, sum, row, head);
+}
+
+KERNEL_RESIDENT(attention_forward_hopper, Forward, THREADS, 1) {
+    SHARED(raw);
+    unsigned char* const tiles = raw + (0u - shared_address(raw)) % 1024;
+    Signals* const signals = (Signals*)(tiles + QUERY_BYTES + 2 * STAGES * KEY_BYTES);
+    // Under a causal mask the last query tiles have the most keys: they start first.
+    const u32 query_tiles = gridDim.x, query_tile = query_tiles - 1 - blockIdx.x;
+    const u32 query = query_tile * QUERIES, head = blockIdx.y, list = p.list_of[head];
+    if (threadIdx.x == 0) {
+        barrier_init(&signals->q_full, 1);
+        UNROLL
+        for (u32 stage = 0; stage < STAGES; stage++) {
+            barrier_init(&signals->k_full[stage], 1);
+            barrier_init(&signals->v_full[stage], 1);
+            // One thread of each warp of the consumers says that it is done.
+            barrier_init(&signals->k_empty[stage], CONSUMERS * GROUP / WARP);
+            barrier_init(&signals->v_empty[stage], CONSUMERS * GROUP / WARP);
+        }
+        barriers_made();
+    }
+    __syncthreads();
+    if (threadIdx.x < GROUP) {
+        fewer_registers<24>();
+        if (threadIdx.x == 0) {
+            const u32* const first = p.first + (u64)list * (query_tiles + 1) + query_tile;
+            Walk walk;
+            walk.start(p.runs + first[0], first[1] - first[0], 0, 1);
+            produce(p, signals, tiles, query, head, walk);
+        }
+    } else {
+        more_registers<240>();
+        consume(p, signals, tiles, query, head, p.seen + (u64)list * p.queries);
+    }
+}

@@ -1,0 +1,73 @@
+// `hopper.cuh` for the host compiler.
+
+static inline u32 shared_address(const void* p) {
+    return (u32)((const unsigned char*)p - emulated_shared);
+}
+
+struct Barrier {
+    u64 state;
+};
+
+static inline void barrier_init(Barrier* barrier, u32 arrivals) {
+    emulated_barrier_init(barrier, arrivals);
+}
+
+static inline void barriers_made() {}
+
+static inline void barrier_arrive(Barrier* barrier) {
+    emulated_barrier_arrive(barrier, 0);
+}
+
+static inline void barrier_expect(Barrier* barrier, u32 bytes) {
+    emulated_barrier_arrive(barrier, bytes);
+}
+
+static inline void barrier_wait(Barrier* barrier, u32 parity) {
+    emulated_barrier_wait(barrier, parity);
+}
+
+struct alignas(64) TensorMap {
+    u64 words[16];
+};
+
+static inline void copy_box(void* to, const TensorMap* map, u32 column, u32 head, u32 row, Barrier* barrier) {
+    Box box = {to, barrier, {column, head, row}, {}};
+    memcpy(box.map, map->words, sizeof box.map);
+    emulated_copy_box(box);
+}
+
+static inline u64 matrix(const void* at, u32 leading, u32 stride) {
+    return (u64)(shared_address(at) & 0x3ffff) >> 4 | (u64)(leading >> 4) << 16 | (u64)(stride >> 4) << 32 | (u64)1 << 62;
+}
+
+static inline void product_of_shared(float (&d)[16][4], u64 a, u64 b, bool add) {
+    Product operands = {&d[0][0], 128, a, b, {}, false, add};
+    emulated_meet(PRODUCT, &operands);
+}
+
+template <u32 COUNT>
+static inline void product_of_registers(float (&d)[COUNT][4], const u32 (&a)[4], u64 b) {
+    Product operands = {&d[0][0], 8 * COUNT, 0, b, {a[0], a[1], a[2], a[3]}, true, true};
+    emulated_meet(PRODUCT, &operands);
+}
+
+static inline void products_begin() {}
+
+static inline void products_commit() {
+    emulated_meet(PRODUCTS_COMMIT, nullptr);
+}
+
+template <int N>
+static inline void products_wait() {
+    int left = N;
+    emulated_meet(PRODUCTS_WAIT, &left);
+}
+
+template <u32 COUNT>
+static inline void keep(float (&)[COUNT][4]) {}
+
+template <int N>
+static inline void fewer_registers() {}
+
+template <int N>
+static inline void more_registers() {}
