@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+#[cfg(test)]
+use std::sync::OnceLock;
 use std::sync::{Mutex, PoisonError};
 
 use super::system;
@@ -23,6 +25,8 @@ pub struct HostCompiler {
     program: &'static str,
     version: String,
     hopper: bool,
+    /// With AddressSanitizer.
+    sanitized: bool,
     mistake: Option<Mistake>,
 }
 
@@ -51,7 +55,13 @@ impl HostCompiler {
         ["g++", "clang++"].into_iter().find_map(|program| {
             let output = Command::new(program).arg("--version").output().ok()?;
             let version = String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned();
-            output.status.success().then_some(HostCompiler { program, version, hopper: false, mistake: None })
+            output.status.success().then_some(HostCompiler {
+                program,
+                version,
+                hopper: false,
+                sanitized: false,
+                mistake: None,
+            })
         })
     }
 
@@ -61,10 +71,29 @@ impl HostCompiler {
         HostCompiler { hopper, mistake, ..self }
     }
 
+    /// The same with AddressSanitizer, where this compiler has it.
+    #[cfg(test)]
+    pub(crate) fn sanitized(self) -> HostCompiler {
+        static HAS: OnceLock<bool> = OnceLock::new();
+        let sanitized = HostCompiler { sanitized: true, ..self };
+        let has = *HAS.get_or_init(|| sanitized.child().is_ok());
+        if !has {
+            eprintln!("!! NOT RUN: {} has no AddressSanitizer; kernels were emulated without it", sanitized.program);
+        }
+        HostCompiler { sanitized: has, ..sanitized }
+    }
+
+    /// Whether AddressSanitizer is there.
+    #[cfg(test)]
+    pub(crate) fn watches(&self) -> bool {
+        self.sanitized
+    }
+
     /// The program that runs kernels, compiled unless it is there.
     pub(crate) fn child(&self) -> Result<PathBuf> {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let digest = crate::cuda::cache::hash(format!("{}{RUNTIME_H}{RUNTIME_CPP}", self.version).as_bytes());
+        let digest =
+            crate::cuda::cache::hash(format!("{}{}{RUNTIME_H}{RUNTIME_CPP}", self.version, self.sanitized).as_bytes());
         let program = super::folder().join(format!("runtime-{digest:016x}"));
         if program.exists() {
             return Ok(program);
@@ -87,6 +116,7 @@ impl HostCompiler {
         write(&dir.join("runtime.h"), RUNTIME_H)?;
         let done = Command::new(self.program)
             .args(["-std=c++17", "-fno-strict-aliasing"])
+            .args(self.sanitized.then_some("-fsanitize=address"))
             .args(options)
             .arg("-o")
             .args([&output, &input])
@@ -100,7 +130,7 @@ impl HostCompiler {
 
 impl Compiler for HostCompiler {
     fn identity(&self) -> String {
-        format!("{} {:?}\n{RUNTIME_H}{PRIMITIVES_H}{HOPPER_H}", self.version, self.mistake)
+        format!("{} {} {:?}\n{RUNTIME_H}{PRIMITIVES_H}{HOPPER_H}", self.version, self.sanitized, self.mistake)
     }
 
     fn hopper(&self) -> bool {

@@ -31,7 +31,7 @@ struct alignas(64) TensorMap {
 };
 
 static inline void copy_box(void* to, const TensorMap* map, u32 column, u32 head, u32 row, Barrier* barrier) {
-    Box box = {to, barrier, {column, head, row}, {}};
+    TensorBox box = {to, barrier, {column, head, row}, {}};
     memcpy(box.map, map->words, sizeof box.map);
     emulated_copy_box(box);
 }
@@ -41,13 +41,13 @@ static inline u64 matrix(const void* at, u32 leading, u32 stride) {
 }
 
 static inline void product_of_shared(float (&d)[16][4], u64 a, u64 b, bool add) {
-    Product operands = {&d[0][0], 128, a, b, {}, false, add};
+    WarpgroupProduct operands = {&d[0][0], 128, a, b, {}, false, add};
     emulated_meet(PRODUCT, &operands);
 }
 
 template <u32 COUNT>
 static inline void product_of_registers(float (&d)[COUNT][4], const u32 (&a)[4], u64 b) {
-    Product operands = {&d[0][0], 8 * COUNT, 0, b, {a[0], a[1], a[2], a[3]}, true, true};
+    WarpgroupProduct operands = {&d[0][0], 8 * COUNT, 0, b, {a[0], a[1], a[2], a[3]}, true, true};
     emulated_meet(PRODUCT, &operands);
 }
 

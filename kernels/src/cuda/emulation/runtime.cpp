@@ -6,7 +6,8 @@
 // order, from meeting to meeting. So a kernel that lacks a barrier reads, under some seed, what has not been written yet.
 // An asynchronous copy may arrive at any time before its wait, and an asynchronous product may be computed then: seeds below 2³² let
 // that happen at the wait, others at drawn times. Copies of whole boxes arrive in a drawn order.
-// Shared memory is full of NaN when a block begins and lies between protected pages, as buffers do.
+// Shared memory is full of NaN when a block begins and lies between protected pages, as buffers do. Compiled with
+// AddressSanitizer, which is told of buffers and of fibers, it also finds what goes past a thread's own arrays.
 #include "runtime.h"
 
 #include <dlfcn.h>
@@ -22,6 +23,16 @@
 #include <string>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#define UNCHECKED __attribute__((no_sanitize_address))
+#else
+#define ASAN_POISON_MEMORY_REGION(begin, len)
+#define ASAN_UNPOISON_MEMORY_REGION(begin, len)
+#define UNCHECKED
+#endif
+
 extern "C" {
 Index emulated_thread, emulated_block, emulated_grid, emulated_block_size;
 unsigned char* emulated_shared;
@@ -31,7 +42,7 @@ namespace {
 
 const uint32_t WARP = 32;
 const size_t PAGE = 4096;
-const size_t STACK = 64 << 10;
+const size_t STACK = 128 << 10;
 // Bytes of a buffer end at most this much before the protected page; what lies between is NaN too, and has to stay it.
 const size_t ALIGNMENT = 16;
 
@@ -84,15 +95,18 @@ Buffer guarded(size_t len, unsigned char** begin) {
     *begin = first + inner - held;
     memset(first, NAN_BYTE, len < HUGE ? inner : inner - held);
     if (len >= HUGE) memset(*begin + len, NAN_BYTE, held - len);
+    ASAN_POISON_MEMORY_REGION(first, inner - held);
+    ASAN_POISON_MEMORY_REGION(*begin + len, held - len);
     return {(unsigned char*)mapping, inner + 2 * PAGE, len};
 }
 
 void release(const Buffer& buffer) {
+    ASAN_UNPOISON_MEMORY_REGION(buffer.mapping, buffer.mapped);
     munmap(buffer.mapping, buffer.mapped);
 }
 
 // Whether the bytes around a buffer are as they were.
-bool intact(const Buffer& buffer, const unsigned char* begin) {
+UNCHECKED bool intact(const Buffer& buffer, const unsigned char* begin) {
     const unsigned char* first = buffer.mapping + PAGE;
     const unsigned char* last = buffer.mapping + buffer.mapped - PAGE;
     for (const unsigned char* p = first; p < begin; p++) {
@@ -125,7 +139,7 @@ struct Lane {
 
 // A warp's part of a product that was started and has not been computed.
 struct Pending {
-    Product lanes[32];
+    WarpgroupProduct lanes[32];
 };
 
 // Of each warp: products in closed groups, and those that no group has yet.
@@ -136,7 +150,7 @@ struct Products {
 
 std::vector<Lane> lanes;
 std::vector<Products> products;
-std::vector<Box> boxes;
+std::vector<TensorBox> boxes;
 Lane* running;
 void* scheduler_stack;
 Kernel kernel;
@@ -215,8 +229,32 @@ switch_stack:
 #error "the emulation knows how to switch stacks on x86-64 and AArch64"
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+const void* scheduler_bottom;
+size_t scheduler_size;
+
+// Before and after a switch, on the side that leaves and on the one that is come to.
+void leaving(const void* bottom, size_t size) {
+    __sanitizer_start_switch_fiber(nullptr, bottom, size);
+}
+void back_in_fiber() {
+    __sanitizer_finish_switch_fiber(nullptr, &scheduler_bottom, &scheduler_size);
+}
+void back_in_scheduler() {
+    __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
+}
+#else
+const void* const scheduler_bottom = nullptr;
+const size_t scheduler_size = 0;
+void leaving(const void*, size_t) {}
+void back_in_fiber() {}
+void back_in_scheduler() {}
+#endif
+
 void leave() {
+    leaving(scheduler_bottom, scheduler_size);
     switch_stack(&running->stack_pointer, scheduler_stack);
+    back_in_fiber();
 }
 
 void arrive(const Copy& copy) {
@@ -239,6 +277,7 @@ void hurry() {
 }
 
 void body() {
+    back_in_fiber();
     kernel(parameters);
     emulated_wait(0);
     for (const Copy& copy : running->open) arrive(copy);
@@ -248,6 +287,8 @@ void body() {
 }
 
 void prepare(Lane& lane) {
+    // Frames of the thread that had it before were never returned from.
+    ASAN_UNPOISON_MEMORY_REGION(lane.stack, STACK);
     void** top = (void**)(lane.stack + STACK);
 #if defined(__x86_64__)
     // A function is entered with its stack 8 bytes off a multiple of 16.
@@ -268,7 +309,9 @@ void prepare(Lane& lane) {
 void resume(Lane& lane) {
     running = &lane;
     emulated_thread = lane.thread;
+    leaving(lane.stack, STACK);
     switch_stack(&scheduler_stack, lane.stack_pointer);
+    back_in_scheduler();
 }
 
 // ---- meetings
@@ -365,7 +408,7 @@ void end_phase(Mbarrier* barrier) {
 }
 
 // Words of a tensor map as `child.rs` writes them: address, sizes, strides of heads and rows in bytes, rows of a box.
-void land(const Box& box) {
+void land(const TensorBox& box) {
     const uint64_t *map = box.map, rows = map[6], row_bytes = 128;
     unsigned char* to = (unsigned char*)box.to;
     if (!inside_shared(to, rows * row_bytes)) emulated_fault("a box outside shared memory");
@@ -390,7 +433,7 @@ void land(const Box& box) {
 // Lets one of the boxes arrive.
 void land_one() {
     const size_t which = draw() % boxes.size();
-    const Box box = boxes[which];
+    const TensorBox box = boxes[which];
     boxes.erase(boxes.begin() + which);
     land(box);
 }
@@ -426,7 +469,7 @@ float number(uint64_t matrix, uint32_t r, uint32_t k, bool turned) {
 }
 
 void compute(const Pending& pending, uint32_t warp) {
-    const Product& all = pending.lanes[0];
+    const WarpgroupProduct& all = pending.lanes[0];
     float a[16][16];
     static float b[16][256];
     for (uint32_t k = 0; k < 16; k++) {
@@ -448,7 +491,7 @@ void compute(const Pending& pending, uint32_t warp) {
             for (uint32_t n = 0; n < all.columns; n++) sum[n] += a[row][k] * b[k][n];
         }
         for (uint32_t n = 0; n < all.columns; n++) {
-            const Product& holder = pending.lanes[row % 8 * 4 + n % 8 / 2];
+            const WarpgroupProduct& holder = pending.lanes[row % 8 * 4 + n % 8 / 2];
             float& to = holder.d[n / 8 * 4 + row / 8 * 2 + n % 2];
             to = holder.add ? to + sum[n] : sum[n];
         }
@@ -464,7 +507,7 @@ void start_product(Lane* warp) {
     const uint32_t number = (warp - lanes.data()) / WARP;
     Products& mine = products[number];
     mine.open.emplace_back();
-    for (uint32_t lane = 0; lane < WARP; lane++) mine.open.back().lanes[lane] = *(const Product*)warp[lane].operands;
+    for (uint32_t lane = 0; lane < WARP; lane++) mine.open.back().lanes[lane] = *(const WarpgroupProduct*)warp[lane].operands;
     if (!copies_hurry || draw() % 4 != 0) return;
     for (auto& group : mine.groups) compute_all(group, number);
     compute_all(mine.open, number);
@@ -805,7 +848,7 @@ void emulated_barrier_wait(void* at, uint32_t parity) {
     leave();
 }
 
-void emulated_copy_box(const Box& box) {
+void emulated_copy_box(const TensorBox& box) {
     boxes.push_back(box);
 }
 
@@ -832,6 +875,16 @@ void emulated_fault(const char* message) {
 }
 
 }
+
+#if defined(__SANITIZE_ADDRESS__)
+extern "C" const char* __asan_default_options() {
+    return "detect_leaks=0:detect_stack_use_after_return=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0";
+}
+
+extern "C" void __asan_on_error() {
+    emulated_fault("an access past the end of something, which AddressSanitizer names on standard error");
+}
+#endif
 
 int main() {
     catch_signals();

@@ -32,7 +32,7 @@ struct Mma {
 };
 
 // A lane's part of a warpgroup's product, m64nNk16: it holds d, and its words of a unless that lies in shared memory.
-struct Product {
+struct WarpgroupProduct {
     float* d;
     uint32_t columns;
     uint64_t a_matrix, b_matrix;
@@ -41,7 +41,7 @@ struct Product {
 };
 
 // A box of a tensor map on its way to shared memory.
-struct Box {
+struct TensorBox {
     void* to;
     void* barrier;
     uint32_t at[3];
@@ -63,6 +63,6 @@ void emulated_wait(int groups);
 void emulated_barrier_init(void* barrier, uint32_t arrivals);
 void emulated_barrier_arrive(void* barrier, uint32_t bytes);
 void emulated_barrier_wait(void* barrier, uint32_t parity);
-void emulated_copy_box(const Box& box);
+void emulated_copy_box(const TensorBox& box);
 [[noreturn]] void emulated_fault(const char* message);
 }

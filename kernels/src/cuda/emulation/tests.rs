@@ -75,6 +75,21 @@ fn a_missing_barrier_of_a_warp() {
     assert_ne!(seen, (0..32).map(|lane| (lane + 1) % 32).collect::<Vec<_>>());
 }
 
+/// What goes past a thread's own array lands in its stack, where nothing but AddressSanitizer sees it.
+#[test]
+fn past_an_array() {
+    let text = "KERNEL(kernel, Both, 32) { u32 s[4]; for (u32 i = 0; i <= p.from[0]; i++) s[i] = i; p.to[threadIdx.x] = s[2]; }";
+    let Some((emulator, compiler)) = super::parts_with(1 << 32, false, None) else { return };
+    if compiler.watches() {
+        let gpu = Emulated::new(emulator, compiler, Some(super::cache()));
+        assert_eq!(run(&gpu, &kernel(text, 32, 0), &[3], 32).expect("a run"), [2; 32]);
+        match run(&gpu, &kernel(text, 32, 0), &[4], 32) {
+            Err(Error::Launch { reason, .. }) => assert!(reason.contains("AddressSanitizer"), "{reason}"),
+            other => panic!("it was not found: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn accesses_outside_of_buffers() {
     let behind = kernel("KERNEL(kernel, Both, 32) { p.to[threadIdx.x] = p.from[threadIdx.x + 33]; }", 32, 0);
