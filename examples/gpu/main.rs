@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example gpu -- fill kernels/            compiles every kernel, where NVRTC is and no GPU needs to be
 //! cargo run --release --example gpu -- check --kernels kernels/ every op of the GPU beside the CPU's
+//! cargo run --release --example gpu -- check --emulated         the same on an emulated GPU
 //! cargo run --release --example gpu -- sanitize                 the same under NVIDIA's compute-sanitizer
 //! cargo run --release --example gpu -- bench --python python3   limits, kernels, layers, beside PyTorch
 //! ```
@@ -48,6 +49,9 @@ enum What {
     Check {
         #[command(flatten)]
         machine: Machine,
+        /// On an emulated GPU, small sizes; needs a C++ compiler and no GPU
+        #[arg(long)]
+        emulated: bool,
     },
     /// Measure two limits, then kernels and layers against them
     Bench {
@@ -65,6 +69,9 @@ enum What {
         /// A file for all figures
         #[arg(long)]
         json: Option<PathBuf>,
+        /// A device that does nothing instead of a GPU, to see that the program goes through
+        #[arg(long, hide = true)]
+        idle: bool,
     },
     /// Run `check` under compute-sanitizer: accesses outside of memory, races, missing barriers, memory that is read unwritten
     Sanitize {
@@ -81,9 +88,6 @@ struct Machine {
     /// A folder of compiled kernels, as `fill` makes one
     #[arg(long)]
     kernels: Option<PathBuf>,
-    /// A device that does nothing instead of a GPU, to see that the program goes through
-    #[arg(long, hide = true)]
-    idle: bool,
 }
 
 impl Machine {
@@ -123,13 +127,16 @@ fn main() -> ExitCode {
 fn run(what: &What) -> Result<(), String> {
     match what {
         What::Fill { dir, capability } => fill(dir, capability),
-        What::Check { machine } if machine.idle => check::run(&emulation::idle(), true),
-        What::Check { machine } => check::run(&machine.open()?.0, false),
+        What::Check { emulated: true, .. } => check::run(&emulated()?, check::Sizes::EMULATION),
+        What::Check { machine, .. } => {
+            let (card, name) = machine.open()?;
+            check::run(&[(&*name, card)], check::Sizes::GPU)
+        }
         What::Sanitize { machine, tool } => sanitize::run(tool, machine.kernels.as_deref()),
-        What::Bench { machine, tokens, python, layers, json } => {
+        What::Bench { machine, tokens, python, layers, json, idle } => {
             let peers =
                 python.as_deref().map_or_else(|| Ok(peers::Peers::default()), |python| peers::run(python, *tokens))?;
-            let table = match machine.idle {
+            let table = match idle {
                 true => bench::run(&|| Ok((emulation::idle(), "nothing".to_owned())), *tokens, *layers, peers)?,
                 false => bench::run(&|| machine.open(), *tokens, *layers, peers)?,
             };
@@ -142,6 +149,12 @@ fn run(what: &What) -> Result<(), String> {
 fn write(file: &Path, table: &table::Table) -> Result<(), String> {
     let text = serde_json::to_string_pretty(table).map_err(|error| error.to_string())?;
     std::fs::write(file, text + "\n").map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// As of compute capability 8.0 and of 9.0.
+fn emulated() -> Result<[(&'static str, emulation::Device); 2], String> {
+    let device = |hopper| emulation::device_of(1, hopper).ok_or("there is no C++ compiler (g++ or clang++) here");
+    Ok([("8.0, emulated", device(false)?), ("9.0, emulated", device(true)?)])
 }
 
 fn fill(dir: &Path, architectures: &[Architecture]) -> Result<(), String> {

@@ -65,10 +65,15 @@ impl HostCompiler {
         })
     }
 
-    /// The same for compute capability 9.0, or making a mistake.
+    /// The same for compute capability 9.0, or for others.
+    pub(crate) fn for_hopper(self, hopper: bool) -> HostCompiler {
+        HostCompiler { hopper, ..self }
+    }
+
+    /// The same, making a mistake.
     #[cfg(test)]
-    pub(crate) fn with(self, hopper: bool, mistake: Option<Mistake>) -> HostCompiler {
-        HostCompiler { hopper, mistake, ..self }
+    pub(crate) fn with(self, mistake: Option<Mistake>) -> HostCompiler {
+        HostCompiler { mistake, ..self }
     }
 
     /// The same with AddressSanitizer, where this compiler has it.

@@ -29,6 +29,7 @@ pub fn idle() -> Cuda<Idle, IdleCompiler, Plain> {
 }
 
 /// The runtime of a test.
+#[cfg(test)]
 pub(crate) type Emulated = Runtime<Emulator, HostCompiler>;
 
 /// The device of a test.
@@ -36,16 +37,24 @@ pub type Device = Cuda<Emulator, HostCompiler, Plain>;
 
 /// A device whose threads run in an order drawn from `seed`; none, and a loud line, where no C++ compiler is.
 pub fn device(seed: u64) -> Option<Device> {
-    let device = Cuda::new(runtime(seed)?, Plain, u64::MAX);
-    Some(device.expect("a stream of the emulation"))
+    device_of(seed, false)
+}
+
+/// The same, `hopper` as of compute capability 9.0.
+pub fn device_of(seed: u64, hopper: bool) -> Option<Device> {
+    let compiler = found()?.for_hopper(hopper);
+    let runtime = Runtime::new(started(&compiler, seed), compiler, Some(cache()));
+    Some(Cuda::new(runtime, Plain, u64::MAX).expect("a stream of the emulation"))
 }
 
 /// A runtime whose threads run in an order drawn from `seed`; none, and a loud line, where no C++ compiler is.
+#[cfg(test)]
 pub(crate) fn runtime(seed: u64) -> Option<Emulated> {
     parts(seed).map(|(emulator, compiler)| Runtime::new(emulator, compiler, Some(cache())))
 }
 
 /// What a runtime is made of.
+#[cfg(test)]
 pub(crate) fn parts(seed: u64) -> Option<(Emulator, HostCompiler)> {
     let compiler = found()?;
     Some((started(&compiler, seed), compiler))
@@ -63,7 +72,7 @@ fn found() -> Option<HostCompiler> {
 /// AddressSanitizer watch.
 #[cfg(test)]
 pub(crate) fn parts_with(seed: u64, hopper: bool, mistake: Option<Mistake>) -> Option<(Emulator, HostCompiler)> {
-    let compiler = found()?.with(hopper, mistake);
+    let compiler = found()?.for_hopper(hopper).with(mistake);
     let watched = seed >> 32 != 0 && mistake.is_none();
     let compiler = if watched { compiler.sanitized() } else { compiler };
     Some((started(&compiler, seed), compiler))
