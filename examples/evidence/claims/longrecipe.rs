@@ -44,7 +44,7 @@ pub(super) fn claim() -> Claim {
         setting: format!(
             "Base of 256 tokens to {TARGET}, interpolated, all weights learn: {HOME} steps at 256 tokens, the same \
              for all, then {AWAY} sequences of {TARGET} tokens, or of {KEPT} with skipped positions; and once more as \
-             many of these as {AWAY} full sequences cost. Selection, replay and merge read the same text from files."
+             many of these as {AWAY} full sequences cost. Selection, replay and merge read chronicles from files."
         ),
         arms: first.into_iter().chain(equal).chain(dear).chain(extras()).chain([real()]).collect(),
         show,
@@ -243,7 +243,8 @@ fn selection(results: &Results) -> String {
     let share = |arm| percent(results.value(arm, SELECTED));
     let last = |arm: &'static str| fixed(results.mean(&Row::new("", arm, "own"), Column::Last(TARGET)), 2);
     format!(
-        "Sentences with a number, a pronoun or an auxiliary verb are {} of the tokens here, and they are the facts and the \
+        "From files a sequence is a piece of a longer chronicle, and fewer facts stand in the piece that asks for them: \
+         recall is lower than above. Sentences with a number, a pronoun or an auxiliary verb are {} of the tokens here, and they are the facts and the \
          questions: prose about weather and roads has none of these words. Trained on them alone, the model forgets that \
          prose. With half of the rest, as the released program keeps it, {} of the tokens stay. The average with the base is \
          worse than either: here the base has never seen interpolated positions, under which its loss is above 6, and the \
