@@ -85,6 +85,13 @@ fn windows_and_sinks_and_full_layers() {
     fixture("hybrid", [WINDOW, FULL, WINDOW], false);
 }
 
+/// An MLP goes over tiles, the last of which is short.
+#[test]
+fn tiles_of_rows() {
+    let plan = Plan { tile: 16, ..plan_with(vec![WINDOW, FULL, WINDOW]) };
+    agrees("tiles", &plan, &weights(&reference()), &text(40, 97), true);
+}
+
 #[test]
 fn strides_and_groups() {
     fixture("strided", [Pattern::Strided { block: 4, stride: 3, local: 2 }; 3], true);
@@ -151,8 +158,9 @@ fn lora(quantized: bool, dropout: Option<f64>) -> Adapt {
 /// zero, as those of LoRA's A are as long as B is, a rounding turns a number's step around. So a tensor's change may be off by a
 /// half, and all of them together by a fifth; a step that is missing is off by 1, one the wrong way by 2.
 fn trains(adapt: Adapt) {
+    // Two sequences of 64 tokens are three tiles.
     let plan = Recipe { adapt: Some(adapt), train: vec![stage()], ..recipe(tiny_llama()) }.plan().unwrap();
-    let plan = Plan { layers: vec![WINDOW, FULL, WINDOW].into(), ..plan };
+    let plan = Plan { layers: vec![WINDOW, FULL, WINDOW].into(), tile: 48, ..plan };
     both(&plan, &weights(&reference()), Mode::Train, |mut gpu, mut cpu| {
         let before = cpu.trained();
         assert_eq!(before, gpu.trained(), "masters are f32");

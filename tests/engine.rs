@@ -76,6 +76,54 @@ fn several_documents() {
     agrees_with_pytorch("documents", [FULL; 3]);
 }
 
+/// An MLP over tiles of rows gives the same bits, but in the gradients of its own matrices: those add up tile by tile. Products
+/// as narrow as an adapter round by how many rows they have.
+fn tiles_change_nothing(adapt: Adapt, bits: bool) {
+    let mut plan = training_plan(adapt, vec![stage()]);
+    plan.layers = vec![WINDOW, FULL, WINDOW].into();
+    let base = started(&plan, weights(&reference()));
+    let mut rng = context_recipe::data::Rng::new(&[1]);
+    let batch = Batch::sequence((0..300).map(|_| rng.below(97) as u32).collect(), &[0]).unwrap();
+    let run = |tile: usize| {
+        let plan = Plan { tile, ..plan.clone() };
+        let mut engine = Engine::new(Cpu::new(), &plan, &base, 3, Mode::Train).unwrap();
+        let logits = engine.logits(&batch).unwrap();
+        engine.clear_gradients();
+        engine.set_noise(11);
+        let nll = engine.learn(&batch, 1.0, true).unwrap().nll;
+        (logits, nll, engine.gradients(), engine)
+    };
+    let whole = run(4096);
+    for tile in [64, 128, 192] {
+        let tiled = run(tile);
+        let close = |ours: &[f32], theirs: &[f32], bits: bool, what: &str| {
+            let error = relative(ours, theirs);
+            assert!(if bits { ours == theirs } else { error <= 1e-5 }, "{what}, tiles of {tile}: {error:e}");
+        };
+        close(&tiled.0, &whole.0, bits, "logits");
+        close(&tiled.1, &whole.1, bits, "the loss");
+        for (name, gradient) in whole.2.iter() {
+            close(&tiled.2.get(name).unwrap().data, &gradient.data, bits && !name.contains(".mlp."), name);
+        }
+        use context_recipe::engine::Device as _;
+        assert!(tiled.3.device().memory().1 < whole.3.device().memory().1, "tiles of {tile} save nothing");
+    }
+}
+
+#[test]
+fn tiles_of_rows() {
+    tiles_change_nothing(Adapt::Full, true);
+}
+
+#[test]
+fn tiles_of_rows_under_adapters_that_do_not_see_all() {
+    let mut adapt = lora(Target::ALL.to_vec(), true, true, true);
+    if let Adapt::Lora { dropout, .. } = &mut adapt {
+        *dropout = Some(0.3);
+    }
+    tiles_change_nothing(adapt, false);
+}
+
 /// Changes token 0 and looks at the last row's logits.
 fn influence(batch: &Batch, layers: [Pattern; 3]) -> f32 {
     let weights = weights(&reference());
@@ -106,6 +154,18 @@ fn lora(targets: Vec<Target>, embed: bool, norm: bool, quantized: bool) -> Adapt
         rslora: false,
         dropout: None,
     }
+}
+
+/// B starts at zero, where A has no slope: adapters begin elsewhere.
+fn started(plan: &Plan, mut weights: Weights) -> Weights {
+    let engine = Engine::new(Cpu::new(), plan, &weights, 3, Mode::Infer).unwrap();
+    for (name, mut tensor) in engine.values() {
+        if name.contains(".lora_") {
+            tensor.data.iter_mut().enumerate().for_each(|(i, x)| *x = 0.1 * ((i * 7 % 11) as f32 / 5.0 - 1.0));
+            weights.insert(name, tensor);
+        }
+    }
+    weights
 }
 
 fn stage() -> Stage {
@@ -175,17 +235,10 @@ fn dropout_is_for_training() {
 
 fn gradients_are_slopes(adapt: Adapt, loss_at: fn(&Plan, &Weights, &Batch) -> f64) {
     let file = reference();
-    let (batch, mut weights) = (batch(&file, "hybrid"), weights(&file));
+    let batch = batch(&file, "hybrid");
     let plan = training_plan(adapt, vec![stage()]);
     let plan = Plan { layers: vec![WINDOW, FULL, WINDOW].into(), ..plan };
-    // B starts at zero, where A has no slope: begin elsewhere.
-    let engine = Engine::new(Cpu::new(), &plan, &weights, 3, Mode::Infer).unwrap();
-    for (name, mut tensor) in engine.values() {
-        if name.contains(".lora_") {
-            tensor.data.iter_mut().enumerate().for_each(|(i, x)| *x = 0.1 * ((i * 7 % 11) as f32 / 5.0 - 1.0));
-            weights.insert(name, tensor);
-        }
-    }
+    let weights = started(&plan, weights(&file));
     let mut engine = Engine::new(Cpu::new(), &plan, &weights, 3, Mode::Train).unwrap();
     engine.clear_gradients();
     engine.set_noise(11);

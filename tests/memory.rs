@@ -29,9 +29,12 @@ fn holds(model: Llama, adapt: Adapt, stage: Stage) {
 
 fn trains(recipe: &Recipe) {
     let plan: Plan = recipe.plan().unwrap();
-    close(&plan, &one_step(&plan, Cpu::new()));
-    let plan = on_a_gpu(&plan);
-    close(&plan, &one_step(&plan, emulation::idle()));
+    for tile in [plan.tile, 100] {
+        let plan = Plan { tile, ..plan.clone() };
+        close(&plan, &one_step(&plan, Cpu::new()));
+        let plan = on_a_gpu(&plan);
+        close(&plan, &one_step(&plan, emulation::idle()));
+    }
 }
 
 fn one_step<D: Device>(plan: &Plan, device: D) -> Engine<D> {

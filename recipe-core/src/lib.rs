@@ -45,7 +45,7 @@ pub use counts::Counts;
 pub use fault::{Fault, Field, Note};
 pub use flops::{Flops, StageFlops, Work};
 pub use gates::GateSummary;
-pub use memory::{Memory, Term, nf4_bytes};
+pub use memory::{Memory, Term, nf4_bytes, workspace};
 pub use model::Llama;
 pub use parameters::{Init, Parameter};
 pub use pattern::Pattern;

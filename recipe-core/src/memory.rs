@@ -1,20 +1,21 @@
 //! Memory of one training step, term by term, and of the KV cache.
 //!
-//! One function per term, each the engine's law for that buffer. The CPU engine holds everything in f32; the CUDA engine
+//! One function per term, each the engine's law for that buffer; what a pass writes into is one list (`workspace`). The CPU engine holds everything in f32; the CUDA engine
 //! stores weights and activations in bf16 and keeps f32 masters of what learns. T is the number of tokens in a
 //! micro-batch, C the hidden size, F the width of the MLP, V the vocabulary.
 
 use std::fmt;
 
 mod cuda;
+pub mod workspace;
 
 use serde::{Deserialize, Serialize};
 
 use crate::counts::product;
-use crate::model::Llama;
 use crate::plan::{Device, Learns, Plan, StagePlan, Text};
 use crate::readable::readable_bytes;
-use crate::recipe::{Form, Target};
+use crate::recipe::Target;
+use workspace::Purpose;
 
 /// Sequences shorter than this share a micro-batch.
 const MICRO_BATCH: usize = 4096;
@@ -79,6 +80,14 @@ impl StagePlan {
     pub fn micro_batch_tokens(&self) -> usize {
         self.micro_batch().saturating_mul(self.length)
     }
+
+    /// What its passes are for.
+    pub fn purpose(&self) -> Purpose {
+        match self.learns {
+            Learns::Weights => Purpose::Train { recompute: self.recompute },
+            Learns::Gates { form, .. } => Purpose::Gates { form },
+        }
+    }
 }
 
 impl Plan {
@@ -90,6 +99,7 @@ impl Plan {
 
     fn stage_memory(&self, stage: &StagePlan) -> Memory {
         let tokens = stage.micro_batch_tokens();
+        let [activations, workspace] = self.buffers(tokens, stage.purpose());
         Memory::of(vec![
             ("weights", self.weights()),
             ("adapters", self.adapters()),
@@ -97,8 +107,8 @@ impl Plan {
             ("gradients", self.gradients()),
             ("optimizer", self.optimizer()),
             ("gates", self.gate_state()),
-            ("activations", self.activations(tokens, stage)),
-            ("layer workspace", self.layer_workspace(tokens, stage)),
+            ("activations", activations),
+            ("layer workspace", workspace),
             ("rope tables", self.rope_tables(tokens)),
             ("row lists", self.row_lists(tokens, Some(stage))),
             ("partial sums", self.partial_sums(tokens, stage)),
@@ -110,7 +120,7 @@ impl Plan {
 
     /// A text of `target` tokens is scored in one pass or generated through a cache, whichever needs more.
     fn inference_memory(&self) -> Memory {
-        let scored = self.layer_buffers(self.target, self.saved_width());
+        let [_, scored] = self.buffers(self.target, Purpose::Score);
         let tables = self.rope_tables(self.target).saturating_add(self.row_lists(self.target, None));
         let one_pass = scored.saturating_add(tables);
         let (name, bytes) = match self.kv_cache_bytes(self.target) {
@@ -146,11 +156,6 @@ impl Plan {
             Device::Cpu { .. } => F32,
             Device::Cuda { .. } => BF16,
         }
-    }
-
-    /// As how many stored numbers `count` f32 numbers count.
-    fn exact(&self, count: usize) -> usize {
-        if self.on_cuda() { times(2, count) } else { count }
     }
 
     /// The base model; frozen projections of a quantized plan in NF4.
@@ -194,74 +199,20 @@ impl Plan {
         }
     }
 
-    /// What waits for the backward pass: each layer's input, and without recomputation all that each layer saves; beside
-    /// gates, what every layer of the full model attended to where they let that through.
-    fn activations(&self, tokens: usize, stage: &StagePlan) -> u64 {
-        let saved = if stage.recompute { 0 } else { self.saved_width() };
-        let taught = match stage.learns {
-            Learns::Gates { form: Form::Code, .. } => self.model.query_width(),
-            _ => 0,
-        };
-        let width = sum(&[self.model.hidden, saved, taught]);
-        product(&[self.model.layers, tokens, width]).saturating_mul(self.stored())
-    }
-
-    /// The buffers that all layers share in training: what one layer saves where it is recomputed, the forward pass's own,
-    /// and the gradients of all these.
-    fn layer_workspace(&self, tokens: usize, stage: &StagePlan) -> u64 {
-        let Llama { hidden, ffn, .. } = self.model;
-        let saved = if stage.recompute { self.saved_width() } else { 0 };
-        let (query, kv) = (self.model.query_width(), self.model.kv_width());
-        let backward = sum(&[times(2, hidden), ffn, self.heads_width(), self.adapt.widest_rank()]);
-        let remap = if self.remaps() { sum(&[query, times(2, kv)]) } else { 0 };
-        let more = match stage.learns {
-            Learns::Weights => self.adapt.widest_thinned(&self.model),
-            Learns::Gates { .. } => self.gated_width(stage),
-        };
-        self.layer_buffers(tokens, sum(&[saved, backward, remap, more]))
-    }
-
-    /// What gated heads need beside one attention: the full model's last hidden states, the streaming part with its
-    /// log-sum-exp and its gradient; where the full part is the gated model's own, that part and the gradients of q, k and v
-    /// through one of the two.
-    fn gated_width(&self, stage: &StagePlan) -> usize {
-        let Llama { hidden, heads, .. } = self.model;
-        let (query, kv) = (self.model.query_width(), self.model.kv_width());
-        match stage.learns {
-            Learns::Weights => 0,
-            Learns::Gates { form: Form::Code, .. } => sum(&[hidden, times(2, query), self.exact(heads)]),
-            Learns::Gates { form: Form::Paper, .. } => sum(&[hidden, times(4, query), self.exact(heads), times(2, kv)]),
+    /// Bytes of a pass's buffers: what waits for the backward pass in each layer, and what all layers share.
+    fn buffers(&self, tokens: usize, purpose: Purpose) -> [u64; 2] {
+        let mut bytes = [0_u64; 2];
+        for slot in self.slots(tokens, purpose) {
+            let each = if slot.exact { F32 } else { self.stored() };
+            let sum = &mut bytes[usize::from(!slot.waits)];
+            *sum = sum.saturating_add((slot.len as u64).saturating_mul(each));
         }
-    }
-
-    /// The residual stream and its last norm, the MLP's product, an adapter's middle, and `more` values per token.
-    fn layer_buffers(&self, tokens: usize, more: usize) -> u64 {
-        let Llama { hidden, ffn, .. } = self.model;
-        let remap = if self.remaps() {
-            sum(&[self.heads_width(), self.exact(self.model.heads)]).saturating_sub(self.model.kv_width())
-        } else {
-            0
-        };
-        let forward = sum(&[times(2, hidden), ffn, self.adapt.widest_rank(), remap]);
-        product(&[tokens, sum(&[forward, more])]).saturating_mul(self.stored())
-    }
-
-    /// What a layer's forward pass leaves for its backward pass: two norms and the residual between attention and MLP;
-    /// q, k, v and the heads' output, and q and k before their norms; log-sum-exp; gate and up.
-    fn saved_width(&self) -> usize {
-        let Llama { hidden, ffn, heads, qk_norm, .. } = self.model;
-        let before_norms = if qk_norm { sum(&[self.model.query_width(), self.model.kv_width()]) } else { 0 };
-        sum(&[times(3, hidden), self.heads_width(), before_norms, self.exact(heads), times(2, ffn)])
+        bytes
     }
 
     /// Whether a layer turns its queries and keys once for each part of its pattern.
-    fn remaps(&self) -> bool {
+    pub(crate) fn remaps(&self) -> bool {
         self.layers.iter().any(|pattern| pattern.remaps())
-    }
-
-    /// q, k, v and the heads' output, side by side.
-    fn heads_width(&self) -> usize {
-        times(2, sum(&[self.model.query_width(), self.model.kv_width()]))
     }
 
     /// cos and sin of every position and pair, in f32; patterns that remap have three more places for each token.

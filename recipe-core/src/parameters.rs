@@ -71,6 +71,11 @@ impl Target {
         }
     }
 
+    /// Whether the MLP holds it.
+    pub(crate) fn in_mlp(self) -> bool {
+        matches!(self, Self::Gate | Self::Up | Self::Down)
+    }
+
     /// Whether it has a bias.
     pub fn biased(self, model: &Llama) -> bool {
         model.qkv_bias && matches!(self, Self::Q | Self::K | Self::V)
@@ -137,11 +142,12 @@ impl AdaptPlan {
         }
     }
 
-    /// Width of a buffer for any adapter's input with some of it left out; 0 where nothing is.
-    pub fn widest_thinned(&self, model: &Llama) -> usize {
+    /// Width of a buffer for the input of any adapter on these targets with some of it left out; 0 where nothing is.
+    pub(crate) fn widest_thinned(&self, model: &Llama, on: fn(Target) -> bool) -> usize {
         match self {
             Self::Lora { targets, dropout, .. } if *dropout > 0.0 => {
-                targets.iter().map(|target| target.shape(model)[1]).max().unwrap_or(0)
+                let targets = targets.iter().filter(|target| on(**target));
+                targets.map(|target| target.shape(model)[1]).max().unwrap_or(0)
             }
             Self::Full | Self::Lora { .. } => 0,
         }

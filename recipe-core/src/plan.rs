@@ -36,6 +36,8 @@ pub struct Plan {
     pub gates: GatesPlan,
     /// Tokens per kernel block.
     pub block: usize,
+    /// Tokens that go through an MLP together, where its activations are not kept.
+    pub tile: usize,
     /// Which weights learn.
     pub adapt: AdaptPlan,
     /// Where training text comes from unless a stage says otherwise; shares sum to 1.

@@ -142,6 +142,7 @@ impl Plan {
             layers: toy.layers().into(),
             gates: toy.gates(),
             block: rule.block,
+            tile: crate::settle::CPU_TILE,
             adapt: toy.adapt(),
             data: toy.data(&self.data),
             stages: toy.stages().into(),

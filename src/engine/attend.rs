@@ -57,7 +57,7 @@ impl<D: Device> Turned<D> {
 }
 
 impl<D: Device> Pass<'_, D> {
-    /// `acts.attn_out` and `acts.lse` of `acts.q`, `acts.k`, `acts.v`; a pattern that remaps finds q and k not turned yet.
+    /// `acts.attn` and `acts.lse` of `acts.q`, `acts.k`, `acts.v`; a pattern that remaps finds q and k not turned yet.
     pub(crate) fn attend(&self, sight: Sight, acts: &mut Activations<D>, scratch: &mut Scratch<D>) {
         match (sight, scratch.gated.as_mut()) {
             (Sight::Gated { layer, stream }, Some(gated)) => self.attend_gated((layer, stream), acts, gated),
@@ -66,7 +66,7 @@ impl<D: Device> Pass<'_, D> {
         }
     }
 
-    /// `back.dq`, `back.dk` and `back.dv` from `back.dattn`, turned back; to `dgates` those of the layer's gates are added.
+    /// `back.dq`, `back.dk` and `back.dv` from `back.dbranch`, turned back; to `dgates` those of the layer's gates are added.
     pub(crate) fn attend_backward(
         &self,
         sight: Sight,
@@ -84,7 +84,7 @@ impl<D: Device> Pass<'_, D> {
         }
     }
 
-    /// The mixture in `acts.attn_out`. The full part is the layer's own, with its log-sum-exp in `acts.lse`, or the full
+    /// The mixture in `acts.attn`. The full part is the layer's own, with its log-sum-exp in `acts.lse`, or the full
     /// model's, which is there already.
     fn attend_gated(&self, (layer, stream): (usize, Pattern), acts: &mut Activations<D>, gated: &mut Gated<D>) {
         let (device, batch) = (self.device, self.batch);
@@ -98,7 +98,7 @@ impl<D: Device> Pass<'_, D> {
         let (out, lse) = (&mut gated.stream, &mut gated.stream_lse);
         device.attention(batch, &streaming, &acts.q, &acts.k, &acts.v, out, lse);
         let full = &gated.full[if gated.form == Form::Paper { 0 } else { layer }];
-        device.gate(&job, (gates, layer * self.model.kv_heads), full, &gated.stream, &mut acts.attn_out);
+        device.gate(&job, (gates, layer * self.model.kv_heads), full, &gated.stream, &mut acts.attn);
     }
 
     /// The gradient of each part is the mixture's times α or 1 − α; those of q, k and v add up where both parts have one.
@@ -115,7 +115,7 @@ impl<D: Device> Pass<'_, D> {
         let [full_parts, stream_parts] = [Pattern::Full, stream].map(|pattern| self.parts(pattern));
         let job = self.attention_job(full_parts[0].patterns());
         let full = &gated.full[if gated.form == Form::Paper { 0 } else { layer }];
-        let into = GateGrads { dout: &mut back.dattn, dstream: &mut gated.dstream, dgates };
+        let into = GateGrads { dout: &mut back.dbranch, dstream: &mut gated.dstream, dgates };
         device.gate_backward(&job, (gates, layer * self.model.kv_heads), (full, &gated.stream), into);
         let saved = Saved {
             q: &acts.q,
@@ -128,7 +128,7 @@ impl<D: Device> Pass<'_, D> {
         let grads = Grads { dq: &mut back.dq, dk: &mut back.dk, dv: &mut back.dv };
         device.attention_backward(batch, &self.attention_job(stream_parts[0].patterns()), saved, grads);
         if gated.form == Form::Paper {
-            let saved = Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: full, lse: &acts.lse, dout: &back.dattn };
+            let saved = Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: full, lse: &acts.lse, dout: &back.dbranch };
             let grads = Grads { dq: &mut gated.dq, dk: &mut gated.dk, dv: &mut gated.dv };
             device.attention_backward(batch, &job, saved, grads);
             self.add_to(back, [&gated.dq, &gated.dk, &gated.dv]);
@@ -154,16 +154,16 @@ impl<D: Device> Pass<'_, D> {
         let (parts, device) = (self.parts(pattern), self.device);
         let Some(remap) = remap.filter(|_| pattern.remaps()) else {
             let job = self.attention_job(parts[0].patterns());
-            return device.attention(self.batch, &job, &acts.q, &acts.k, &acts.v, &mut acts.attn_out, &mut acts.lse);
+            return device.attention(self.batch, &job, &acts.q, &acts.k, &acts.v, &mut acts.attn, &mut acts.lse);
         };
         for (index, part) in parts.iter().enumerate() {
             self.turn(part, acts, remap);
             let job = self.attention_job(part.patterns());
             let (out, lse) =
-                if index == 0 { (&mut acts.attn_out, &mut acts.lse) } else { (&mut remap.out, &mut remap.lse) };
+                if index == 0 { (&mut acts.attn, &mut acts.lse) } else { (&mut remap.out, &mut remap.lse) };
             device.attention(self.batch, &job, &remap.q, &remap.k, &acts.v, out, lse);
             if index > 0 {
-                device.merge(&job, (&mut acts.attn_out, &mut acts.lse), (&remap.out, &remap.lse));
+                device.merge(&job, (&mut acts.attn, &mut acts.lse), (&remap.out, &remap.lse));
             }
         }
     }
@@ -179,7 +179,7 @@ impl<D: Device> Pass<'_, D> {
         let (parts, device) = (self.parts(pattern), self.device);
         let Some(remap) = remap.filter(|_| pattern.remaps()) else {
             let saved =
-                Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: &acts.attn_out, lse: &acts.lse, dout: &back.dattn };
+                Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: &acts.attn, lse: &acts.lse, dout: &back.dbranch };
             let grads = Grads { dq: &mut back.dq, dk: &mut back.dk, dv: &mut back.dv };
             device.attention_backward(self.batch, &self.attention_job(parts[0].patterns()), saved, grads);
             self.turn_back(back);
@@ -188,8 +188,8 @@ impl<D: Device> Pass<'_, D> {
         for (index, part) in parts.iter().enumerate() {
             self.turn(part, acts, remap);
             let job = self.attention_job(part.patterns());
-            let (out, lse) = (&acts.attn_out, &acts.lse);
-            let saved = Saved { q: &remap.q, k: &remap.k, v: &acts.v, out, lse, dout: &back.dattn };
+            let (out, lse) = (&acts.attn, &acts.lse);
+            let saved = Saved { q: &remap.q, k: &remap.k, v: &acts.v, out, lse, dout: &back.dbranch };
             let (dq, dk, dv) = match index {
                 0 => (&mut back.dq, &mut back.dk, &mut back.dv),
                 _ => (&mut remap.dq, &mut remap.dk, &mut remap.dv),

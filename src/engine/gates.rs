@@ -66,12 +66,10 @@ impl<D: Device> GateStore<D> {
     }
 }
 
-impl<D: Device> Scratch<D> {
-    /// Keeps what a layer of the full model attended to, where gates let that through.
-    pub(crate) fn teach(&mut self, device: &D, layer: usize, attended: &D::Buffer, len: usize) {
-        if let Some(gated) = self.gated.as_mut().filter(|gated| gated.form == Form::Code) {
-            device.copy(attended, &mut gated.full[layer], len);
-        }
+/// Keeps what a layer of the full model attended to, where gates let that through.
+pub(crate) fn teach<D: Device>(scratch: &mut Scratch<D>, device: &D, layer: usize, attended: &D::Buffer, len: usize) {
+    if let Some(gated) = scratch.gated.as_mut().filter(|gated| gated.form == Form::Code) {
+        device.copy(attended, &mut gated.full[layer], len);
     }
 }
 
@@ -111,7 +109,7 @@ impl<D: Device> Engine<D> {
         let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
         let (Some(gated), Some(back)) = (&ws.scratch.gated, &mut ws.backward) else { return Err(Error::Empty) };
         let job = Distance { rows, hidden: self.plan.model.hidden, grad_scale };
-        Ok(self.device.distance(batch, job, &ws.normed, &gated.taught, &mut back.dnorm))
+        Ok(self.device.distance(batch, job, &ws.normed, &gated.taught, &mut back.dbranch))
     }
 
     /// Gates go back into [0, 1], where a step may have left it.

@@ -12,7 +12,7 @@ use super::attend::Turned;
 use super::cache::{self, Cache, Turn};
 use super::layer::Pass;
 use super::store::LayerIndex;
-use super::workspace::{Purpose, Workspace};
+use super::workspace::{Purpose, Workspace, workspace};
 use super::{Engine, Error};
 pub use sampling::{Sampling, SamplingError};
 
@@ -130,7 +130,7 @@ impl<D: Device> Engine<D> {
         let rows = tokens.len();
         if !matches!(&self.workspace, Some((Purpose::Score, ws)) if ws.rows >= rows) {
             self.workspace = None;
-            let workspace = Workspace::new(&self.device, &self.plan, rows, Purpose::Score)?;
+            let workspace = workspace(&self.device, &self.plan, rows, Purpose::Score)?;
             self.workspace = Some((Purpose::Score, workspace));
         }
         let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
@@ -138,7 +138,7 @@ impl<D: Device> Engine<D> {
         let factor = self.plan.rope.attention_factor();
         let positions: Vec<u32> = (cache.len() as u32..).take(rows).collect();
         let batch = cache::batch(device, tokens, &positions, inv_freq, factor)?;
-        let pass = Pass { device, batch: &batch, model, rows, turned: &Turned::none(), noise: None, gates: None };
+        let pass = Pass { device, batch: &batch, model, rows, first: 0, turned: &Turned::none(), noise: None, gates: None };
         let follows_length = self.plan.rope.scaling.follows_length();
         let mut turn = Turn::new(inv_freq, factor);
         device.embed(&batch, &values[self.index.embed], model.hidden, &mut ws.x);
@@ -174,10 +174,9 @@ impl<D: Device> Pass<'_, D> {
             device.rope(self.batch, model.kv_heads, &mut acts.k, Direction::Forward);
         }
         cache.store(self, index, &acts.k, &acts.v)?;
-        cache.attend(self, index, late, &acts.q, (&mut acts.attn_out, &mut acts.lse))?;
-        device.copy(&ws.x, &mut acts.middle, self.rows * model.hidden);
-        self.project(values, &layer.o, &acts.attn_out, &mut acts.middle, &mut scratch.adapting, Write::Add);
-        self.mlp(values, layer, acts, scratch, Some(&mut ws.x));
+        cache.attend(self, index, late, &acts.q, (&mut acts.attn, &mut acts.lse))?;
+        self.project(values, &layer.o, &acts.attn, &mut ws.x, &mut scratch.adapting, Write::Add);
+        self.mlp(values, layer, &mut ws.x, None, scratch);
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! One decoder layer, forward and backward.
 //!
-//! x → RMSNorm → q, k, v → norms of q and k → rope → attention → o → + x → RMSNorm → SwiGLU MLP → + . Gradients of residual branches are
-//! added into the stream's gradient, so a layer's backward pass turns the gradient of its output into that of its input
-//! in place.
+//! x → RMSNorm → q, k, v → norms of q and k → rope → attention → o → + x → RMSNorm → SwiGLU MLP → + . Both halves add to the residual
+//! stream in place, and their backward passes to its gradient: it turns from that of a layer's output into that of its input.
+//!
+//! A row of an MLP depends on no other, so the MLP goes over tiles of rows; gradients of its weights add up tile by tile.
 
 use kernels::device::{Device, Linear, Product, Weight};
 use kernels::dropout::Mask;
@@ -12,7 +13,7 @@ use recipe_core::Llama;
 
 use super::attend::{Sight, Turned};
 use super::store::{Adapter, LayerIndex, Projection};
-use super::workspace::{Activations, Adapting, BackwardScratch, Scratch};
+use super::workspace::{Activations, Adapting, BackwardScratch, Kept, Mlp, Scratch};
 use crate::model::noise::Noise;
 
 /// What every op of one pass needs to know.
@@ -21,6 +22,8 @@ pub(crate) struct Pass<'a, D: Device> {
     pub(crate) batch: &'a D::Batch,
     pub(crate) model: &'a Llama,
     pub(crate) rows: usize,
+    /// The first of them among the rows of the batch.
+    pub(crate) first: usize,
     /// Tables of the places that patterns give to rows.
     pub(crate) turned: &'a Turned<D>,
     /// What adapters do not see of their inputs.
@@ -37,28 +40,61 @@ pub(crate) struct Gradients<'a, D: Device> {
     pub(crate) gates: Option<&'a mut D::Buffer>,
 }
 
+/// Buffers of an MLP for the rows at hand.
+struct MlpRows<'a, D: Device> {
+    normed: &'a mut D::Buffer,
+    gate: &'a mut D::Buffer,
+    up: &'a mut D::Buffer,
+    act: &'a mut D::Buffer,
+}
+
+impl<'a, D: Device> MlpRows<'a, D> {
+    /// Those that all layers share, or a layer's own gate and up.
+    fn of(mlp: &'a mut Mlp<D>, kept: Option<&'a mut Kept<D>>) -> (Self, [&'a mut D::Buffer; 3]) {
+        let Mlp::<D> { x, dx, normed, gate, up, act, dact, .. } = mlp;
+        let (gate, up) = kept.map_or((gate, up), |kept| (&mut kept.gate, &mut kept.up));
+        (Self { normed, gate, up, act }, [x, dx, dact])
+    }
+
+    fn again(&mut self) -> MlpRows<'_, D> {
+        MlpRows { normed: self.normed, gate: self.gate, up: self.up, act: self.act }
+    }
+}
+
 impl<D: Device> Pass<'_, D> {
-    /// Runs a layer on `input` `[T, C]`. Without `output`, only what the backward pass needs is computed.
+    /// Runs a layer on `x` `[T, C]` in place; `kept` keeps what the MLP would compute again.
     #[allow(clippy::too_many_arguments, reason = "the layer's weights, its sight, input and three kinds of memory")]
     pub(crate) fn layer(
         &self,
         values: &[Weight<D>],
         layer: &LayerIndex,
         sight: Sight,
-        input: &D::Buffer,
+        x: &mut D::Buffer,
+        acts: &mut Activations<D>,
+        kept: Option<&mut Kept<D>>,
+        scratch: &mut Scratch<D>,
+    ) {
+        self.attention_half(values, layer, sight, x, acts, scratch);
+        self.mlp(values, layer, x, kept, scratch);
+    }
+
+    /// The first half of a layer, on `x` in place.
+    pub(crate) fn attention_half(
+        &self,
+        values: &[Weight<D>],
+        layer: &LayerIndex,
+        sight: Sight,
+        x: &mut D::Buffer,
         acts: &mut Activations<D>,
         scratch: &mut Scratch<D>,
-        output: Option<&mut D::Buffer>,
     ) {
-        self.project_qkv(values, layer, input, acts, scratch);
+        self.project_qkv(values, layer, x, acts, scratch);
         if !sight.remaps() {
             self.device.rope(self.batch, self.model.heads, &mut acts.q, Direction::Forward);
             self.device.rope(self.batch, self.model.kv_heads, &mut acts.k, Direction::Forward);
         }
         self.attend(sight, acts, scratch);
-        self.device.copy(input, &mut acts.middle, self.rows * self.model.hidden);
-        self.project(values, &layer.o, &acts.attn_out, &mut acts.middle, &mut scratch.adapting, Write::Add);
-        self.mlp(values, layer, acts, scratch, output);
+        self.project(values, &layer.o, &acts.attn, x, &mut scratch.adapting, Write::Add);
     }
 
     /// Normed input, and q, k and v, normed but not turned yet.
@@ -71,84 +107,98 @@ impl<D: Device> Pass<'_, D> {
         scratch: &mut Scratch<D>,
     ) {
         let adapting = &mut scratch.adapting;
-        self.norm(values, layer.input_norm, input, &mut acts.attn_in);
+        self.norm(values, layer.input_norm, input, &mut acts.attn);
         let [q, k] = acts.raw.as_mut().map_or([&mut acts.q, &mut acts.k], |raw| raw.each_mut());
         let [to_q, to_k, to_v] = [(&layer.q, q), (&layer.k, k), (&layer.v, &mut acts.v)];
-        self.project_all(values, [to_q, to_k, to_v], &acts.attn_in, adapting, Write::Set);
+        self.project_all(values, [to_q, to_k, to_v], &acts.attn, adapting, Write::Set);
         if let (Some([q_norm, k_norm]), Some([raw_q, raw_k])) = (layer.qk_norm, &acts.raw) {
             self.head_norm(values, (q_norm, self.model.heads), raw_q, &mut acts.q);
             self.head_norm(values, (k_norm, self.model.kv_heads), raw_k, &mut acts.k);
         }
     }
 
-    /// The second half of a layer, from `acts.middle`.
+    /// The second half of a layer, on `x` in place.
     pub(crate) fn mlp(
         &self,
         values: &[Weight<D>],
         layer: &LayerIndex,
-        acts: &mut Activations<D>,
+        x: &mut D::Buffer,
+        mut kept: Option<&mut Kept<D>>,
         scratch: &mut Scratch<D>,
-        output: Option<&mut D::Buffer>,
     ) {
-        self.norm(values, layer.post_norm, &acts.middle, &mut acts.mlp_in);
-        let to = [(&layer.gate, &mut acts.gate), (&layer.up, &mut acts.up)];
-        self.project_all(values, to, &acts.mlp_in, &mut scratch.adapting, Write::Set);
-        self.device.swiglu(self.rows * self.model.ffn, &acts.gate, &acts.up, &mut scratch.act);
-        if let Some(output) = output {
-            self.device.copy(&acts.middle, output, self.rows * self.model.hidden);
-            self.project(values, &layer.down, &scratch.act, output, &mut scratch.adapting, Write::Add);
+        if let Some(kept) = &mut kept {
+            self.device.copy(x, &mut kept.middle, self.rows * self.model.hidden);
+        }
+        let (tile, adapting) = (scratch.mlp.rows, &mut scratch.adapting);
+        let (mut to, [part, ..]) = MlpRows::of(&mut scratch.mlp, kept);
+        if self.rows <= tile {
+            return self.mlp_rows(values, layer, x, to, adapting);
+        }
+        for pass in self.tiles(tile) {
+            let (at, len) = (pass.first * self.model.hidden, pass.rows * self.model.hidden);
+            self.device.copy_range(x, at, part, 0, len);
+            pass.mlp_rows(values, layer, part, to.again(), adapting);
+            self.device.copy_range(part, 0, x, at, len);
         }
     }
 
-    /// Makes `acts` and `scratch.act` those of this layer again: all of it, or only what the next layer has overwritten.
-    #[allow(clippy::too_many_arguments, reason = "the layer's weights, its sight, input and two kinds of memory")]
-    pub(crate) fn recompute(
+    fn mlp_rows(
         &self,
         values: &[Weight<D>],
         layer: &LayerIndex,
-        sight: Sight,
-        input: &D::Buffer,
-        acts: &mut Activations<D>,
-        scratch: &mut Scratch<D>,
-        all: bool,
+        x: &mut D::Buffer,
+        to: MlpRows<'_, D>,
+        adapting: &mut Adapting<D>,
     ) {
-        if all {
-            self.layer(values, layer, sight, input, acts, scratch, None);
-        } else {
-            self.device.swiglu(self.rows * self.model.ffn, &acts.gate, &acts.up, &mut scratch.act);
-        }
+        self.norm(values, layer.post_norm, x, to.normed);
+        let act = self.activated(values, layer, to, adapting);
+        self.project(values, &layer.down, act, x, adapting, Write::Add);
     }
 
-    /// Turns `back.dx` from the gradient of the layer's output into that of its input, and adds to `grads`.
+    /// silu(gate) · up of rows that are normed.
+    fn activated<'b>(
+        &self,
+        values: &[Weight<D>],
+        layer: &LayerIndex,
+        to: MlpRows<'b, D>,
+        adapting: &mut Adapting<D>,
+    ) -> &'b D::Buffer {
+        let MlpRows { normed, gate, up, act } = to;
+        let both = [(&layer.gate, &mut *gate), (&layer.up, &mut *up)];
+        self.project_all(values, both, normed, adapting, Write::Set);
+        self.device.swiglu(self.rows * self.model.ffn, gate, up, act);
+        act
+    }
+
+    /// This pass over parts of its rows.
+    fn tiles(&self, rows: usize) -> impl Iterator<Item = Pass<'_, D>> {
+        let part = move |first: usize| Pass { first, rows: rows.min(self.rows - first), ..*self };
+        (0..self.rows).step_by(rows.max(1)).map(part)
+    }
+
+    /// Turns `dx` from the gradient of the layer's output into that of its input, and adds to `grads`.
     ///
-    /// `acts` are those of this layer, and `scratch.act` belongs to them.
-    #[allow(clippy::too_many_arguments, reason = "the layer's weights, its sight, input and four kinds of memory")]
+    /// `acts` and `kept` are those of this layer, and `middle` is the stream between its halves.
+    #[allow(clippy::too_many_arguments, reason = "the layer's weights, its sight, input and five kinds of memory")]
     pub(crate) fn layer_backward(
         &self,
         values: &[Weight<D>],
         grads: &mut Gradients<'_, D>,
         layer: &LayerIndex,
         sight: Sight,
-        input: &D::Buffer,
-        acts: &mut Activations<D>,
+        (input, middle): (&D::Buffer, &D::Buffer),
+        (acts, kept): (&mut Activations<D>, Option<&mut Kept<D>>),
         scratch: &mut Scratch<D>,
         back: &mut BackwardScratch<D>,
+        dx: &mut D::Buffer,
     ) {
-        let weights = &mut *grads.weights;
-        let mut at =
-            Backward { pass: self, values, grads: weights, adapting: &mut scratch.adapting, dlow: &mut back.dlow };
-        // MLP
-        at.project(&layer.down, &scratch.act, &back.dx, &mut back.dact, Write::Set);
-        self.device.swiglu_backward(self.rows * self.model.ffn, &back.dact, &mut acts.gate, &mut acts.up);
-        at.project(&layer.gate, &acts.mlp_in, &acts.gate, &mut back.dnorm, Write::Set);
-        at.project(&layer.up, &acts.mlp_in, &acts.up, &mut back.dnorm, Write::Add);
-        at.norm(layer.post_norm, &acts.middle, &back.dnorm, &mut back.dx);
-        // attention
-        at.project(&layer.o, &acts.attn_out, &back.dx, &mut back.dattn, Write::Set);
+        self.mlp_backward(values, grads, layer, (middle, kept), scratch, back, dx);
+        let mut at = self.backward(values, grads, &mut scratch.adapting, &mut back.dlow);
+        at.project(&layer.o, &acts.attn, dx, &mut back.dbranch, Write::Set);
         self.attend_backward(sight, acts, scratch, back, grads.gates.as_deref_mut());
-        let weights = &mut *grads.weights;
-        let mut at =
-            Backward { pass: self, values, grads: weights, adapting: &mut scratch.adapting, dlow: &mut back.dlow };
+        // What attention gave has served; what it read is cheap to make again.
+        self.norm(values, layer.input_norm, input, &mut acts.attn);
+        let mut at = self.backward(values, grads, &mut scratch.adapting, &mut back.dlow);
         let [dq, dk] = match (layer.qk_norm, &acts.raw) {
             (Some([q_norm, k_norm]), Some([raw_q, raw_k])) => {
                 // Turned q and k have served; their buffers take the gradients behind the norms.
@@ -158,10 +208,48 @@ impl<D: Device> Pass<'_, D> {
             }
             _ => [&back.dq, &back.dk],
         };
-        at.project(&layer.q, &acts.attn_in, dq, &mut back.dnorm, Write::Set);
-        at.project(&layer.k, &acts.attn_in, dk, &mut back.dnorm, Write::Add);
-        at.project(&layer.v, &acts.attn_in, &back.dv, &mut back.dnorm, Write::Add);
-        at.norm(layer.input_norm, input, &back.dnorm, &mut back.dx);
+        at.project(&layer.q, &acts.attn, dq, &mut back.dbranch, Write::Set);
+        at.project(&layer.k, &acts.attn, dk, &mut back.dbranch, Write::Add);
+        at.project(&layer.v, &acts.attn, &back.dv, &mut back.dbranch, Write::Add);
+        at.norm(layer.input_norm, input, &back.dbranch, dx);
+    }
+
+    /// Turns `dx` from the gradient of the MLP's output into that of its input.
+    #[allow(clippy::too_many_arguments, reason = "the layer's weights, its input and four kinds of memory")]
+    fn mlp_backward(
+        &self,
+        values: &[Weight<D>],
+        grads: &mut Gradients<'_, D>,
+        layer: &LayerIndex,
+        (x, kept): (&D::Buffer, Option<&mut Kept<D>>),
+        scratch: &mut Scratch<D>,
+        back: &mut BackwardScratch<D>,
+        dx: &mut D::Buffer,
+    ) {
+        let (tile, adapting, again) = (scratch.mlp.rows, &mut scratch.adapting, kept.is_none());
+        let (mut to, [part, dpart, dact]) = MlpRows::of(&mut scratch.mlp, kept);
+        let BackwardScratch::<D> { dbranch, dlow, .. } = back;
+        if self.rows <= tile {
+            return self.backward(values, grads, adapting, dlow).mlp(layer, (x, dx), to, [dact, dbranch], again);
+        }
+        for pass in self.tiles(tile) {
+            let (at, len) = (pass.first * self.model.hidden, pass.rows * self.model.hidden);
+            self.device.copy_range(x, at, part, 0, len);
+            self.device.copy_range(dx, at, dpart, 0, len);
+            let mut rows = pass.backward(values, grads, adapting, dlow);
+            rows.mlp(layer, (part, dpart), to.again(), [dact, dbranch], again);
+            self.device.copy_range(dpart, 0, dx, at, len);
+        }
+    }
+
+    fn backward<'b>(
+        &'b self,
+        values: &'b [Weight<D>],
+        grads: &'b mut Gradients<'_, D>,
+        adapting: &'b mut Adapting<D>,
+        dlow: &'b mut D::Buffer,
+    ) -> Backward<'b, 'b, D> {
+        Backward { pass: self, values, grads: &mut *grads.weights, adapting, dlow }
     }
 
     /// RMSNorm with the parameter at `weight`.
@@ -221,8 +309,8 @@ impl<D: Device> Pass<'_, D> {
         x: &D::Buffer,
         adapting: &mut Adapting<D>,
     ) {
-        let Adapting { low, thinned } = adapting;
-        let seen = match self.mask(adapter) {
+        let Adapting::<D> { low, thinned } = adapting;
+        let seen = match self.mask(to, adapter) {
             Some(mask) => {
                 self.device.dropout(mask, self.rows * to.inputs, x, thinned, Write::Set);
                 &*thinned
@@ -232,8 +320,9 @@ impl<D: Device> Pass<'_, D> {
         self.device.linear(self.linear(to.inputs, adapter.rank, 1.0, Write::Set), seen, &values[adapter.a], low);
     }
 
-    fn mask(&self, adapter: &Adapter) -> Option<Mask> {
-        self.noise.map(|noise| noise.mask(adapter.number))
+    /// What the adapter does not see of these rows.
+    fn mask(&self, to: &Projection, adapter: &Adapter) -> Option<Mask> {
+        self.noise.map(|noise| noise.mask(adapter.number).from((self.first * to.inputs) as u64))
     }
 
     fn linear(&self, inputs: usize, outputs: usize, scale: f32, write: Write) -> Linear {
@@ -251,6 +340,30 @@ struct Backward<'a, 'p, D: Device> {
 }
 
 impl<D: Device> Backward<'_, '_, D> {
+    /// The MLP of the pass's rows: `dx` from the gradient of its output to that of its input `x`. What is not kept is made
+    /// again.
+    fn mlp(
+        &mut self,
+        layer: &LayerIndex,
+        (x, dx): (&D::Buffer, &mut D::Buffer),
+        mut to: MlpRows<'_, D>,
+        [dact, dnormed]: [&mut D::Buffer; 2],
+        again: bool,
+    ) {
+        let (pass, device, len) = (self.pass, self.pass.device, self.pass.rows * self.pass.model.ffn);
+        pass.norm(self.values, layer.post_norm, x, to.normed);
+        if again {
+            pass.activated(self.values, layer, to.again(), self.adapting);
+        } else {
+            device.swiglu(len, to.gate, to.up, to.act);
+        }
+        self.project(&layer.down, to.act, dx, dact, Write::Set);
+        device.swiglu_backward(len, dact, to.gate, to.up);
+        self.project(&layer.gate, to.normed, to.gate, dnormed, Write::Set);
+        self.project(&layer.up, to.normed, to.up, dnormed, Write::Add);
+        self.norm(layer.post_norm, x, dnormed, dx);
+    }
+
     /// dx (+)= dy W + the adapter's share, and the gradients of W, b, A and B where they learn.
     fn project(&mut self, to: &Projection, x: &D::Buffer, dy: &D::Buffer, dx: &mut D::Buffer, write: Write) {
         let (pass, device) = (self.pass, self.pass.device);
@@ -272,7 +385,7 @@ impl<D: Device> Backward<'_, '_, D> {
         if let Some(db) = &mut self.grads[adapter.b] {
             device.linear_backward_weight(up(Write::Add), dy, &self.adapting.low, db);
         }
-        let (down, mask) = (|write| pass.linear(to.inputs, adapter.rank, 1.0, write), pass.mask(adapter));
+        let (down, mask) = (|write| pass.linear(to.inputs, adapter.rank, 1.0, write), pass.mask(to, adapter));
         if let Some(da) = &mut self.grads[adapter.a] {
             let seen = if mask.is_some() { &self.adapting.thinned } else { x };
             device.linear_backward_weight(down(Write::Add), self.dlow, seen, da);

@@ -43,11 +43,11 @@ use attend::{Sight, Turned};
 pub use cache::Cache;
 pub use error::Error;
 pub use gates::GATES;
-use gates::GateStore;
+use gates::{GateStore, teach};
 pub use generate::{Generated, Sampling, SamplingError};
 use layer::{Gradients, Pass};
 use store::{ModelIndex, Store};
-use workspace::{Purpose, Workspace};
+use workspace::{Purpose, Workspace, workspace};
 
 /// Rows of logits that exist at once.
 const LOGIT_ROWS: usize = 512;
@@ -321,7 +321,7 @@ impl<D: Device> Engine<D> {
         let fits = |(for_what, ws): &(Purpose, Workspace<D>)| *for_what == purpose && ws.rows >= batch.len();
         if !self.workspace.as_ref().is_some_and(fits) {
             self.workspace = None;
-            let workspace = Workspace::new(&self.device, &self.plan, batch.len(), purpose)?;
+            let workspace = workspace(&self.device, &self.plan, batch.len(), purpose)?;
             self.workspace = Some((purpose, workspace));
         }
         let last = batch.positions.iter().max().map_or(0, |&last| last as usize);
@@ -347,27 +347,19 @@ impl<D: Device> Engine<D> {
     fn forward(&mut self, OnDevice { batch, turned, noise }: &OnDevice<D>, rows: usize, gated: Option<Pattern>) {
         let Some((_, ws)) = &mut self.workspace else { return };
         let gates = self.gates.as_ref().map(|gates| &gates.values);
-        let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows, turned, noise: *noise, gates };
+        let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows, first: 0, turned, noise: *noise, gates };
         let values = &self.store.values;
         let hidden = self.plan.model.hidden;
         self.device.embed(batch, &values[self.index.embed], hidden, &mut ws.x);
-        let shared = ws.saved.len() == 1;
         for (l, (layer, &pattern)) in self.index.layers.iter().zip(self.plan.layers.iter()).enumerate() {
-            let acts = &mut ws.saved[if shared { 0 } else { l }];
-            let input = match ws.inputs.get_mut(l) {
-                Some(kept) => {
-                    self.device.copy(&ws.x, kept, rows * hidden);
-                    &*kept
-                }
-                None => {
-                    // Inference: the norm's buffer of the final norm is free until the end and holds the input.
-                    self.device.copy(&ws.x, &mut ws.normed, rows * hidden);
-                    &ws.normed
-                }
-            };
-            pass.layer(values, layer, sight(l, pattern, gated), input, acts, &mut ws.scratch, Some(&mut ws.x));
+            if let Some(input) = ws.inputs.get_mut(l) {
+                self.device.copy(&ws.x, input, rows * hidden);
+            }
+            let kept = ws.kept.get_mut(l);
+            let acts = &mut ws.saved[if kept.is_some() { l } else { 0 }];
+            pass.layer(values, layer, sight(l, pattern, gated), &mut ws.x, acts, kept, &mut ws.scratch);
             if gated.is_none() {
-                ws.scratch.teach(&self.device, l, &acts.attn_out, rows * self.plan.model.query_width());
+                teach::<D>(&mut ws.scratch, &self.device, l, &acts.attn, rows * self.plan.model.query_width());
             }
         }
         pass.norm(values, self.index.norm, &ws.x, &mut ws.normed);
@@ -379,13 +371,12 @@ impl<D: Device> Engine<D> {
         let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
         let Some(back) = &mut ws.backward else { return Err(Error::Empty) };
         let Store { values, grads, .. } = &mut self.store;
-        let into = HeadGrads { dx: &mut back.dnorm, dw: grads[self.index.head].as_mut() };
+        let into = HeadGrads { dx: &mut back.dbranch, dw: grads[self.index.head].as_mut() };
         let scores = self.device.head(&ready.batch, head, &ws.normed, &values[self.index.head], Some(into))?;
         self.layers_backward(ready, rows, None);
         if let (Some((_, ws)), Some(dtable)) = (&self.workspace, &mut self.store.grads[self.index.embed])
-            && let Some(back) = &ws.backward
         {
-            self.device.embed_backward(&ready.batch, &back.dx, self.plan.model.hidden, dtable);
+            self.device.embed_backward(&ready.batch, &ws.normed, self.plan.model.hidden, dtable);
         }
         self.check_device().map(|()| scores)
     }
@@ -402,17 +393,23 @@ impl<D: Device> Engine<D> {
         let (gates, dgates) = self.gates.as_mut().map(|gates| (&gates.values, &mut gates.grads)).unzip();
         let mut grads = Gradients { weights: if gated.is_some() { &mut frozen } else { grads }, gates: dgates };
         let model = &self.plan.model;
-        self.device.clear(&mut back.dx, rows * model.hidden);
+        // What the final norm gave has served.
+        let dx = &mut ws.normed;
+        self.device.clear(dx, rows * model.hidden);
         let (weight, dweight) = (&values[self.index.norm], grads.weights[self.index.norm].as_mut());
         let eps = model.norm_eps as f32;
-        self.device.rms_norm_backward(rows, &ws.x, weight, eps, &back.dnorm, &mut back.dx, dweight);
-        let pass = Pass { device: &self.device, batch, model, rows, turned, noise: *noise, gates };
-        let shared = ws.saved.len() == 1;
+        self.device.rms_norm_backward(rows, &ws.x, weight, eps, &back.dbranch, dx, dweight);
+        let pass = Pass { device: &self.device, batch, model, rows, first: 0, turned, noise: *noise, gates };
         for (l, (layer, &pattern)) in self.index.layers.iter().zip(self.plan.layers.iter()).enumerate().rev() {
-            let (acts, input) = (&mut ws.saved[if shared { 0 } else { l }], &ws.inputs[l]);
-            let sight = sight(l, pattern, gated);
-            pass.recompute(values, layer, sight, input, acts, &mut ws.scratch, shared);
-            pass.layer_backward(values, &mut grads, layer, sight, input, acts, &mut ws.scratch, back);
+            let (sight, input, kept) = (sight(l, pattern, gated), &ws.inputs[l], ws.kept.get_mut(l));
+            let acts = &mut ws.saved[if kept.is_some() { l } else { 0 }];
+            let from = kept.as_ref().map_or(input, |kept| &kept.middle);
+            self.device.copy(from, &mut ws.x, rows * model.hidden);
+            if kept.is_none() {
+                pass.attention_half(values, layer, sight, &mut ws.x, acts, &mut ws.scratch);
+            }
+            let at = (input, &ws.x);
+            pass.layer_backward(values, &mut grads, layer, sight, at, (acts, kept), &mut ws.scratch, back, dx);
         }
     }
 

@@ -50,6 +50,7 @@ pub(crate) fn plan(layers: [Pattern; 3]) -> Plan {
         layers: layers.to_vec().into(),
         gates: context_recipe::plan::GatesPlan::Given,
         block: 4,
+        tile: 4096,
         adapt: AdaptPlan::Full,
         data: Cow::Borrowed(&[]),
         stages: Cow::Borrowed(&[]),

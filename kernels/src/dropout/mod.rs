@@ -26,6 +26,12 @@ impl Mask {
         if bits(self.seed, index) >= self.threshold() { 1.0 / (1.0 - self.rate) } else { 0.0 }
     }
 
+    /// The mask whose element 0 is element `first` of this one.
+    #[must_use]
+    pub fn from(self, first: u64) -> Mask {
+        Mask { seed: self.seed.wrapping_add(first.wrapping_mul(STEP)), ..self }
+    }
+
     /// Draws below this are left out.
     fn threshold(&self) -> u32 {
         (f64::from(self.rate) * 4_294_967_296.0) as u32
@@ -38,10 +44,13 @@ pub fn apply(mask: Mask, x: &[f32], y: &mut [f32], write: Write) {
     cpu::apply(mask, x, y, write);
 }
 
+/// How far splitmix64's state goes from draw to draw.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// The `index`-th draw of a seed: the upper half of splitmix64.
 #[inline(always)]
 fn bits(seed: u64, index: u64) -> u32 {
-    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(STEP));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     ((z ^ (z >> 31)) >> 32) as u32
@@ -68,6 +77,14 @@ mod tests {
                     assert!((f64::from(added[i]) - sum).abs() <= 1e-5 * sum.abs().max(1.0));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_mask_goes_on_anywhere() {
+        let mask = Mask { seed: 3, rate: 0.5 };
+        for first in [0, 1, 77, 1 << 40] {
+            assert!((0..100).all(|index| mask.from(first).factor(index) == mask.factor(first + index)), "{first}");
         }
     }
 

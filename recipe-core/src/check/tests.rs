@@ -661,7 +661,7 @@ fn the_cheapest_change_that_fits_is_named_and_fits() {
     full_training(&mut recipe);
     let help = recipe.plan().unwrap_err()[0].help.clone();
     assert!(help.starts_with("write `adapt: lora(rank = 32)`, which needs "), "{help}");
-    recipe.device = Some(Device::Cuda { memory: 70_000_000_000 });
+    recipe.device = Some(Device::Cuda { memory: 60_000_000_000 });
     let help = recipe.plan().unwrap_err()[0].help.clone();
     assert!(help.starts_with("write `adapt: qlora(rank = 32)`, which needs "), "{help}");
     recipe.adapt = Some(Adapt::Lora {

@@ -42,6 +42,7 @@ pub(in crate::engine) fn plan(layers: &[Pattern], scaling: Scaling) -> Plan {
         layers: Cow::Owned(layers.to_vec()),
         gates: recipe_core::GatesPlan::Given,
         block: 4,
+        tile: 4096,
         adapt: AdaptPlan::Full,
         data: Cow::Borrowed(&[]),
         stages: Cow::Borrowed(&[]),
