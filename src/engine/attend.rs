@@ -8,7 +8,7 @@ use recipe_core::{Form, Pattern, Plan};
 
 use super::Error;
 use super::layer::Pass;
-use super::workspace::{Activations, BackwardScratch, Gated, Remap, Scratch};
+use super::workspace::{Activations, Gated, Remap, Scratch};
 use crate::model::parts::{Part, Places, parts, places};
 
 /// What the heads of a layer attend to.
@@ -23,6 +23,18 @@ pub(crate) enum Sight {
         /// What a closed gate leaves.
         stream: Pattern,
     },
+}
+
+/// Gradients of a layer's attention.
+pub(crate) struct Gradient<'a, D: Device> {
+    /// Of its output `[T, H, D]`.
+    pub(crate) dout: &'a mut D::Buffer,
+    /// `[T, H, D]`.
+    pub(crate) dq: &'a mut D::Buffer,
+    /// `[T, G, D]`.
+    pub(crate) dk: &'a mut D::Buffer,
+    /// `[T, G, D]`.
+    pub(crate) dv: &'a mut D::Buffer,
 }
 
 impl Sight {
@@ -66,13 +78,13 @@ impl<D: Device> Pass<'_, D> {
         }
     }
 
-    /// `back.dq`, `back.dk` and `back.dv` from `back.dbranch`, turned back; to `dgates` those of the layer's gates are added.
+    /// `back.dq`, `back.dk` and `back.dv` from `back.dout`, turned back; to `dgates` those of the layer's gates are added.
     pub(crate) fn attend_backward(
         &self,
         sight: Sight,
         acts: &Activations<D>,
         scratch: &mut Scratch<D>,
-        back: &mut BackwardScratch<D>,
+        back: &mut Gradient<'_, D>,
         dgates: Option<&mut D::Buffer>,
     ) {
         match (sight, scratch.gated.as_mut(), dgates) {
@@ -107,7 +119,7 @@ impl<D: Device> Pass<'_, D> {
         (layer, stream): (usize, Pattern),
         acts: &Activations<D>,
         gated: &mut Gated<D>,
-        back: &mut BackwardScratch<D>,
+        back: &mut Gradient<'_, D>,
         dgates: &mut D::Buffer,
     ) {
         let (device, batch) = (self.device, self.batch);
@@ -115,7 +127,7 @@ impl<D: Device> Pass<'_, D> {
         let [full_parts, stream_parts] = [Pattern::Full, stream].map(|pattern| self.parts(pattern));
         let job = self.attention_job(full_parts[0].patterns());
         let full = &gated.full[if gated.form == Form::Paper { 0 } else { layer }];
-        let into = GateGrads { dout: &mut back.dbranch, dstream: &mut gated.dstream, dgates };
+        let into = GateGrads { dout: &mut *back.dout, dstream: &mut gated.dstream, dgates };
         device.gate_backward(&job, (gates, layer * self.model.kv_heads), (full, &gated.stream), into);
         let saved = Saved {
             q: &acts.q,
@@ -125,10 +137,10 @@ impl<D: Device> Pass<'_, D> {
             lse: &gated.stream_lse,
             dout: &gated.dstream,
         };
-        let grads = Grads { dq: &mut back.dq, dk: &mut back.dk, dv: &mut back.dv };
+        let grads = Grads { dq: &mut *back.dq, dk: &mut *back.dk, dv: &mut *back.dv };
         device.attention_backward(batch, &self.attention_job(stream_parts[0].patterns()), saved, grads);
         if gated.form == Form::Paper {
-            let saved = Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: full, lse: &acts.lse, dout: &back.dbranch };
+            let saved = Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: full, lse: &acts.lse, dout: back.dout };
             let grads = Grads { dq: &mut gated.dq, dk: &mut gated.dk, dv: &mut gated.dv };
             device.attention_backward(batch, &job, saved, grads);
             self.add_to(back, [&gated.dq, &gated.dk, &gated.dv]);
@@ -137,7 +149,7 @@ impl<D: Device> Pass<'_, D> {
     }
 
     /// Adds gradients of q, k and v.
-    fn add_to(&self, back: &mut BackwardScratch<D>, [dq, dk, dv]: [&D::Buffer; 3]) {
+    fn add_to(&self, back: &mut Gradient<'_, D>, [dq, dk, dv]: [&D::Buffer; 3]) {
         let [query, key] = [self.model.query_width(), self.model.kv_width()].map(|width| width * self.rows);
         self.device.add(dq, &mut back.dq, query);
         self.device.add(dk, &mut back.dk, key);
@@ -145,7 +157,7 @@ impl<D: Device> Pass<'_, D> {
     }
 
     /// Gradients of turned queries and keys become those of the unturned ones.
-    fn turn_back(&self, back: &mut BackwardScratch<D>) {
+    fn turn_back(&self, back: &mut Gradient<'_, D>) {
         self.device.rope(self.batch, self.model.heads, &mut back.dq, Direction::Backward);
         self.device.rope(self.batch, self.model.kv_heads, &mut back.dk, Direction::Backward);
     }
@@ -174,13 +186,13 @@ impl<D: Device> Pass<'_, D> {
         pattern: Pattern,
         acts: &Activations<D>,
         remap: Option<&mut Remap<D>>,
-        back: &mut BackwardScratch<D>,
+        back: &mut Gradient<'_, D>,
     ) {
         let (parts, device) = (self.parts(pattern), self.device);
         let Some(remap) = remap.filter(|_| pattern.remaps()) else {
             let saved =
-                Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: &acts.attn, lse: &acts.lse, dout: &back.dbranch };
-            let grads = Grads { dq: &mut back.dq, dk: &mut back.dk, dv: &mut back.dv };
+                Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: &acts.attn, lse: &acts.lse, dout: back.dout };
+            let grads = Grads { dq: &mut *back.dq, dk: &mut *back.dk, dv: &mut *back.dv };
             device.attention_backward(self.batch, &self.attention_job(parts[0].patterns()), saved, grads);
             self.turn_back(back);
             return;
@@ -189,9 +201,9 @@ impl<D: Device> Pass<'_, D> {
             self.turn(part, acts, remap);
             let job = self.attention_job(part.patterns());
             let (out, lse) = (&acts.attn, &acts.lse);
-            let saved = Saved { q: &remap.q, k: &remap.k, v: &acts.v, out, lse, dout: &back.dbranch };
+            let saved = Saved { q: &remap.q, k: &remap.k, v: &acts.v, out, lse, dout: back.dout };
             let (dq, dk, dv) = match index {
-                0 => (&mut back.dq, &mut back.dk, &mut back.dv),
+                0 => (&mut *back.dq, &mut *back.dk, &mut *back.dv),
                 _ => (&mut remap.dq, &mut remap.dk, &mut remap.dv),
             };
             device.attention_backward(self.batch, &job, saved, Grads { dq, dk, dv });

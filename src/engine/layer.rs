@@ -11,7 +11,7 @@ use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
 use recipe_core::Llama;
 
-use super::attend::{Sight, Turned};
+use super::attend::{Gradient, Sight, Turned};
 use super::store::{Adapter, LayerIndex, Projection};
 use super::workspace::{Activations, Adapting, BackwardScratch, Kept, Mlp, Scratch};
 use crate::model::noise::Noise;
@@ -178,7 +178,7 @@ impl<D: Device> Pass<'_, D> {
 
     /// Turns `dx` from the gradient of the layer's output into that of its input, and adds to `grads`.
     ///
-    /// `acts` and `kept` are those of this layer, and `middle` is the stream between its halves.
+    /// `acts` and `kept` are those of this layer, and `middle` is the stream between its halves, which is not left.
     #[allow(clippy::too_many_arguments, reason = "the layer's weights, its sight, input and five kinds of memory")]
     pub(crate) fn layer_backward(
         &self,
@@ -186,7 +186,7 @@ impl<D: Device> Pass<'_, D> {
         grads: &mut Gradients<'_, D>,
         layer: &LayerIndex,
         sight: Sight,
-        (input, middle): (&D::Buffer, &D::Buffer),
+        (input, middle): (&D::Buffer, &mut D::Buffer),
         (acts, kept): (&mut Activations<D>, Option<&mut Kept<D>>),
         scratch: &mut Scratch<D>,
         back: &mut BackwardScratch<D>,
@@ -195,23 +195,28 @@ impl<D: Device> Pass<'_, D> {
         self.mlp_backward(values, grads, layer, (middle, kept), scratch, back, dx);
         let mut at = self.backward(values, grads, &mut scratch.adapting, &mut back.dlow);
         at.project(&layer.o, &acts.attn, dx, &mut back.dbranch, Write::Set);
-        self.attend_backward(sight, acts, scratch, back, grads.gates.as_deref_mut());
+        let BackwardScratch::<D> { dbranch, dk, dv, dlow } = back;
+        // Nobody asks for the stream between the halves any more.
+        let dq = middle;
+        let mut gradient = Gradient { dout: dbranch, dq, dk, dv };
+        self.attend_backward(sight, acts, scratch, &mut gradient, grads.gates.as_deref_mut());
+        let Gradient { dout: dbranch, dq, dk, dv } = gradient;
         // What attention gave has served; what it read is cheap to make again.
         self.norm(values, layer.input_norm, input, &mut acts.attn);
-        let mut at = self.backward(values, grads, &mut scratch.adapting, &mut back.dlow);
+        let mut at = self.backward(values, grads, &mut scratch.adapting, dlow);
         let [dq, dk] = match (layer.qk_norm, &acts.raw) {
             (Some([q_norm, k_norm]), Some([raw_q, raw_k])) => {
                 // Turned q and k have served; their buffers take the gradients behind the norms.
-                at.head_norm((q_norm, self.model.heads), raw_q, &back.dq, &mut acts.q);
-                at.head_norm((k_norm, self.model.kv_heads), raw_k, &back.dk, &mut acts.k);
+                at.head_norm((q_norm, self.model.heads), raw_q, dq, &mut acts.q);
+                at.head_norm((k_norm, self.model.kv_heads), raw_k, dk, &mut acts.k);
                 [&acts.q, &acts.k]
             }
-            _ => [&back.dq, &back.dk],
+            _ => [&*dq, &*dk],
         };
-        at.project(&layer.q, &acts.attn, dq, &mut back.dbranch, Write::Set);
-        at.project(&layer.k, &acts.attn, dk, &mut back.dbranch, Write::Add);
-        at.project(&layer.v, &acts.attn, &back.dv, &mut back.dbranch, Write::Add);
-        at.norm(layer.input_norm, input, &back.dbranch, dx);
+        at.project(&layer.q, &acts.attn, dq, dbranch, Write::Set);
+        at.project(&layer.k, &acts.attn, dk, dbranch, Write::Add);
+        at.project(&layer.v, &acts.attn, dv, dbranch, Write::Add);
+        at.norm(layer.input_norm, input, dbranch, dx);
     }
 
     /// Turns `dx` from the gradient of the MLP's output into that of its input.

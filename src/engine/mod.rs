@@ -408,7 +408,7 @@ impl<D: Device> Engine<D> {
             if kept.is_none() {
                 pass.attention_half(values, layer, sight, &mut ws.x, acts, &mut ws.scratch);
             }
-            let at = (input, &ws.x);
+            let at = (input, &mut ws.x);
             pass.layer_backward(values, &mut grads, layer, sight, at, (acts, kept), &mut ws.scratch, back, dx);
         }
     }
