@@ -60,6 +60,15 @@ pub enum Weight<D: Device> {
     Quantized(D::Quantized),
 }
 
+/// A buffer of an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// How many numbers it holds.
+    pub len: usize,
+    /// Whether they are f32 whatever the storage type.
+    pub exact: bool,
+}
+
 /// How a matrix that does not learn may be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -177,6 +186,8 @@ pub trait Device: Sized + Send + Sync {
     fn zeros_f32(&self, len: usize) -> Result<Self::Buffer> {
         self.zeros(len)
     }
+    /// Zeroed buffers, one for each slot, in one piece of memory: all of it is there, or none.
+    fn arena(&self, slots: &[Slot]) -> Result<Vec<Self::Buffer>>;
     /// A buffer holding `data`.
     fn upload(&self, data: &[f32]) -> Result<Self::Buffer>;
     /// A buffer of a weight that learns, of which every bit of `data` is kept.

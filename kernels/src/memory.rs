@@ -81,6 +81,19 @@ impl Arena {
     }
 }
 
+/// Zeros of these lengths in one mapping; nothing where the system has no memory left.
+pub fn together<T: Plain>(lens: &[usize]) -> Option<Vec<Numbers<T>>> {
+    let mut places = Vec::with_capacity(lens.len());
+    let mut end = 0_usize;
+    for &len in lens {
+        places.push((end, len));
+        let bytes = len.checked_mul(size_of::<T>())?.checked_add(GAP)?.checked_next_multiple_of(LINE)?;
+        end = end.checked_add(bytes)?;
+    }
+    let mapping = Arc::new(Mapping::new(end)?);
+    Some(places.into_iter().map(|(from, len)| Numbers::at(&mapping, from, len)).collect())
+}
+
 impl<T: Plain> Numbers<T> {
     /// `len` numbers from byte `from` of a mapping, a multiple of [`LINE`]; no other tensor may have them.
     fn at(mapping: &Arc<Mapping>, from: usize, len: usize) -> Self {
@@ -120,7 +133,9 @@ mod tests {
     #[test]
     fn numbers_begin_as_zeros_and_stay_apart() {
         let arena = Arena::new();
-        let mut all: Vec<Numbers> = [1, 7, 1000, 5 << 20, 0, 3].iter().map(|&len| arena.zeros(len).unwrap()).collect();
+        let lens = [1, 7, 1000, 5 << 20, 0, 3];
+        let mut all: Vec<Numbers> = lens.iter().map(|&len| arena.zeros(len).unwrap()).collect();
+        all.extend(together(&lens).unwrap());
         for (index, numbers) in all.iter_mut().enumerate() {
             assert!(numbers.iter().all(|&x| x == 0.0));
             assert!(numbers.as_ptr().addr().is_multiple_of(LINE));
@@ -144,5 +159,7 @@ mod tests {
     fn too_much_is_refused() {
         assert!(Arena::new().zeros::<f32>(usize::MAX / 8).is_none());
         assert!(Arena::new().zeros::<u8>(usize::MAX).is_none());
+        assert!(together::<f32>(&[1, usize::MAX / 8]).is_none());
+        assert!(together::<u8>(&[usize::MAX / 2; 3]).is_none());
     }
 }

@@ -14,7 +14,7 @@ use super::source::{Compiler, Source};
 use crate::adamw::Hyper;
 use crate::attention::cuda::{self, Passes, Visible};
 use crate::attention::{Mask, Pattern, Shape};
-use crate::device::{Attention, Cuda, Device, Format, Grads, Head, HeadGrads, Linear, Rows, Saved, Weight};
+use crate::device::{Attention, Cuda, Device, Format, Grads, Head, HeadGrads, Linear, Rows, Saved, Slot, Weight};
 use crate::linear::cuda::Plain;
 use crate::linear::{Dims, Write};
 
@@ -191,9 +191,10 @@ fn step(driver: &Fake) -> crate::device::Result<()> {
     let mut table = Weight::Dense(gpu.upload_master(&[1.0; 64])?);
     let frozen = Weight::Quantized(gpu.quantize(&[1.0; 256], Format::Nf4)?);
     let buffer = || gpu.zeros(rows * width);
-    let (mut x, mut y, mut q, mut out) = (buffer()?, buffer()?, buffer()?, buffer()?);
+    let slots = [false, false, true].map(|exact| Slot { len: if exact { rows } else { rows * width }, exact });
+    let [mut x, mut y, mut lse] = gpu.arena(&slots)?.try_into().expect("three buffers");
+    let (mut q, mut out) = (buffer()?, buffer()?);
     let (mut dtable, mut m, mut v) = (gpu.zeros_f32(64)?, gpu.zeros_f32(64)?, gpu.zeros_f32(64)?);
-    let mut lse = gpu.zeros_f32(rows)?;
     gpu.embed(&batch, &table, width, &mut x);
     let dims = Dims { rows, inputs: width, outputs: width };
     gpu.linear(Linear { dims, scale: 1.0, write: Write::Set }, &x, &frozen, &mut q);
@@ -233,6 +234,23 @@ fn every_call_of_a_step_may_fail() {
         assert!(driver.held.lock().expect("a lock").is_empty(), "{error} left something behind");
         assert_eq!(driver.calls.load(Ordering::Relaxed), call, "{error} was not the end");
     }
+}
+
+/// One piece for all: every buffer begins at a multiple of 256, and the piece goes with the last of them.
+#[test]
+fn an_arena_is_one_piece() {
+    let driver = Fake::default();
+    let gpu = Cuda::new(Runtime::new(&driver, &SCRIBE, None), Plain, 2048).expect("a device");
+    let slots = [(1, false), (100, true), (0, false), (256, false)].map(|(len, exact)| Slot { len, exact });
+    let mut all = gpu.arena(&slots).expect("256 + 512 + 512 bytes");
+    assert_eq!((gpu.memory().0, driver.held.lock().expect("a lock").len()), (1280, 1));
+    let error = gpu.arena(&[slots[3], slots[1]]).expect_err("too much");
+    assert_eq!(error, crate::device::Error::OutOfMemory { requested: 1024, live: 1280, limit: 2048 });
+    let last = all.pop();
+    drop(all);
+    assert_eq!(gpu.memory().0, 1280, "the last one holds the piece");
+    drop(last);
+    assert_eq!((gpu.memory().0, driver.held.lock().expect("a lock").len()), (0, 0));
 }
 
 /// A limit below the card's memory is one: the error has the figures, and nothing is left behind.

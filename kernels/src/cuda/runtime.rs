@@ -61,7 +61,8 @@ impl<D: Driver, C: Compiler> Runtime<D, C> {
         let address = self.driver.allocate(bytes.max(1))?;
         let live = self.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.peak.fetch_max(live, Ordering::Relaxed);
-        Ok(Memory { driver: Arc::clone(&self.driver), live: Arc::clone(&self.live), address, bytes })
+        let piece = Piece { driver: Arc::clone(&self.driver), live: Arc::clone(&self.live), address, bytes };
+        Ok(Memory { piece: Arc::new(piece), address, bytes })
     }
 
     /// Bytes in memory now, and the most there ever were.
@@ -180,16 +181,52 @@ impl Region<'_> {
     }
 }
 
-/// Memory of a device, given back when dropped.
+/// What a driver has handed out, given back when dropped.
 #[derive(Debug)]
-pub struct Memory<D: Driver> {
+struct Piece<D: Driver> {
     driver: Arc<D>,
     live: Arc<AtomicU64>,
     address: Address,
     bytes: u64,
 }
 
+impl<D: Driver> Drop for Piece<D> {
+    fn drop(&mut self) {
+        self.live.fetch_sub(self.bytes, Ordering::Relaxed);
+        // A driver that cannot free has lost its device, and the memory with it.
+        let _ = self.driver.free(self.address);
+    }
+}
+
+/// Memory of a device, given back when it is dropped and all that it was cut from.
+#[derive(Debug)]
+pub struct Memory<D: Driver> {
+    piece: Arc<Piece<D>>,
+    address: Address,
+    bytes: u64,
+}
+
+/// Where each memory of an arena begins.
+const ALIGNED: u64 = 256;
+
+/// What memories of these sizes take when they are cut from one.
+pub(crate) fn together(sizes: &[u64]) -> u64 {
+    sizes.iter().fold(0, |sum, bytes| sum.saturating_add(bytes.next_multiple_of(ALIGNED)))
+}
+
 impl<D: Driver> Memory<D> {
+    /// Cuts it into memories of these sizes, which take [`together`] of it.
+    pub(crate) fn cut(self, sizes: &[u64]) -> Vec<Memory<D>> {
+        assert!(together(sizes) <= self.bytes, "kernels: {} bytes are cut into more", self.bytes);
+        let mut end = 0;
+        let mut next = |bytes: &u64| {
+            let address = self.address.plus(end);
+            end += bytes.next_multiple_of(ALIGNED);
+            Memory { piece: Arc::clone(&self.piece), address, bytes: *bytes }
+        };
+        sizes.iter().map(&mut next).collect()
+    }
+
     /// Where it begins.
     pub fn address(&self) -> Address {
         self.address
@@ -214,21 +251,13 @@ impl<D: Driver> Memory<D> {
 
     /// Overwrites its beginning.
     pub fn write(&self, stream: Stream, bytes: &[u8]) -> Result<()> {
-        self.driver.write(stream, self.all().need("device memory", bytes.len()), bytes)
+        self.piece.driver.write(stream, self.all().need("device memory", bytes.len()), bytes)
     }
 
     /// Its first `len` bytes.
     pub fn read(&self, stream: Stream, len: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; len];
-        self.driver.read(stream, self.all().need("device memory", len), &mut bytes)?;
+        self.piece.driver.read(stream, self.all().need("device memory", len), &mut bytes)?;
         Ok(bytes)
-    }
-}
-
-impl<D: Driver> Drop for Memory<D> {
-    fn drop(&mut self) {
-        self.live.fetch_sub(self.bytes, Ordering::Relaxed);
-        // A driver that cannot free has lost its device, and the memory with it.
-        let _ = self.driver.free(self.address);
     }
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
     Attention, Device, Distance, Error, Format, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Product, Result,
-    Rows, Saved, Scores, Weight,
+    Rows, Saved, Scores, Slot, Weight,
 };
 use rayon::prelude::*;
 
 use crate::linear::Write;
-use crate::memory::{Arena, Numbers};
+use crate::memory::{self, Arena, Numbers};
 use crate::nf4::Nf4;
 use crate::q8_0::Q8_0;
 use crate::{
@@ -150,7 +150,7 @@ impl Drop for Counted {
 #[derive(Debug)]
 pub struct CpuBuffer {
     data: Numbers,
-    _counted: Counted,
+    _counted: Arc<Counted>,
 }
 
 /// A quantised matrix that the device counts.
@@ -206,7 +206,15 @@ impl Device for Cpu {
         let bytes = 4 * len as u64;
         let counted = Counted::new(&self.meter, bytes)?;
         let data = self.arena.zeros(len).ok_or_else(|| self.exhausted(bytes))?;
-        Ok(CpuBuffer { data, _counted: counted })
+        Ok(CpuBuffer { data, _counted: Arc::new(counted) })
+    }
+
+    fn arena(&self, slots: &[Slot]) -> Result<Vec<CpuBuffer>> {
+        let bytes = slots.iter().fold(0, |sum: u64, slot| sum.saturating_add(4 * slot.len as u64));
+        let all = Arc::new(Counted::new(&self.meter, bytes)?);
+        let lens: Vec<usize> = slots.iter().map(|slot| slot.len).collect();
+        let together = memory::together(&lens).ok_or_else(|| self.exhausted(bytes))?;
+        Ok(together.into_iter().map(|data| CpuBuffer { data, _counted: Arc::clone(&all) }).collect())
     }
 
     fn upload(&self, data: &[f32]) -> Result<CpuBuffer> {

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
     Attention, Device, Distance, Error, Format, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Result, Rows,
-    Saved, Scores, Weight,
+    Saved, Scores, Slot, Weight,
 };
 use crate::attention::Shape;
 use crate::attention::cuda::{self as attend, Passes, Visible};
 use crate::cuda::copy;
 use crate::cuda::driver::{Driver, Error as DriverError, Result as Driven, Stream};
-use crate::cuda::runtime::{Memory, Queue, Region, Runtime};
+use crate::cuda::runtime::{Memory, Queue, Region, Runtime, together};
 use crate::cuda::source::Compiler;
 use crate::embedding::cuda::{Embedding, Occurrences};
 use crate::linear::Write;
@@ -140,6 +140,20 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
         Ok(CudaBuffer { numbers, number, master: None, len })
     }
 
+    fn arena_of(&self, slots: &[Slot]) -> Driven<Vec<CudaBuffer<D>>> {
+        let number = |slot: &Slot| if slot.exact { Number::F32 } else { Number::Bf16 };
+        let sizes: Vec<u64> = slots.iter().map(|slot| (slot.len * number(slot).bytes()) as u64).collect();
+        let all = self.allocate(together(&sizes))?;
+        self.driver().fill(self.shared.stream, all.address(), 0, all.bytes())?;
+        let buffer = |(numbers, slot): (Memory<D>, &Slot)| CudaBuffer {
+            numbers,
+            number: number(slot),
+            master: None,
+            len: slot.len,
+        };
+        Ok(all.cut(&sizes).into_iter().zip(slots).map(buffer).collect())
+    }
+
     /// Memory for the op at hand.
     fn hold(&self, which: Use, bytes: u64) -> Driven<Held<'_, D>> {
         self.shared.scratch.hold(which, bytes, |bytes| self.allocate(bytes))
@@ -241,6 +255,11 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
     fn zeros_f32(&self, len: usize) -> Result<CudaBuffer<D>> {
         self.check()?;
         self.fresh(len, Number::F32).map_err(|error| self.said(error))
+    }
+
+    fn arena(&self, slots: &[Slot]) -> Result<Vec<CudaBuffer<D>>> {
+        self.check()?;
+        self.arena_of(slots).map_err(|error| self.said(error))
     }
 
     fn upload(&self, data: &[f32]) -> Result<CudaBuffer<D>> {
