@@ -312,3 +312,44 @@ fn matrices_of_eight_bits() {
         close("8 bits: logits", &gpu.logits(&batch).unwrap(), &cpu.logits(&batch).unwrap(), LOGITS);
     });
 }
+
+/// Five layers, the inputs of three of which leave.
+fn deep() -> Plan {
+    let model = Llama { layers: 5, hidden: 32, heads: 2, kv_heads: 2, ffn: 32, vocab: 16, ..tiny_llama() };
+    recipe(model).plan().unwrap()
+}
+
+/// Gradients of two passes with inputs that leave, on streams beside each other.
+fn offloaded(late: usize, deaf: Option<usize>) -> Option<(Weights, usize)> {
+    let gpu = emulation::device_beside(1, late, deaf)?;
+    let mut engine = Engine::new(gpu, &deep(), &Weights::new(), 3, Mode::Train).unwrap();
+    engine.set_offload(true);
+    let before = engine.device().runtime().driver().waits();
+    for len in [16, 8] {
+        engine.learn(&text(len, 16), 1.0, true).unwrap();
+    }
+    let waits = engine.device().runtime().driver().waits() - before;
+    Some((engine.gradients(), waits))
+}
+
+/// Inputs that leave come back as they were, whichever stream is late; and without any one of the waits between the streams the
+/// gradients are others as soon as one of them is.
+#[test]
+fn layer_inputs_leave_and_come_back() {
+    let Some(gpu) = emulation::device(1) else { return };
+    let mut engine = Engine::new(gpu, &deep(), &Weights::new(), 3, Mode::Train).unwrap();
+    for len in [16, 8] {
+        engine.learn(&text(len, 16), 1.0, true).unwrap();
+    }
+    let right = engine.gradients();
+    for late in [0, 1] {
+        let (gradients, waits) = offloaded(late, None).unwrap();
+        assert!(gradients == right, "stream {late} is late");
+        // Each of three inputs: before it leaves, before its place is taken, before it comes back, before it is read.
+        assert_eq!(waits, 2 * 3 * 4);
+    }
+    for wait in 0..12 {
+        let heard = |late| offloaded(late, Some(wait)).unwrap().0 == right;
+        assert!(!(heard(0) && heard(1)), "nothing shows that wait {wait} is missing");
+    }
+}

@@ -201,6 +201,12 @@ fn a_long_sequence_on_a_gpu() {
         train: vec![stage(32 << 10, 1, true)],
         ..recipe(other())
     };
-    let plan = on_a_gpu(&recipe.plan().unwrap());
+    let mut plan = on_a_gpu(&recipe.plan().unwrap());
     close(&plan, &one_step(&plan, emulation::idle()));
+    assert_eq!(plan.memory().host, 0);
+    plan.stages.to_mut()[0].offload = true;
+    let engine = one_step(&plan, emulation::idle());
+    close(&plan, &engine);
+    // Of three layers the first one's input leaves.
+    assert_eq!((engine.device().memory_away(), plan.memory().host), (2 * 256 * (32 << 10), 2 * 256 * (32 << 10)));
 }

@@ -13,7 +13,7 @@ mod cpu;
 mod cuda;
 
 pub use cpu::{Cpu, CpuBatch, CpuBuffer, CpuQuantized};
-pub use cuda::{Cuda, CudaBatch, CudaBuffer, CudaNf4, CudaQuantized};
+pub use cuda::{Cuda, CudaAway, CudaBatch, CudaBuffer, CudaNf4, CudaQuantized};
 
 /// Why a device could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +164,8 @@ pub trait Device: Sized + Send + Sync {
     type Quantized: fmt::Debug + Send + Sync;
     /// [`Rows`] made ready: rotary tables, ids, borders.
     type Batch: Send + Sync;
+    /// Where numbers wait outside of the device's memory.
+    type Away: fmt::Debug + Send + Sync;
 
     /// Runs a job of many ops where each of them starts fastest.
     fn run<T: Send>(job: impl FnOnce() -> T + Send) -> T {
@@ -217,6 +219,18 @@ pub trait Device: Sized + Send + Sync {
     fn move_within(&self, buffer: &mut Self::Buffer, from_offset: usize, to_offset: usize, len: usize);
     /// Adds the first `len` numbers of one buffer to those of another.
     fn add(&self, from: &Self::Buffer, to: &mut Self::Buffer, len: usize);
+    /// Room outside of the device's memory for `len` numbers in its storage type; on a GPU, pinned memory of the host.
+    fn away(&self, len: usize) -> Result<Self::Away>;
+    /// Begins to copy the first `len` numbers of a buffer there, as they are after all work so far. Until [`Device::settle`] nothing
+    /// may be written to the buffer.
+    fn send(&self, from: &Self::Buffer, to: &mut Self::Away, len: usize);
+    /// Begins to copy them back, behind all work so far and what was sent there. Until [`Device::settle`] nothing may read the buffer
+    /// or write to it.
+    fn bring(&self, from: &Self::Away, to: &mut Self::Buffer, len: usize);
+    /// Lets all later work wait for the last copy to or from there.
+    fn settle(&self, away: &Self::Away);
+    /// Bytes outside of the device's memory that [`Device::away`] holds now.
+    fn memory_away(&self) -> u64;
     /// Quantises a matrix.
     fn quantize(&self, data: &[f32], format: Format) -> Result<Self::Quantized>;
     /// The matrix that a quantised one stands for.

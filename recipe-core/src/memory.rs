@@ -45,6 +45,8 @@ pub struct Memory {
     pub terms: Vec<Term>,
     /// Their sum.
     pub total: u64,
+    /// Pinned memory of the host beside it, where layer inputs wait.
+    pub host: u64,
 }
 
 impl Memory {
@@ -55,7 +57,7 @@ impl Memory {
             .map(|(name, bytes)| Term { name: name.into(), bytes })
             .collect();
         let total = terms.iter().fold(0, |sum: u64, term| sum.saturating_add(term.bytes));
-        Self { terms, total }
+        Self { terms, total, host: 0 }
     }
 }
 
@@ -80,14 +82,6 @@ impl StagePlan {
     pub fn micro_batch_tokens(&self) -> usize {
         self.micro_batch().saturating_mul(self.length)
     }
-
-    /// What its passes are for.
-    pub fn purpose(&self) -> Purpose {
-        match self.learns {
-            Learns::Weights => Purpose::Train { recompute: self.recompute },
-            Learns::Gates { form, .. } => Purpose::Gates { form },
-        }
-    }
 }
 
 impl Plan {
@@ -97,10 +91,23 @@ impl Plan {
         stages.max_by_key(|memory| memory.total).unwrap_or_else(|| self.inference_memory())
     }
 
+    /// What a stage's passes are for. Without a GPU there is nowhere to offload to.
+    pub fn purpose(&self, stage: &StagePlan) -> Purpose {
+        match stage.learns {
+            Learns::Weights => {
+                Purpose::Train { recompute: stage.recompute, offload: stage.offload && self.on_cuda() }
+            }
+            Learns::Gates { form, .. } => Purpose::Gates { form },
+        }
+    }
+
     fn stage_memory(&self, stage: &StagePlan) -> Memory {
         let tokens = stage.micro_batch_tokens();
-        let [activations, workspace] = self.buffers(tokens, stage.purpose());
-        Memory::of(vec![
+        let purpose = self.purpose(stage);
+        let [activations, workspace] = self.buffers(tokens, purpose);
+        let (numbers, layers) = self.offloaded(tokens, purpose);
+        let host = product(&[numbers, layers]).saturating_mul(self.stored());
+        let memory = Memory::of(vec![
             ("weights", self.weights()),
             ("adapters", self.adapters()),
             ("masters", self.masters()),
@@ -115,7 +122,8 @@ impl Plan {
             ("logits", if stage.learns == Learns::Weights { self.logits(tokens) } else { 0 }),
             ("dequantized tile", self.dequantized()),
             ("reserved", self.reserved()),
-        ])
+        ]);
+        Memory { host, ..memory }
     }
 
     /// A text of `target` tokens is scored in one pass or generated through a cache, whichever needs more.

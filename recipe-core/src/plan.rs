@@ -362,6 +362,8 @@ pub struct StagePlan {
     pub seed: u64,
     /// A layer's activations are recomputed in its backward pass.
     pub recompute: bool,
+    /// Until then its input waits in the host's memory.
+    pub offload: bool,
     /// What happens to the weights afterwards.
     pub merge: MergePlan,
 }

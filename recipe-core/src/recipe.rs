@@ -486,6 +486,8 @@ pub struct Stage {
     pub seed: Option<u64>,
     /// `recompute = every | none`: whether a layer's activations are recomputed in its backward pass; every.
     pub recompute: Option<bool>,
+    /// Whether layer inputs wait in the host's memory until then; no.
+    pub offload: Option<bool>,
     /// First tokens that a streaming head sees while gates learn; 128.
     pub sink: Option<usize>,
     /// Nearest tokens that it sees then, the query's own included; 256.

@@ -377,6 +377,7 @@ impl Toy<'_> {
             schedule: if index + 1 == count { last.schedule } else { Schedule::Constant },
             seed: last.seed.wrapping_add(index as u64),
             recompute: self.rule.recompute,
+            offload: false,
             merge: if index + 1 == count { merge } else { MergePlan::None },
             ..last.clone()
         };

@@ -63,6 +63,7 @@ const CLIP: f64 = 1.0;
 const BATCH: usize = 1;
 const SCHEDULE: Schedule = Schedule::Constant;
 const RECOMPUTE: bool = true;
+const OFFLOAD: bool = false;
 const DROPOUT: f64 = 0.0;
 const DOCUMENTS: Documents = Documents::Mask;
 const TIMES: usize = 5;
@@ -399,6 +400,7 @@ fn stage(stage: &Stage, index: usize, recipe: &Recipe, model: &Llama) -> StagePl
         // Stages that share a seed would read the same text again.
         seed: stage.seed.unwrap_or(index as u64),
         recompute: stage.recompute.unwrap_or(RECOMPUTE),
+        offload: stage.offload.unwrap_or(OFFLOAD),
         merge: stage.merge.map_or(MergePlan::None, merge),
     }
 }

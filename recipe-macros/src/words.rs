@@ -202,6 +202,7 @@ const STAGE: &[Arg] = &[
     may("clip", Number),
     may("seed", Count),
     may("recompute", OneOf(RECOMPUTES)),
+    may("offload", Flag),
 ];
 
 /// Weights stay, so neither rope nor what AdamW does to weights can be said.

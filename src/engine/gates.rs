@@ -98,7 +98,7 @@ impl<D: Device> Engine<D> {
 
     /// What the full model ends with is what the gated one is held to.
     fn keep_taught(&mut self, rows: usize) {
-        let Some((_, ws)) = &mut self.workspace else { return };
+        let Some((_, ws, _)) = &mut self.workspace else { return };
         if let Some(gated) = &mut ws.scratch.gated {
             self.device.copy(&ws.normed, &mut gated.taught, rows * self.plan.model.hidden);
         }
@@ -106,7 +106,7 @@ impl<D: Device> Engine<D> {
 
     /// Of each row, and the gradient of the final norm's output.
     fn distances(&mut self, batch: &D::Batch, rows: usize, grad_scale: f32) -> Result<Vec<f32>, Error> {
-        let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
+        let Some((_, ws, _)) = &mut self.workspace else { return Err(Error::Empty) };
         let (Some(gated), Some(back)) = (&ws.scratch.gated, &mut ws.backward) else { return Err(Error::Empty) };
         let job = Distance { rows, hidden: self.plan.model.hidden, grad_scale };
         Ok(self.device.distance(batch, job, &ws.normed, &gated.taught, &mut back.dbranch))

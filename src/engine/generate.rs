@@ -12,7 +12,7 @@ use super::attend::Turned;
 use super::cache::{self, Cache, Turn};
 use super::layer::Pass;
 use super::store::LayerIndex;
-use super::workspace::{Purpose, Workspace, workspace};
+use super::workspace::{Purpose, Workspace};
 use super::{Engine, Error};
 pub use sampling::{Sampling, SamplingError};
 
@@ -128,12 +128,8 @@ impl<D: Device> Engine<D> {
     /// One pass over one chunk: embedding, all layers, final norm of the last row.
     fn read(&mut self, cache: &mut Cache<D>, tokens: &[u32], inv_freq: &[f64]) -> Result<(), Error> {
         let rows = tokens.len();
-        if !matches!(&self.workspace, Some((Purpose::Score, ws)) if ws.rows >= rows) {
-            self.workspace = None;
-            let workspace = workspace(&self.device, &self.plan, rows, Purpose::Score)?;
-            self.workspace = Some((Purpose::Score, workspace));
-        }
-        let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
+        self.make_room(rows, Purpose::Score)?;
+        let Some((_, ws, _)) = &mut self.workspace else { return Err(Error::Empty) };
         let (device, model, values) = (&self.device, &self.plan.model, &self.store.values);
         let factor = self.plan.rope.attention_factor();
         let positions: Vec<u32> = (cache.len() as u32..).take(rows).collect();

@@ -27,6 +27,7 @@ mod cache;
 mod error;
 mod gates;
 mod generate;
+mod inputs;
 mod layer;
 mod store;
 mod workspace;
@@ -45,6 +46,7 @@ pub use error::Error;
 pub use gates::GATES;
 use gates::{GateStore, teach};
 pub use generate::{Generated, Sampling, SamplingError};
+use inputs::Inputs;
 use layer::{Gradients, Pass};
 use store::{ModelIndex, Store};
 use workspace::{Purpose, Workspace, workspace};
@@ -61,8 +63,9 @@ pub struct Engine<D: Device> {
     index: ModelIndex,
     /// Where the plan learns gates and the mode is not to infer.
     gates: Option<GateStore<D>>,
-    workspace: Option<(Purpose, Workspace<D>)>,
+    workspace: Option<(Purpose, Workspace<D>, Inputs<D>)>,
     noise: Option<u64>,
+    offload: bool,
 }
 
 /// What an engine is made for.
@@ -101,7 +104,7 @@ impl<D: Device> Engine<D> {
         let index = ModelIndex::of(&store, plan)?;
         let learned = matches!(plan.gates, GatesPlan::Learned { .. }) && mode.learns();
         let gates = if learned { Some(GateStore::new(&device, &plan.model)?) } else { None };
-        Ok(Self { device, plan: plan.clone(), store, index, gates, workspace: None, noise: None })
+        Ok(Self { device, plan: plan.clone(), store, index, gates, workspace: None, noise: None, offload: false })
     }
 
     /// The plan that the engine runs.
@@ -117,6 +120,12 @@ impl<D: Device> Engine<D> {
     /// Names the dropout of the training passes that follow; none until then.
     pub fn set_noise(&mut self, seed: u64) {
         self.noise = Some(seed);
+    }
+
+    /// Says whether layer inputs of the training passes that follow leave the device's memory until they are needed again, where
+    /// layers are recomputed; they stay until then.
+    pub fn set_offload(&mut self, offload: bool) {
+        self.offload = offload;
     }
 
     /// The device it runs on.
@@ -141,7 +150,7 @@ impl<D: Device> Engine<D> {
             let on_device = self.ready(batch, Purpose::Score)?;
             self.forward(&on_device, batch.len(), None);
             let head = self.head_job(batch.len(), 0.0);
-            let Some((_, ws)) = &self.workspace else { return Err(Error::Empty) };
+            let Some((_, ws, _)) = &self.workspace else { return Err(Error::Empty) };
             Ok(self.device.head(&on_device.batch, head, &ws.normed, &self.store.values[self.index.head], None)?)
         })
     }
@@ -152,7 +161,8 @@ impl<D: Device> Engine<D> {
     /// A batch that does not fit the model, or too little memory.
     pub fn learn(&mut self, batch: &Batch, grad_scale: f32, recompute: bool) -> Result<Scores, Error> {
         D::run(|| {
-            let on_device = self.ready(batch, Purpose::Train { recompute })?;
+            let offload = self.offload && recompute;
+            let on_device = self.ready(batch, Purpose::Train { recompute, offload })?;
             self.forward(&on_device, batch.len(), None);
             self.backward(&on_device, batch.len(), grad_scale)
         })
@@ -165,7 +175,7 @@ impl<D: Device> Engine<D> {
     pub fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>, Error> {
         let on_device = self.ready(batch, Purpose::Score)?;
         self.forward(&on_device, batch.len(), None);
-        let Some((_, ws)) = &self.workspace else { return Err(Error::Empty) };
+        let Some((_, ws, _)) = &self.workspace else { return Err(Error::Empty) };
         let (rows, vocab) = (batch.len(), self.plan.model.vocab);
         let mut logits = self.device.zeros_f32(rows * vocab)?;
         let dims = kernels::linear::Dims { rows, inputs: self.plan.model.hidden, outputs: vocab };
@@ -318,12 +328,7 @@ impl<D: Device> Engine<D> {
         if batch.is_empty() {
             return Err(Error::Empty);
         }
-        let fits = |(for_what, ws): &(Purpose, Workspace<D>)| *for_what == purpose && ws.rows >= batch.len();
-        if !self.workspace.as_ref().is_some_and(fits) {
-            self.workspace = None;
-            let workspace = workspace(&self.device, &self.plan, batch.len(), purpose)?;
-            self.workspace = Some((purpose, workspace));
-        }
+        self.make_room(batch.len(), purpose)?;
         let last = batch.positions.iter().max().map_or(0, |&last| last as usize);
         let rows = Rows {
             tokens: &batch.tokens,
@@ -343,18 +348,27 @@ impl<D: Device> Engine<D> {
         })
     }
 
+    /// A workspace for `rows` rows, unless the one that is there will do.
+    fn make_room(&mut self, rows: usize, purpose: Purpose) -> Result<(), Error> {
+        let fits = |(made_for, ws, _): &(Purpose, Workspace<D>, Inputs<D>)| *made_for == purpose && ws.rows >= rows;
+        if !self.workspace.as_ref().is_some_and(fits) {
+            self.workspace = None;
+            let workspace = workspace(&self.device, &self.plan, rows, purpose)?;
+            self.workspace = Some((purpose, workspace, Inputs::new(&self.device, &self.plan, rows, purpose)?));
+        }
+        Ok(())
+    }
+
     /// Embedding, all layers, final norm; with `gated`, heads mix full attention with this streaming one.
     fn forward(&mut self, OnDevice { batch, turned, noise }: &OnDevice<D>, rows: usize, gated: Option<Pattern>) {
-        let Some((_, ws)) = &mut self.workspace else { return };
+        let Some((_, ws, inputs)) = &mut self.workspace else { return };
         let gates = self.gates.as_ref().map(|gates| &gates.values);
         let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows, first: 0, turned, noise: *noise, gates };
         let values = &self.store.values;
         let hidden = self.plan.model.hidden;
         self.device.embed(batch, &values[self.index.embed], hidden, &mut ws.x);
         for (l, (layer, &pattern)) in self.index.layers.iter().zip(self.plan.layers.iter()).enumerate() {
-            if let Some(input) = ws.inputs.get_mut(l) {
-                self.device.copy(&ws.x, input, rows * hidden);
-            }
+            inputs.keep(&self.device, &ws.x, &mut ws.inputs, l, rows * hidden);
             let kept = ws.kept.get_mut(l);
             let acts = &mut ws.saved[if kept.is_some() { l } else { 0 }];
             pass.layer(values, layer, sight(l, pattern, gated), &mut ws.x, acts, kept, &mut ws.scratch);
@@ -368,13 +382,13 @@ impl<D: Device> Engine<D> {
     /// Loss, then every layer from the top, then the embedding.
     fn backward(&mut self, ready: &OnDevice<D>, rows: usize, grad_scale: f32) -> Result<Scores, Error> {
         let head = self.head_job(rows, grad_scale);
-        let Some((_, ws)) = &mut self.workspace else { return Err(Error::Empty) };
+        let Some((_, ws, _)) = &mut self.workspace else { return Err(Error::Empty) };
         let Some(back) = &mut ws.backward else { return Err(Error::Empty) };
         let Store { values, grads, .. } = &mut self.store;
         let into = HeadGrads { dx: &mut back.dbranch, dw: grads[self.index.head].as_mut() };
         let scores = self.device.head(&ready.batch, head, &ws.normed, &values[self.index.head], Some(into))?;
         self.layers_backward(ready, rows, None);
-        if let (Some((_, ws)), Some(dtable)) = (&self.workspace, &mut self.store.grads[self.index.embed])
+        if let (Some((_, ws, _)), Some(dtable)) = (&self.workspace, &mut self.store.grads[self.index.embed])
         {
             self.device.embed_backward(&ready.batch, &ws.normed, self.plan.model.hidden, dtable);
         }
@@ -385,7 +399,7 @@ impl<D: Device> Engine<D> {
     /// With `gated`, the gradients of gates are added to, and no weight's.
     fn layers_backward(&mut self, ready: &OnDevice<D>, rows: usize, gated: Option<Pattern>) {
         let OnDevice { batch, turned, noise } = ready;
-        let Some((_, ws)) = &mut self.workspace else { return };
+        let Some((_, ws, inputs)) = &mut self.workspace else { return };
         let Some(back) = &mut ws.backward else { return };
         let Store { values, grads, .. } = &mut self.store;
         let mut frozen: Vec<Option<D::Buffer>> =
@@ -401,7 +415,8 @@ impl<D: Device> Engine<D> {
         self.device.rms_norm_backward(rows, &ws.x, weight, eps, &back.dbranch, dx, dweight);
         let pass = Pass { device: &self.device, batch, model, rows, first: 0, turned, noise: *noise, gates };
         for (l, (layer, &pattern)) in self.index.layers.iter().zip(self.plan.layers.iter()).enumerate().rev() {
-            let (sight, input, kept) = (sight(l, pattern, gated), &ws.inputs[l], ws.kept.get_mut(l));
+            let (sight, kept) = (sight(l, pattern, gated), ws.kept.get_mut(l));
+            let input = &ws.inputs[inputs.back(&self.device, l)];
             let acts = &mut ws.saved[if kept.is_some() { l } else { 0 }];
             let from = kept.as_ref().map_or(input, |kept| &kept.middle);
             self.device.copy(from, &mut ws.x, rows * model.hidden);
@@ -410,6 +425,7 @@ impl<D: Device> Engine<D> {
             }
             let at = (input, &mut ws.x);
             pass.layer_backward(values, &mut grads, layer, sight, at, (acts, kept), &mut ws.scratch, back, dx);
+            inputs.served(&self.device, &mut ws.inputs, l, rows * model.hidden);
         }
     }
 

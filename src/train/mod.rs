@@ -44,6 +44,7 @@ use std::time::Instant;
 
 use kernels::adamw::Hyper;
 use kernels::device::Device;
+use recipe_core::workspace::Purpose;
 use recipe_core::{Documents, Learns, MergePlan, Plan, StagePlan};
 
 use crate::data::{Batch, Rng, positions};
@@ -114,6 +115,7 @@ pub fn step<D: Device>(
     let batches: Vec<Batch> = (first..end).map(|i| sequence(sequences, stage, i)).collect::<Result<_, _>>()?;
     let counted = batches.iter().map(Batch::counted).sum::<usize>().max(1);
     engine.set_rope(&stage.rope);
+    engine.set_offload(matches!(engine.plan().purpose(stage), Purpose::Train { offload: true, .. }));
     engine.clear_gradients();
     let Learned { sum, grad_norm, gates } = match stage.learns {
         Learns::Weights => weights(engine, stage, place, &batches, counted)?,

@@ -49,6 +49,7 @@ mod tests {
             clip: 1.0,
             seed: 0,
             recompute: true,
+            offload: false,
             kind: recipe_core::StageKind::Extend,
             learns: recipe_core::Learns::Weights,
             rope: recipe_core::RopePlan { theta: 1e4, scaling: recipe_core::Scaling::Default, head_dim: 8 },

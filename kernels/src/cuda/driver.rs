@@ -17,6 +17,10 @@ impl Address {
     }
 }
 
+/// Where pinned memory of the host begins, as the driver names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pinned(pub u64);
+
 /// A loaded module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Module(pub u64);
@@ -102,6 +106,11 @@ pub enum Error {
         /// Bytes asked for.
         requested: u64,
     },
+    /// No memory of the host that could be pinned.
+    OutOfHostMemory {
+        /// Bytes asked for.
+        requested: u64,
+    },
     /// An image that could not be loaded.
     Load {
         /// The kernel's file and constants.
@@ -150,6 +159,11 @@ impl fmt::Display for Error {
             Self::OutOfMemory { requested } => {
                 write!(out, "out of GPU memory: {:.2} GiB more were asked for", *requested as f64 / (1u64 << 30) as f64)
             }
+            Self::OutOfHostMemory { requested } => write!(
+                out,
+                "the host cannot pin {:.2} GiB for what leaves the GPU's memory",
+                *requested as f64 / (1u64 << 30) as f64
+            ),
             Self::Load { what, reason } => write!(out, "{what} could not be loaded: {reason}"),
             Self::Launch { kernel, reason } => write!(out, "the kernel {kernel} could not be started: {reason}"),
             Self::Call { call, reason } => write!(out, "{call} failed: {reason}"),
@@ -200,7 +214,7 @@ pub fn usable(machine: &impl Machine, needed: i32) -> Result<(i32, i32)> {
 }
 
 /// One GPU. Nothing is to be done for no bytes. Work is queued on streams and may fail later than it was asked for; copies to and from the host have happened
-/// when their call returns, after all that was queued on their stream before.
+/// when their call returns, after all that was queued on their stream before; those of pinned memory are queued like any other work.
 pub trait Driver: fmt::Debug + Send + Sync {
     /// `bytes` of memory at a multiple of 256, whatever is in it; at least 1.
     fn allocate(&self, bytes: u64) -> Result<Address>;
@@ -214,6 +228,14 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn copy(&self, stream: Stream, from: Address, to: Address, bytes: u64) -> Result<()>;
     /// Sets `bytes` to one value.
     fn fill(&self, stream: Stream, to: Address, value: u8, bytes: u64) -> Result<()>;
+    /// `bytes` of the host's memory that copies can reach while other work goes on; at least 1.
+    fn pin(&self, bytes: u64) -> Result<Pinned>;
+    /// Gives pinned memory back once all queued work is done.
+    fn unpin(&self, pinned: Pinned) -> Result<()>;
+    /// Queues a copy from the device to the beginning of pinned memory.
+    fn send(&self, stream: Stream, from: Address, to: Pinned, bytes: u64) -> Result<()>;
+    /// Queues a copy from the beginning of pinned memory to the device.
+    fn bring(&self, stream: Stream, from: Pinned, to: Address, bytes: u64) -> Result<()>;
     /// Loads an image.
     fn load(&self, image: &[u8], what: &str) -> Result<Module>;
     /// Gives a module back.
@@ -230,8 +252,10 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn end_stream(&self, stream: Stream) -> Result<()>;
     /// Marks the work queued so far.
     fn record(&self, stream: Stream) -> Result<Event>;
-    /// Lets later work of a stream wait for a mark, and gives the mark back.
+    /// Lets later work of a stream wait for a mark.
     fn wait(&self, stream: Stream, event: Event) -> Result<()>;
+    /// Gives a mark back; what waits for it goes on waiting.
+    fn forget(&self, event: Event) -> Result<()>;
     /// Waits for all work of a stream.
     fn synchronize(&self, stream: Stream) -> Result<()>;
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::cache::Cache;
 use super::driver::{
-    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Result, Stream, Tensor, TensorMap, usable,
+    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Pinned, Result, Stream, Tensor, TensorMap, usable,
 };
 use super::runtime::Runtime;
 use super::source::{Compiler, Source};
@@ -77,6 +77,20 @@ impl Driver for &Fake {
     fn fill(&self, _: Stream, _: Address, _: u8, _: u64) -> Result<()> {
         self.failed("a fill")
     }
+    fn pin(&self, bytes: u64) -> Result<Pinned> {
+        self.call(|| Error::OutOfHostMemory { requested: bytes })?;
+        Ok(Pinned(self.hand_out()))
+    }
+    fn unpin(&self, pinned: Pinned) -> Result<()> {
+        self.take_back(pinned.0);
+        Ok(())
+    }
+    fn send(&self, _: Stream, _: Address, _: Pinned, _: u64) -> Result<()> {
+        self.failed("a copy to the host")
+    }
+    fn bring(&self, _: Stream, _: Pinned, _: Address, _: u64) -> Result<()> {
+        self.failed("a copy from the host")
+    }
     fn load(&self, _: &[u8], what: &str) -> Result<Module> {
         self.call(|| Error::Load { what: what.to_owned(), reason: "no kernel image".to_owned() })?;
         Ok(Module(self.hand_out()))
@@ -97,15 +111,22 @@ impl Driver for &Fake {
         Ok([0; 16])
     }
     fn stream(&self) -> Result<Stream> {
-        Ok(Stream(0))
+        self.failed("a stream")?;
+        Ok(Stream(self.hand_out()))
     }
-    fn end_stream(&self, _: Stream) -> Result<()> {
+    fn end_stream(&self, stream: Stream) -> Result<()> {
+        self.take_back(stream.0);
         Ok(())
     }
     fn record(&self, _: Stream) -> Result<Event> {
-        Ok(Event(0))
+        self.failed("a mark")?;
+        Ok(Event(self.hand_out()))
     }
     fn wait(&self, _: Stream, _: Event) -> Result<()> {
+        self.failed("a wait for a mark")
+    }
+    fn forget(&self, event: Event) -> Result<()> {
+        self.take_back(event.0);
         Ok(())
     }
     fn synchronize(&self, _: Stream) -> Result<()> {
@@ -210,6 +231,13 @@ fn step(driver: &Fake) -> crate::device::Result<()> {
     gpu.attention_backward(&batch, &job, saved, Grads { dq: &mut dq, dk: &mut dk, dv: &mut dv });
     gpu.embed_backward(&batch, &dq, width, &mut dtable);
     gpu.move_within(&mut x, 8, 0, 16);
+    let mut away = gpu.away(rows * width)?;
+    gpu.send(&x, &mut away, rows * width);
+    gpu.settle(&away);
+    gpu.bring(&away, &mut x, rows * width);
+    gpu.bring(&away, &mut y, rows * width);
+    gpu.settle(&away);
+    gpu.bring(&away, &mut x, rows * width);
     let norm = gpu.sum_of_squares(&dtable);
     let hyper = Hyper { lr: 1.0, beta1: 0.9, beta2: 0.9, eps: 1.0, weight_decay: 0.0, step: 1, grad_scale: 1.0 };
     if let Weight::Dense(table) = &mut table {
@@ -241,16 +269,18 @@ fn every_call_of_a_step_may_fail() {
 fn an_arena_is_one_piece() {
     let driver = Fake::default();
     let gpu = Cuda::new(Runtime::new(&driver, &SCRIBE, None), Plain, 2048).expect("a device");
+    // Beside two streams.
+    let pieces = || driver.held.lock().expect("a lock").len() - 2;
     let slots = [(1, false), (100, true), (0, false), (256, false)].map(|(len, exact)| Slot { len, exact });
     let mut all = gpu.arena(&slots).expect("256 + 512 + 512 bytes");
-    assert_eq!((gpu.memory().0, driver.held.lock().expect("a lock").len()), (1280, 1));
+    assert_eq!((gpu.memory().0, pieces()), (1280, 1));
     let error = gpu.arena(&[slots[3], slots[1]]).expect_err("too much");
     assert_eq!(error, crate::device::Error::OutOfMemory { requested: 1024, live: 1280, limit: 2048 });
     let last = all.pop();
     drop(all);
     assert_eq!(gpu.memory().0, 1280, "the last one holds the piece");
     drop(last);
-    assert_eq!((gpu.memory().0, driver.held.lock().expect("a lock").len()), (0, 0));
+    assert_eq!((gpu.memory().0, pieces()), (0, 0));
 }
 
 /// A limit below the card's memory is one: the error has the figures, and nothing is left behind.

@@ -10,7 +10,7 @@ use cudarc::driver::sys::{
 };
 
 use super::driver::{
-    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Result, Stream, Tensor, TensorMap,
+    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Pinned, Result, Stream, Tensor, TensorMap,
 };
 
 /// What the NVIDIA driver says about this machine.
@@ -154,6 +154,45 @@ impl Driver for Gpu {
         done("cuMemsetD8Async", unsafe { result::memset_d8_async(to.0, value, bytes as usize, raw(stream)) })
     }
 
+    fn pin(&self, bytes: u64) -> Result<Pinned> {
+        self.enter()?;
+        let size = usize::try_from(bytes).map_err(|_| Error::OutOfHostMemory { requested: bytes })?;
+        let mut start = std::ptr::null_mut();
+        // SAFETY: a place for an address; the memory is handed out as a number, which safe code cannot read.
+        match unsafe { sys::cuMemHostAlloc(&raw mut start, size, 0) }.result() {
+            Ok(()) => Ok(Pinned(start.addr() as u64)),
+            Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Err(Error::OutOfHostMemory { requested: bytes }),
+            Err(error) => Err(failed("cuMemHostAlloc", &error)),
+        }
+    }
+
+    fn unpin(&self, pinned: Pinned) -> Result<()> {
+        self.enter()?;
+        done("cuCtxSynchronize", ctx::synchronize())?;
+        // SAFETY: of `pin`, and no work that was queued is left.
+        done("cuMemFreeHost", unsafe { sys::cuMemFreeHost(host(pinned)) }.result())
+    }
+
+    fn send(&self, stream: Stream, from: Address, to: Pinned, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.enter()?;
+        // SAFETY: memory of `pin` and of `allocate`, as long as the caller says (`Away`); giving either back waits for the copy.
+        let queued = unsafe { sys::cuMemcpyDtoHAsync_v2(host(to), from.0, bytes as usize, raw(stream)) };
+        done("cuMemcpyDtoHAsync", queued.result())
+    }
+
+    fn bring(&self, stream: Stream, from: Pinned, to: Address, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.enter()?;
+        // SAFETY: as for `send`.
+        let queued = unsafe { sys::cuMemcpyHtoDAsync_v2(to.0, host(from), bytes as usize, raw(stream)) };
+        done("cuMemcpyHtoDAsync", queued.result())
+    }
+
     fn load(&self, image: &[u8], what: &str) -> Result<Module> {
         self.enter()?;
         // SAFETY: an ELF image carries its own length.
@@ -250,11 +289,13 @@ impl Driver for Gpu {
         let event = event.0 as CUevent;
         let flags = CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
         // SAFETY: an event of `record`.
-        let waited = unsafe { stream::wait_event(raw(stream), event, flags) };
-        // SAFETY: as above; the driver keeps what it needs of it until the wait is over.
-        let destroyed = unsafe { event::destroy(event) };
-        done("cuStreamWaitEvent", waited)?;
-        done("cuEventDestroy", destroyed)
+        done("cuStreamWaitEvent", unsafe { stream::wait_event(raw(stream), event, flags) })
+    }
+
+    fn forget(&self, event: Event) -> Result<()> {
+        self.enter()?;
+        // SAFETY: an event of `record`; the driver keeps what it needs of it until waits are over.
+        done("cuEventDestroy", unsafe { event::destroy(event.0 as CUevent) })
     }
 
     fn synchronize(&self, stream: Stream) -> Result<()> {
@@ -262,6 +303,10 @@ impl Driver for Gpu {
         // SAFETY: a stream of `stream`, or the default one.
         done("cuStreamSynchronize", unsafe { stream::synchronize(raw(stream)) })
     }
+}
+
+fn host(pinned: Pinned) -> *mut c_void {
+    pinned.0 as *mut c_void
 }
 
 fn raw(stream: Stream) -> CUstream {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::Cache;
-use super::driver::{Address, Driver, Error, Function, Geometry, Module, Result, Stream};
+use super::driver::{Address, Driver, Error, Event, Function, Geometry, Module, Pinned, Result, Stream};
 use super::source::{Compiler, Source};
 use super::{Kernel, Params};
 
@@ -21,6 +21,7 @@ pub struct Runtime<D: Driver, C> {
     live: Arc<AtomicU64>,
     peak: AtomicU64,
     hopper: AtomicBool,
+    pinned: Arc<AtomicU64>,
 }
 
 impl<D: Driver, C> Runtime<D, C> {
@@ -53,7 +54,26 @@ impl<D: Driver, C: Compiler> Runtime<D, C> {
             live: Arc::default(),
             peak: AtomicU64::new(0),
             hopper,
+            pinned: Arc::default(),
         }
+    }
+
+    /// `bytes` of the host's memory, whatever is in it.
+    pub fn host(&self, bytes: u64) -> Result<HostMemory<D>> {
+        let pinned = self.driver.pin(bytes.max(1))?;
+        self.pinned.fetch_add(bytes, Ordering::Relaxed);
+        Ok(HostMemory { driver: Arc::clone(&self.driver), live: Arc::clone(&self.pinned), pinned, bytes })
+    }
+
+    /// Bytes of the host's memory that are pinned now.
+    pub fn pinned(&self) -> u64 {
+        self.pinned.load(Ordering::Relaxed)
+    }
+
+    /// Marks what is queued on a stream so far.
+    pub fn mark(&self, stream: Stream) -> Result<Mark<D>> {
+        let event = self.driver.record(stream)?;
+        Ok(Mark { driver: Arc::clone(&self.driver), event })
     }
 
     /// `bytes` of memory, whatever is in it.
@@ -178,6 +198,62 @@ impl Region<'_> {
     pub fn need(&self, name: &str, bytes: usize) -> Address {
         assert!(bytes as u64 <= self.bytes, "kernels: `{name}` holds {} bytes, its shape needs {bytes}", self.bytes);
         self.address
+    }
+}
+
+/// A place in a stream, given back when dropped.
+#[derive(Debug)]
+pub struct Mark<D: Driver> {
+    driver: Arc<D>,
+    event: Event,
+}
+
+impl<D: Driver> Mark<D> {
+    /// Lets later work of a stream wait for it.
+    pub fn holds(&self, stream: Stream) -> Result<()> {
+        self.driver.wait(stream, self.event)
+    }
+}
+
+impl<D: Driver> Drop for Mark<D> {
+    fn drop(&mut self) {
+        // A driver that cannot forget has lost its device, and the mark with it.
+        let _ = self.driver.forget(self.event);
+    }
+}
+
+/// Pinned memory of the host, given back when dropped.
+#[derive(Debug)]
+pub struct HostMemory<D: Driver> {
+    driver: Arc<D>,
+    live: Arc<AtomicU64>,
+    pinned: Pinned,
+    bytes: u64,
+}
+
+impl<D: Driver> HostMemory<D> {
+    /// Queues a copy of the beginning of a device's memory to its own.
+    pub fn fill_from(&self, stream: Stream, from: Region<'_>, bytes: usize) -> Result<()> {
+        self.driver.send(stream, from.need("what is sent", bytes), self.need(bytes), bytes as u64)
+    }
+
+    /// Queues a copy of its beginning to that of a device's memory.
+    pub fn copy_to(&self, stream: Stream, to: Region<'_>, bytes: usize) -> Result<()> {
+        self.driver.bring(stream, self.need(bytes), to.need("what is brought", bytes), bytes as u64)
+    }
+
+    #[track_caller]
+    fn need(&self, bytes: usize) -> Pinned {
+        assert!(bytes as u64 <= self.bytes, "kernels: {bytes} bytes in a host memory of {}", self.bytes);
+        self.pinned
+    }
+}
+
+impl<D: Driver> Drop for HostMemory<D> {
+    fn drop(&mut self) {
+        self.live.fetch_sub(self.bytes, Ordering::Relaxed);
+        // A driver that cannot give it back has lost its device, and the memory with it.
+        let _ = self.driver.unpin(self.pinned);
     }
 }
 

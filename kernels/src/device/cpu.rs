@@ -196,6 +196,8 @@ impl Device for Cpu {
     type Buffer = CpuBuffer;
     type Quantized = CpuQuantized;
     type Batch = CpuBatch;
+    /// There is no outside: more of the same memory.
+    type Away = CpuBuffer;
 
     /// On a thread of the pool: from outside, every op would wait for one to wake up.
     fn run<T: Send>(job: impl FnOnce() -> T + Send) -> T {
@@ -263,6 +265,24 @@ impl Device for Cpu {
     fn add(&self, from: &CpuBuffer, to: &mut CpuBuffer, len: usize) {
         let chunks = to.data[..len].par_chunks_mut(CHUNK).zip(from.data[..len].par_chunks(CHUNK));
         chunks.for_each(|(to, from)| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
+    }
+
+    fn away(&self, len: usize) -> Result<CpuBuffer> {
+        self.zeros(len)
+    }
+
+    fn send(&self, from: &CpuBuffer, to: &mut CpuBuffer, len: usize) {
+        self.copy(from, to, len);
+    }
+
+    fn bring(&self, from: &CpuBuffer, to: &mut CpuBuffer, len: usize) {
+        self.copy(from, to, len);
+    }
+
+    fn settle(&self, _: &CpuBuffer) {}
+
+    fn memory_away(&self) -> u64 {
+        0
     }
 
     fn quantize(&self, data: &[f32], format: Format) -> Result<CpuQuantized> {

@@ -27,7 +27,7 @@ mod buffer;
 mod head;
 mod scratch;
 
-pub use buffer::{CudaBatch, CudaBuffer, CudaNf4, CudaQuantized};
+pub use buffer::{CudaAway, CudaBatch, CudaBuffer, CudaNf4, CudaQuantized};
 use buffer::{Found, Key, decode, encode, words};
 use scratch::{Held, Scratch, Use};
 
@@ -43,6 +43,8 @@ struct Shared<D: Driver, C, P> {
     failure: Mutex<Option<Error>>,
     limit: u64,
     stream: Stream,
+    /// For copies to and from the host while kernels run.
+    copies: Stream,
     runtime: Runtime<D, C>,
 }
 
@@ -60,8 +62,10 @@ impl<D: Driver, C, P> fmt::Debug for Cuda<D, C, P> {
 
 impl<D: Driver, C, P> Drop for Shared<D, C, P> {
     fn drop(&mut self) {
-        // A driver that cannot end a stream has lost its device, and the stream with it.
-        let _ = self.runtime.driver().end_stream(self.stream);
+        for stream in [self.copies, self.stream] {
+            // A driver that cannot end a stream has lost its device, and the stream with it.
+            let _ = self.runtime.driver().end_stream(stream);
+        }
     }
 }
 
@@ -81,11 +85,14 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
     /// A GPU whose buffers may not hold more than `limit` bytes at once.
     ///
     /// # Errors
-    /// When the driver gives no stream.
+    /// When the driver gives no streams.
     pub fn new(runtime: Runtime<D, C>, products: P, limit: u64) -> Driven<Self> {
         let stream = runtime.driver().stream()?;
+        let copies = runtime.driver().stream().inspect_err(|_| {
+            let _ = runtime.driver().end_stream(stream);
+        })?;
         let (scratch, failure) = (Scratch::new(), Mutex::default());
-        Ok(Self { shared: Arc::new(Shared { scratch, products, failure, limit, stream, runtime }) })
+        Ok(Self { shared: Arc::new(Shared { scratch, products, failure, limit, stream, copies, runtime }) })
     }
 
     /// What is below.
@@ -152,6 +159,17 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
             len: slot.len,
         };
         Ok(all.cut(&sizes).into_iter().zip(slots).map(buffer).collect())
+    }
+
+    /// Queues a copy beside the kernels that come after it, behind those before it.
+    fn beside(&self, away: &CudaAway<D>, copy: impl FnOnce(Stream) -> Driven<()>) {
+        self.op(|queue| {
+            let (runtime, copies) = (queue.runtime(), self.shared.copies);
+            runtime.mark(queue.stream())?.holds(copies)?;
+            copy(copies)?;
+            *away.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime.mark(copies)?);
+            Ok(())
+        });
     }
 
     /// Memory for the op at hand.
@@ -237,6 +255,7 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
     type Buffer = CudaBuffer<D>;
     type Quantized = CudaQuantized<D>;
     type Batch = CudaBatch<D>;
+    type Away = CudaAway<D>;
 
     fn check(&self) -> Result<()> {
         self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
@@ -347,6 +366,33 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
 
     fn add(&self, from: &CudaBuffer<D>, to: &mut CudaBuffer<D>, len: usize) {
         self.op(|queue| copy::add(queue, len, from.bf16(), to.bf16()));
+    }
+
+    fn away(&self, len: usize) -> Result<CudaAway<D>> {
+        self.check()?;
+        let numbers = self.shared.runtime.host((len * Number::Bf16.bytes()) as u64);
+        Ok(CudaAway { numbers: numbers.map_err(|error| self.said(error))?, last: Mutex::default() })
+    }
+
+    fn send(&self, from: &CudaBuffer<D>, to: &mut CudaAway<D>, len: usize) {
+        let (region, bytes) = (from.bf16(), len * Number::Bf16.bytes());
+        self.beside(to, |stream| to.numbers.fill_from(stream, region, bytes));
+    }
+
+    fn bring(&self, from: &CudaAway<D>, to: &mut CudaBuffer<D>, len: usize) {
+        let (region, bytes) = (to.bf16(), len * Number::Bf16.bytes());
+        self.beside(from, |stream| from.numbers.copy_to(stream, region, bytes));
+    }
+
+    fn settle(&self, away: &CudaAway<D>) {
+        self.op(|queue| match away.last.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(mark) => mark.holds(queue.stream()),
+            None => Ok(()),
+        });
+    }
+
+    fn memory_away(&self) -> u64 {
+        self.shared.runtime.pinned()
     }
 
     fn quantize(&self, data: &[f32], format: Format) -> Result<CudaQuantized<D>> {

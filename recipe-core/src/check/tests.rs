@@ -336,6 +336,13 @@ const FAULTS: &[Row] = &[
         r.train[0].weight_decay = Some(-0.1)
     }),
     ("clip_range", "train[0].clip", "clip 0", "clip = 1", |r| r.train[0].clip = Some(0.0)),
+    ("offload_saves_nothing", "train[0].offload", "the device is cpu", "remove it", |r| {
+        (r.device, r.train[0].offload) = (None, Some(true));
+    }),
+    ("offload_saves_nothing", "train[0].offload", "recompute = none keeps", "recompute = every", |r| {
+        (r.train[0].recompute, r.train[0].offload) = (Some(false), Some(true));
+        r.train[0].length = Some(4096);
+    }),
     ("stage_theta_range", "train[0].theta", "theta 0.5 is not above 1", "above the model's 10000", |r| {
         r.train[0].theta = Some(0.5);
     }),

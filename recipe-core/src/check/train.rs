@@ -2,7 +2,7 @@
 
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::{Learns, StageKind, StagePlan};
+use crate::plan::{Device, Learns, StageKind, StagePlan};
 use crate::readable::readable_tokens as tokens;
 use crate::recipe::Stage;
 
@@ -19,6 +19,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "betas_range", level: Level::Law, find: betas_range },
     Rule { name: "weight_decay_range", level: Level::Law, find: weight_decay_range },
     Rule { name: "clip_range", level: Level::Law, find: clip_range },
+    Rule { name: "offload_saves_nothing", level: Level::Law, find: offload_saves_nothing },
 ];
 
 /// A rule that judges one stage: what is wrong with it, under which key, and what to write.
@@ -157,5 +158,27 @@ fn clip_range(case: &Case) -> Vec<Finding> {
         let clip = settled.clip;
         let message = format!("clip {clip} is not a positive number");
         (!(clip > 0.0 && clip.is_finite())).then(|| ("clip", message, "write clip = 1".into()))
+    })
+}
+
+/// Offloading moves what recomputation starts from out of a GPU's memory: there has to be one of both.
+fn offload_saves_nothing(case: &Case) -> Vec<Finding> {
+    let device = case.plan.device;
+    each(case, |_, settled| {
+        if !settled.offload {
+            return None;
+        }
+        let (message, help) = match device {
+            Device::Cpu { .. } => (
+                format!("offload moves layer inputs out of a GPU's memory, and the device is {device}"),
+                "remove it, or write `device: cuda(80GB)`",
+            ),
+            Device::Cuda { .. } if !settled.recompute => (
+                "offload moves what layers are computed again from, and recompute = none keeps all they compute".into(),
+                "write recompute = every, or remove it",
+            ),
+            Device::Cuda { .. } => return None,
+        };
+        Some(("offload", message, help.into()))
     })
 }

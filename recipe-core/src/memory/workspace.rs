@@ -10,6 +10,9 @@ use crate::model::Llama;
 use crate::plan::Plan;
 use crate::recipe::{Form, Target};
 
+/// Layer inputs that stay in the device's memory where the others leave it: the one at hand, and one on its way.
+pub const NEAR: usize = 2;
+
 /// One buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -26,10 +29,12 @@ pub struct Slot {
 pub enum Purpose {
     /// Forward only.
     Score,
-    /// Forward and backward; `recompute` as in the stage.
+    /// Forward and backward; both as in the stage.
     Train {
         /// Activations of one layer at a time.
         recompute: bool,
+        /// Layer inputs wait outside of the device's memory; two of them are in it.
+        offload: bool,
     },
     /// Forward of the full and of the gated model, backward of the latter, activations of one layer at a time.
     Gates {
@@ -41,7 +46,12 @@ pub enum Purpose {
 impl Purpose {
     /// Layers whose activations are kept; 0 where they are computed again, or nobody asks for them.
     fn kept(self, layers: usize) -> usize {
-        if self == (Self::Train { recompute: false }) { layers } else { 0 }
+        if matches!(self, Self::Train { recompute: false, .. }) { layers } else { 0 }
+    }
+
+    /// Layers whose inputs wait outside of the device's memory; the last two never leave.
+    fn offloaded(self, layers: usize) -> usize {
+        if matches!(self, Self::Train { offload: true, .. }) { layers.saturating_sub(NEAR) } else { 0 }
     }
 }
 
@@ -55,7 +65,8 @@ pub struct Workspace<B> {
     pub x: B,
     /// The final norm's output `[T, C]`; in the backward pass the gradient of the residual stream.
     pub normed: B,
-    /// Layer inputs `[T, C]`, kept for the backward pass; empty for inference.
+    /// Layer inputs `[T, C]`, kept for the backward pass; empty for inference. Where they are offloaded, [`NEAR`] of them: a
+    /// layer's is the one at its number modulo that.
     pub inputs: Vec<B>,
     /// One per layer where activations are kept, else one that all layers share.
     pub saved: Vec<Activations<B>>,
@@ -209,6 +220,12 @@ impl Plan {
         Maker { plan: self, rows, purpose, make }.workspace()
     }
 
+    /// Numbers of each layer input that waits outside of the device's memory in such a pass, and how many layers' do: the first
+    /// ones.
+    pub fn offloaded(&self, rows: usize, purpose: Purpose) -> (usize, usize) {
+        (rows.saturating_mul(self.model.hidden), purpose.offloaded(self.layers.len()))
+    }
+
     /// The buffers of that workspace.
     pub fn slots(&self, rows: usize, purpose: Purpose) -> Vec<Slot> {
         let mut slots = vec![];
@@ -233,13 +250,14 @@ impl<B, E, F: FnMut(Slot) -> Result<B, E>> Maker<'_, F> {
     fn workspace(mut self) -> Result<Workspace<B>, E> {
         let (layers, training) = (self.plan.layers.len(), self.purpose != Purpose::Score);
         let kept = self.purpose.kept(layers);
+        let near = layers - self.purpose.offloaded(layers);
         let hidden = self.plan.model.hidden;
         let stream = if training { self.branch() } else { hidden };
         Ok(Workspace {
             rows: self.rows,
             x: self.stored(stream)?,
             normed: self.stored(hidden)?,
-            inputs: self.each(if training { layers } else { 0 }, |maker| maker.waiting(hidden))?,
+            inputs: self.each(if training { near } else { 0 }, |maker| maker.waiting(hidden))?,
             saved: self.each(kept.max(1), |maker| maker.activations(kept > 0))?,
             kept: self.each(kept, Self::kept)?,
             scratch: self.scratch(kept > 0)?,
@@ -393,7 +411,7 @@ mod tests {
     #[test]
     fn little_is_left_to_share() {
         let plan = llama2_128k().plan().unwrap();
-        let purpose = plan.stages[0].purpose();
+        let purpose = plan.purpose(&plan.stages[0]);
         let all: usize = plan.slots(131_072, purpose).iter().map(|slot| slot.len).sum();
         let rest = Plan { tile: 1, ..plan.clone() };
         let rest: usize = rest.slots(131_072, purpose).iter().map(|slot| slot.len).sum();
@@ -405,7 +423,7 @@ mod tests {
     #[test]
     fn what_grows() {
         let plan = llama2_128k().plan().unwrap();
-        let bytes = |plan: &Plan| plan.slots(131_072, plan.stages[0].purpose()).iter().map(|slot| slot.len).sum::<usize>();
+        let bytes = |plan: &Plan| plan.slots(131_072, plan.purpose(&plan.stages[0])).iter().map(|slot| slot.len).sum::<usize>();
         let mut wider = plan.clone();
         wider.model.ffn += 1;
         assert_eq!(bytes(&wider) - bytes(&plan), 4 * plan.tile);

@@ -82,6 +82,7 @@ fn stage(word: &str, bound: &Bound) -> Stage {
         clip: bound.maybe("clip"),
         seed: bound.maybe("seed"),
         recompute: bound.maybe("recompute").map(|word: &str| word == "every"),
+        offload: bound.maybe("offload"),
         sink: bound.maybe("sink"),
         recent: bound.maybe("recent"),
         reg: bound.maybe("reg"),

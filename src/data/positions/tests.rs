@@ -18,6 +18,7 @@ fn stage(positions: PositionsPlan, length: usize, reach: usize) -> StagePlan {
         clip: 1.0,
         seed: 7,
         recompute: true,
+        offload: false,
         kind: recipe_core::StageKind::Extend,
         learns: recipe_core::Learns::Weights,
         rope: recipe_core::RopePlan { theta: 1e4, scaling: recipe_core::Scaling::Default, head_dim: 8 },

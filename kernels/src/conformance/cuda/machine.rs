@@ -1,6 +1,6 @@
 //! What the suite runs on: an emulation, or the machine's GPU.
 
-use crate::cuda::driver::{Address, Driver, Event, Function, Geometry, Module, Result, Stream, Tensor, TensorMap};
+use crate::cuda::driver::{Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap};
 use crate::cuda::emulation::{self, Emulator, HostCompiler, Mistake};
 use crate::cuda::runtime::{Memory, Runtime};
 use crate::cuda::source::{Compiler, Source};
@@ -85,6 +85,10 @@ impl Driver for Machine {
         fn read(&self, stream: Stream, from: Address, bytes: &mut [u8]) -> Result<()>;
         fn copy(&self, stream: Stream, from: Address, to: Address, bytes: u64) -> Result<()>;
         fn fill(&self, stream: Stream, to: Address, value: u8, bytes: u64) -> Result<()>;
+        fn pin(&self, bytes: u64) -> Result<Pinned>;
+        fn unpin(&self, pinned: Pinned) -> Result<()>;
+        fn send(&self, stream: Stream, from: Address, to: Pinned, bytes: u64) -> Result<()>;
+        fn bring(&self, stream: Stream, from: Pinned, to: Address, bytes: u64) -> Result<()>;
         fn load(&self, image: &[u8], what: &str) -> Result<Module>;
         fn unload(&self, module: Module) -> Result<()>;
         fn function(&self, module: Module, entry: &str, shared: u32) -> Result<Function>;
@@ -94,6 +98,7 @@ impl Driver for Machine {
         fn end_stream(&self, stream: Stream) -> Result<()>;
         fn record(&self, stream: Stream) -> Result<Event>;
         fn wait(&self, stream: Stream, event: Event) -> Result<()>;
+        fn forget(&self, event: Event) -> Result<()>;
         fn synchronize(&self, stream: Stream) -> Result<()>;
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{HostCompiler, system};
 use crate::cuda::driver::{
-    Address, Driver, Error, Event, Function, Geometry, Module, Result, Stream, Tensor, TensorMap,
+    Address, Driver, Error, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap,
 };
 
 /// A child that runs kernels.
@@ -106,6 +106,24 @@ impl Driver for Emulator {
         self.call("fill", b'Z', &[to.0, bytes], &[&[value]]).map(drop)
     }
 
+    // Pinned memory is a buffer of the child.
+
+    fn pin(&self, bytes: u64) -> Result<Pinned> {
+        self.allocate(bytes).map(|address| Pinned(address.0)).map_err(|_| Error::OutOfHostMemory { requested: bytes })
+    }
+
+    fn unpin(&self, pinned: Pinned) -> Result<()> {
+        self.free(Address(pinned.0))
+    }
+
+    fn send(&self, stream: Stream, from: Address, to: Pinned, bytes: u64) -> Result<()> {
+        self.copy(stream, from, Address(to.0), bytes)
+    }
+
+    fn bring(&self, stream: Stream, from: Pinned, to: Address, bytes: u64) -> Result<()> {
+        self.copy(stream, Address(from.0), to, bytes)
+    }
+
     fn load(&self, image: &[u8], what: &str) -> Result<Module> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let unique = format!("load-{}-{}.so", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -163,6 +181,10 @@ impl Driver for Emulator {
     }
 
     fn wait(&self, _stream: Stream, _event: Event) -> Result<()> {
+        Ok(())
+    }
+
+    fn forget(&self, _event: Event) -> Result<()> {
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cuda::driver::{Address, Driver, Event, Function, Geometry, Module, Result, Stream, Tensor, TensorMap};
+use crate::cuda::driver::{Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap};
 use crate::cuda::source::{Compiler, Source};
 
 /// The driver. What is read from it is zero.
@@ -52,6 +52,22 @@ impl Driver for Idle {
         Ok(())
     }
 
+    fn pin(&self, _: u64) -> Result<Pinned> {
+        Ok(Pinned(0))
+    }
+
+    fn unpin(&self, _: Pinned) -> Result<()> {
+        Ok(())
+    }
+
+    fn send(&self, _: Stream, _: Address, _: Pinned, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn bring(&self, _: Stream, _: Pinned, _: Address, _: u64) -> Result<()> {
+        Ok(())
+    }
+
     fn load(&self, _: &[u8], _: &str) -> Result<Module> {
         Ok(Module(0))
     }
@@ -85,6 +101,10 @@ impl Driver for Idle {
     }
 
     fn wait(&self, _: Stream, _: Event) -> Result<()> {
+        Ok(())
+    }
+
+    fn forget(&self, _: Event) -> Result<()> {
         Ok(())
     }
 

@@ -2,12 +2,14 @@
 //! threads of a block as fibers (`runtime.cpp`). It finds what is wrong with indices, masks and barriers; it says nothing about
 //! speed.
 
+mod beside;
 mod child;
 mod compiler;
 mod idle;
 #[cfg(test)]
 mod tests;
 
+pub use beside::Beside;
 pub use child::Emulator;
 pub use compiler::HostCompiler;
 #[cfg(test)]
@@ -45,6 +47,17 @@ pub fn device_of(seed: u64, hopper: bool) -> Option<Device> {
     let compiler = found()?.for_hopper(hopper);
     let runtime = Runtime::new(started(&compiler, seed), compiler, Some(cache()));
     Some(Cuda::new(runtime, Plain, u64::MAX).expect("a stream of the emulation"))
+}
+
+/// The same with streams beside each other, of which one is late and one wait may be missing ([`Beside::new`]).
+pub fn device_beside(
+    seed: u64,
+    late: usize,
+    deaf: Option<usize>,
+) -> Option<Cuda<Beside<Emulator>, HostCompiler, Plain>> {
+    let compiler = found()?;
+    let runtime = Runtime::new(Beside::new(started(&compiler, seed), late, deaf), compiler, Some(cache()));
+    Some(Cuda::new(runtime, Plain, u64::MAX).expect("streams of the emulation"))
 }
 
 /// A runtime whose threads run in an order drawn from `seed`; none, and a loud line, where no C++ compiler is.

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::attention::cuda::{Passes, Visible};
 use crate::attention::{Mask, Pattern, Patterns, Shape};
 use crate::cuda::driver::Driver;
-use crate::cuda::runtime::{Memory, Region};
+use crate::cuda::runtime::{HostMemory, Mark, Memory, Region};
 use crate::device::Attention;
 use crate::embedding::cuda::Occurrences;
 use crate::linear::cuda::Number;
@@ -51,6 +51,14 @@ impl<D: Driver> CudaBuffer<D> {
     fn expect(&self, number: Number) {
         assert!(self.number == number, "kernels: a buffer of {:?} where {number:?} is needed", self.number);
     }
+}
+
+/// bf16 numbers in pinned memory of the host.
+#[derive(Debug)]
+pub struct CudaAway<D: Driver> {
+    pub(super) numbers: HostMemory<D>,
+    /// Behind the last copy to or from there.
+    pub(super) last: Mutex<Option<Mark<D>>>,
 }
 
 /// The bytes of some numbers as a GPU stores them.
