@@ -71,7 +71,9 @@ KERNEL(adamw_8bit, AdamW, BLOCK) {
     const float m_scale = block_max(fabsf(m), scratch), v_scale = block_max(v, scratch + BLOCK / WARP);
     if (inside) {
         p.m[i] = (u8)nearest(tables, m_scale > 0.0f ? m / m_scale : 0.0f);
-        p.v[i] = (u8)nearest(tables + BLOCK, v_scale > 0.0f ? v / v_scale : 0.0f);
+        const u32 code = nearest(tables + BLOCK, v_scale > 0.0f ? v / v_scale : 0.0f);
+        // A second moment above 0 is not stored as 0, the first value of its map.
+        p.v[i] = (u8)(code == 0 && v > 0.0f ? 1 : code);
     }
     if (threadIdx.x == 0) {
         p.m_scales[blockIdx.x] = m_scale;

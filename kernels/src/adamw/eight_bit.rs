@@ -2,8 +2,10 @@
 //! numbers share a scale, their largest size; a number is the index of the nearest value of a dynamic map.
 //!
 //! A step works in f32 on the moments that the codes stand for, and the parameters see the new moments before they are
-//! stored again.
+//! stored again. A second moment above 0 is never stored as 0: the next step would divide by `eps` alone (the zero-point problem of
+//! Li et al. 2023, arXiv 2309.01507 §3; bitsandbytes' codes do not become 0 either).
 
+use crate::expect_len;
 use crate::nf4::code;
 
 /// Moments that share a scale.
@@ -32,5 +34,17 @@ impl Moments {
         let zero = |table: &[f32]| table.iter().position(|&value| value == 0.0).unwrap_or(0) as u8;
         let scales = vec![0.0; len.div_ceil(BLOCK)];
         Moments { m: vec![zero(signed); len], v: vec![zero(&unsigned); len], scales: [scales.clone(), scales] }
+    }
+
+    /// Bytes that moments of `len` parameters take.
+    pub fn bytes_of(len: usize) -> u64 {
+        2 * (len + len.div_ceil(BLOCK) * size_of::<f32>()) as u64
+    }
+
+    /// Panics unless these are moments of `len` parameters.
+    #[track_caller]
+    pub(crate) fn expect(&self, len: usize) {
+        [&self.m, &self.v].into_iter().for_each(|codes| expect_len("codes", codes.len(), len));
+        self.scales.iter().for_each(|scales| expect_len("scales", scales.len(), len.div_ceil(BLOCK)));
     }
 }

@@ -35,3 +35,11 @@ pub fn step(hyper: &Hyper, param: &mut [f32], grad: &[f32], m: &mut [f32], v: &m
     expect_len("v", v.len(), param.len());
     cpu::step(Isa::best(), hyper, param, grad, m, v);
 }
+
+/// As [`step`], with moments of 8 bits.
+pub fn step_8bit(hyper: &Hyper, param: &mut [f32], grad: &[f32], moments: &mut eight_bit::Moments) {
+    assert!(hyper.step > 0, "kernels: AdamW counts its steps from 1");
+    expect_len("grad", grad.len(), param.len());
+    moments.expect(param.len());
+    cpu::step_8bit(Isa::best(), hyper, param, grad, moments);
+}

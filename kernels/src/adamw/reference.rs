@@ -18,28 +18,42 @@ pub(crate) fn step<R: Real>(hyper: &Hyper, param: &mut [R], grad: &[R], m: &mut 
 
 /// One step with moments of 8 bits: unpacked, stepped, packed again.
 pub(crate) fn step_8bit<R: Real>(hyper: &Hyper, param: &mut [R], grad: &[R], moments: &mut eight_bit::Moments) {
+    let [mut m, mut v] = unpack(moments);
+    step(hyper, param, grad, &mut m, &mut v);
     let tables = eight_bit::tables();
     let (signed, unsigned) = tables.split_at(256);
-    let unpack = |codes: &[u8], scales: &[f32], table: &[f32]| -> Vec<R> {
-        let value = |(i, &code): (usize, &u8)| {
-            R::of(f64::from(table[usize::from(code)])) * R::of(f64::from(scales[i / eight_bit::BLOCK]))
-        };
-        codes.iter().enumerate().map(value).collect()
-    };
     let [m_scales, v_scales] = &mut moments.scales;
-    let (mut m, mut v) = (unpack(&moments.m, m_scales, signed), unpack(&moments.v, v_scales, unsigned));
-    step(hyper, param, grad, &mut m, &mut v);
-    for (values, codes, scales, table) in
-        [(m, &mut moments.m, m_scales, signed), (v, &mut moments.v, v_scales, unsigned)]
-    {
-        for (block, values) in values.chunks(eight_bit::BLOCK).enumerate() {
-            let size = |v: &R| if *v < R::of(0.0) { -*v } else { *v };
-            let scale = crate::conformance::max(&values.iter().map(size).collect::<Vec<R>>());
-            scales[block] = scale.to_f32();
-            for (i, &value) in values.iter().enumerate() {
-                let x = if scale > R::of(0.0) { value / scale } else { value };
-                codes[block * eight_bit::BLOCK + i] = crate::nf4::reference::nearest(table, x);
-            }
+    pack(&m, signed, &mut moments.m, m_scales);
+    pack(&v, unsigned, &mut moments.v, v_scales);
+    // What divides does not become 0.
+    let positive = v.iter().map(|v| *v > R::of(0.0));
+    moments
+        .v
+        .iter_mut()
+        .zip(positive)
+        .filter(|(code, positive)| **code == 0 && *positive)
+        .for_each(|(code, _)| *code = 1);
+}
+
+/// What the codes stand for.
+pub(crate) fn unpack<R: Real>(moments: &eight_bit::Moments) -> [Vec<R>; 2] {
+    let tables = eight_bit::tables();
+    let values = |codes: &[u8], which: usize| -> Vec<R> {
+        let scale = |i: usize| R::of(f64::from(moments.scales[which][i / eight_bit::BLOCK]));
+        let value = |code: u8| R::of(f64::from(tables[256 * which + usize::from(code)]));
+        codes.iter().enumerate().map(|(i, &code)| value(code) * scale(i)).collect()
+    };
+    [values(&moments.m, 0), values(&moments.v, 1)]
+}
+
+fn pack<R: Real>(values: &[R], table: &[f32], codes: &mut [u8], scales: &mut [f32]) {
+    for (block, values) in values.chunks(eight_bit::BLOCK).enumerate() {
+        let size = |v: &R| if *v < R::of(0.0) { -*v } else { *v };
+        let scale = crate::conformance::max(&values.iter().map(size).collect::<Vec<R>>());
+        scales[block] = scale.to_f32();
+        for (i, &value) in values.iter().enumerate() {
+            let x = if scale > R::of(0.0) { value / scale } else { value };
+            codes[block * eight_bit::BLOCK + i] = crate::nf4::reference::nearest(table, x);
         }
     }
 }

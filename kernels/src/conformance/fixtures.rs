@@ -1,12 +1,13 @@
 //! Numbers computed by PyTorch and bitsandbytes.
 
-use super::label;
+use super::{cast, label};
 use crate::attention::{Mask, Pattern, Patterns};
 use crate::simd::Isa;
 use crate::{adamw, nf4};
 use safetensors::SafeTensors;
 
 const ADAMW: &[u8] = include_bytes!("../../tests/fixtures/adamw.safetensors");
+const ADAMW_8BIT: &[u8] = include_bytes!("../../tests/fixtures/adamw_8bit.safetensors");
 const MASKS: &[u8] = include_bytes!("../../tests/fixtures/masks.safetensors");
 const NF4: &[u8] = include_bytes!("../../tests/fixtures/nf4.safetensors");
 
@@ -37,6 +38,47 @@ pub(crate) fn adamw_steps(isa: Isa) {
             let bound = 2.0 * f32::EPSILON * expected.abs().max(0.02) * step as f32;
             assert!((got - expected).abs() <= bound, "{}: {got}, PyTorch {expected}", label(isa, "adamw"));
         }
+    }
+}
+
+/// Four steps of bitsandbytes' AdamW with moments of 8 bits, each from the state that bitsandbytes left: the same parameters within
+/// three roundings, the same scales, and moments stored at least as near, for its own search for codes is not exact.
+pub(crate) fn adamw_8bit_steps(isa: Isa) {
+    use adamw::eight_bit::{Moments, tables};
+    let file = SafeTensors::deserialize(ADAMW_8BIT).expect("the fixture");
+    assert_eq!(tables(), [floats(&file, "map1"), floats(&file, "map2")].concat());
+    let mut param = floats(&file, "param0");
+    let mut state = Moments::zeros(param.len());
+    for step in 1..=4u64 {
+        let grad = floats(&file, &format!("grad{}", step - 1));
+        let hyper =
+            adamw::Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, grad_scale: 1.0 };
+        let [mut m, mut v] = adamw::reference::unpack::<f64>(&state);
+        adamw::reference::step(&hyper, &mut cast::<f64>(&param), &cast(&grad), &mut m, &mut v);
+        adamw::cpu::step_8bit(isa, &hyper, &mut param, &grad, &mut state);
+        let expected = floats(&file, &format!("param{step}"));
+        for (got, expected) in param.iter().zip(&expected) {
+            let bound = 3.0 * f32::EPSILON * expected.abs().max(0.02);
+            assert!((got - expected).abs() <= bound, "step {step}: {got}, bitsandbytes {expected}");
+        }
+        let theirs = Moments {
+            m: bytes(&file, &format!("codes1.{step}")),
+            v: bytes(&file, &format!("codes2.{step}")),
+            scales: [1, 2].map(|moment| floats(&file, &format!("scales{moment}.{step}"))),
+        };
+        for (ours, theirs) in state.scales.iter().flatten().zip(theirs.scales.iter().flatten()) {
+            assert!((ours - theirs).abs() <= 2e-6 * theirs, "a scale of {ours}, bitsandbytes {theirs}");
+        }
+        let stored = [&state, &theirs].map(adamw::reference::unpack::<f64>);
+        for (which, exact) in [m, v].iter().enumerate() {
+            for (i, exact) in exact.iter().enumerate() {
+                let [ours, theirs] = [0, 1].map(|whose: usize| (stored[whose][which][i] - exact).abs());
+                // Between two values roundings decide.
+                let rounding = 1e-6 * (exact.abs() + f64::from(grad[i]).abs());
+                assert!(ours <= theirs + rounding, "step {step}, moment {which}[{i}]: {ours:e}, {theirs:e}");
+            }
+        }
+        (param, state) = (expected, theirs);
     }
 }
 

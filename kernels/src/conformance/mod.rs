@@ -26,8 +26,8 @@ macro_rules! conformance {
                 attention: shapes, patterns, documents, offsets, long, not_a_number, threads;
                 heads: mixed, decoding, pieces_merge, unseen, threads;
                 dense: linear, linear_threads, cross_entropy, cross_entropy_threads;
-                rows: rms_norm, rope, swiglu, adamw, exponential, threads;
-                fixtures: adamw_steps, nf4_codes, nf4_any_length;
+                rows: rms_norm, rope, swiglu, adamw, adamw_8bit, exponential, threads;
+                fixtures: adamw_steps, adamw_8bit_steps, nf4_codes, nf4_any_length;
                 quantized: unpacked, linear, threads;
             }
         }

@@ -3,7 +3,7 @@
 use super::{Random, cast, close, label, same_bits_on_any_threads};
 use crate::simd::Isa;
 use crate::simd::math::slices;
-use crate::{adamw, bias, embedding, reduce, rms_norm, rope, swiglu};
+use crate::{adamw, bias, embedding, nf4, reduce, rms_norm, rope, swiglu};
 
 /// Rows and widths on both sides of vector and task borders.
 const ROWS: [(usize, usize); 6] = [(1, 1), (1, 130), (3, 16), (65, 33), (129, 64), (200, 128)];
@@ -143,6 +143,60 @@ pub(crate) fn adamw(isa: Isa) {
     }
 }
 
+/// Moments of 8 bits, step by step from the same state: parameters, and the state that a step leaves. A code may be a neighbour's
+/// where f32 puts a value on the other side of a border.
+pub(crate) fn adamw_8bit(isa: Isa) {
+    use adamw::eight_bit::Moments;
+    for len in [1, 37, 256, 700, 20_000] {
+        let mut random = Random::new(len as u64);
+        let (mut param, mut state) = (random.normal(len), Moments::zeros(len));
+        for step in 1..=3 {
+            let hyper = adamw::Hyper {
+                lr: 1e-2,
+                beta1: 0.9,
+                beta2: 0.95,
+                eps: 1e-8,
+                weight_decay: 0.1,
+                step,
+                grad_scale: 0.25,
+            };
+            // Sizes of seven decades in a block, and numbers without a gradient.
+            let size = |i: usize| if i % 11 == 5 { 0.0 } else { 10f32.powi(-((i % 8) as i32)) };
+            let grad: Vec<f32> = random.normal(len).iter().enumerate().map(|(i, g)| g * size(i)).collect();
+            let (mut plain, mut exact) = (param.clone(), cast::<f64>(&param));
+            adamw::reference::step_8bit(&hyper, &mut plain, &grad, &mut state.clone());
+            let mut expected = state.clone();
+            adamw::reference::step_8bit(&hyper, &mut exact, &cast(&grad), &mut expected);
+            adamw::cpu::step_8bit(isa, &hyper, &mut param, &grad, &mut state);
+            close(&label(isa, "adamw_8bit param"), &param, &plain, &exact, 2.0);
+            for (codes, expected) in [(&state.m, &expected.m), (&state.v, &expected.v)] {
+                let far = codes.iter().zip(expected).filter(|(a, b)| a.abs_diff(**b) > 1).count();
+                let other = codes.iter().zip(expected).filter(|(a, b)| a != b).count();
+                assert!(far == 0 && other * 100 <= len, "{other} other codes, {far} far ones, of {len}");
+            }
+            for (scale, expected) in state.scales.iter().flatten().zip(expected.scales.iter().flatten()) {
+                assert!((scale - expected).abs() <= 1e-6 * expected, "{scale} is not {expected}");
+            }
+            let lost = |(code, g): (&u8, &f32)| *code == 0 && *g != 0.0;
+            assert!(!state.v.iter().zip(&grad).any(lost), "a second moment became 0");
+        }
+    }
+}
+
+/// The nearest value of both maps, at every border and on both sides of it, against a search through all.
+#[test]
+fn nearest_codes() {
+    for map in [*nf4::code::dynamic(), nf4::code::dynamic_unsigned()] {
+        let nearest = nf4::code::Nearest::new(&map);
+        let middles = map.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0);
+        let borders = middles.chain(map).flat_map(|x| [x.next_down().next_down(), x.next_down(), x, x.next_up()]);
+        let upper_halves = (0..=0x3f80u32).flat_map(|half| [half << 16, half << 16 | 0xffff]).map(f32::from_bits);
+        for x in borders.chain(upper_halves.flat_map(|x| [x, -x])).chain([-2.0, 2.0, -1.0]) {
+            assert_eq!(nearest.code(x), nf4::reference::nearest(&map, f64::from(x)), "{x:e}");
+        }
+    }
+}
+
 /// Close to the exact sum at any length.
 #[test]
 fn sum_of_squares() {
@@ -188,6 +242,21 @@ pub(crate) fn threads(isa: Isa) {
         rms_norm::cpu::backward(isa, &x, &weight, 1e-5, &dy, &mut dx, Some(&mut dweight));
         embedding::backward(&ids, &dx, &mut table);
         let sum = reduce::sum_of_squares(&dx);
-        [dx, dweight, dbias, table, vec![sum as f32, (sum - f64::from(sum as f32)) as f32]].concat()
+        let hyper =
+            adamw::Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 1, grad_scale: 1.0 };
+        let (mut param, mut moments) = (x.clone(), adamw::eight_bit::Moments::zeros(x.len()));
+        adamw::cpu::step_8bit(isa, &hyper, &mut param, &dy, &mut moments);
+        let codes = moments.m.iter().chain(&moments.v).map(|&code| f32::from(code)).collect();
+        [
+            param,
+            codes,
+            moments.scales.concat(),
+            dx,
+            dweight,
+            dbias,
+            table,
+            vec![sum as f32, (sum - f64::from(sum as f32)) as f32],
+        ]
+        .concat()
     });
 }

@@ -49,17 +49,47 @@ fn map(finest: usize, signs: fn(f32) -> Vec<f32>) -> [f32; 256] {
     map
 }
 
-/// A place in the dynamic map at which, or behind which, the first value stands that is not below `x`: a table by the upper
-/// half of `x`, since a search through the map costs more than everything else in a quantisation.
-pub(crate) fn not_above(x: f32) -> usize {
-    static PLACES: OnceLock<Vec<u8>> = OnceLock::new();
-    let places = PLACES.get_or_init(|| {
-        let map = dynamic();
-        let place =
-            |key: usize| map.partition_point(|&value| ordered(value) >> 16 < key as u32).min(map.len() - 1) as u8;
-        (0..1 << 16).map(place).collect()
-    });
-    usize::from(places[(ordered(x) >> 16) as usize])
+/// Finds the nearest value of a map without a search, which would cost more than everything else in a quantisation.
+#[derive(Debug)]
+pub(crate) struct Nearest {
+    /// By the upper half of a number: how many borders lie below all numbers that share it. One more at most lies among them,
+    /// since borders are farther apart.
+    below: Box<[u8; 1 << 16]>,
+    /// The largest number that is nearer to a value than to the next one, or as near; behind the last value none is larger.
+    borders: [f32; 256],
+}
+
+impl Nearest {
+    /// Of an ascending map.
+    pub(crate) fn new(map: &[f32; 256]) -> Self {
+        let mut borders = [f32::INFINITY; 256];
+        borders.iter_mut().zip(map.windows(2)).for_each(|(border, pair)| *border = middle(pair[0], pair[1]));
+        let mut below = Box::new([0; 1 << 16]);
+        for (key, below) in below.iter_mut().enumerate() {
+            *below = borders[..255].partition_point(|&border| (ordered(border) >> 16) < key as u32) as u8;
+        }
+        Self { below, borders }
+    }
+
+    /// The index of the value nearest to `x`, the lower of equals.
+    #[inline(always)]
+    pub(crate) fn code(&self, x: f32) -> u8 {
+        let first = self.below[(ordered(x) >> 16) as usize];
+        first + u8::from(x > self.borders[usize::from(first)])
+    }
+}
+
+/// The largest number not above (a + b) ÷ 2.
+fn middle(a: f32, b: f32) -> f32 {
+    let exact = (f64::from(a) + f64::from(b)) / 2.0;
+    let rounded = exact as f32;
+    if f64::from(rounded) > exact { rounded.next_down() } else { rounded }
+}
+
+/// [`Nearest`] of [`dynamic`].
+pub(crate) fn nearest_dynamic() -> &'static Nearest {
+    static NEAREST: OnceLock<Nearest> = OnceLock::new();
+    NEAREST.get_or_init(|| Nearest::new(dynamic()))
 }
 
 /// Bits in the order of the numbers.

@@ -32,13 +32,7 @@ fn scale_codes(absmax: &mut [f32], offset: f32, codes: &mut [u8]) -> f32 {
 
 /// Index of the value of the dynamic map nearest to `value / scale`.
 fn scale_code(value: f32, scale: f32) -> u8 {
-    let (code, x) = (code::dynamic(), if scale > 0.0 { value / scale } else { 0.0 });
-    let mut above = code::not_above(x);
-    while above < code.len() - 1 && code[above] < x {
-        above += 1;
-    }
-    let below = above.saturating_sub(1);
-    (if (x - code[below]).abs() <= (code[above] - x).abs() { below } else { above }) as u8
+    code::nearest_dynamic().code(if scale > 0.0 { value / scale } else { 0.0 })
 }
 
 multiversion!(fn pack(values: &[f32], absmax: &mut [f32], packed: &mut [u8]) => pack_body);
