@@ -13,7 +13,7 @@ use context_recipe::data::{Batch, Rng};
 use context_recipe::engine::{Device, Engine, Mode, Sampling};
 use context_recipe::hub::Weights;
 use context_recipe::plan::{
-    self, Adapt, Attention, Form, Gates, Llama, Pattern, Plan, Recipe, Stage, StageKind, StagePlan, Target,
+    self, Adapt, Attention, Form, Gates, Llama, Optimizer, Pattern, Plan, Recipe, Stage, StageKind, StagePlan, Target,
 };
 use context_recipe::train::{self, Place, Sequences};
 use context_recipe::{Cpu, gpu};
@@ -157,9 +157,10 @@ fn lora(quantized: bool, dropout: Option<f64>) -> Adapt {
 /// Three steps, held step by step, and what they changed. AdamW's first steps are little more than signs: where a gradient is near
 /// zero, as those of LoRA's A are as long as B is, a rounding turns a number's step around. So a tensor's change may be off by a
 /// half, and all of them together by a fifth; a step that is missing is off by 1, one the wrong way by 2.
-fn trains(adapt: Adapt) {
+fn trains(adapt: Adapt, optimizer: Optimizer) {
+    let recipe = Recipe { adapt: Some(adapt), train: vec![stage()], ..recipe(tiny_llama()) };
+    let plan = recipe.optimizer(optimizer).plan().unwrap();
     // Two sequences of 64 tokens are three tiles.
-    let plan = Recipe { adapt: Some(adapt), train: vec![stage()], ..recipe(tiny_llama()) }.plan().unwrap();
     let plan = Plan { layers: vec![WINDOW, FULL, WINDOW].into(), tile: 48, ..plan };
     both(&plan, &weights(&reference()), Mode::Train, |mut gpu, mut cpu| {
         let before = cpu.trained();
@@ -189,17 +190,22 @@ fn trains(adapt: Adapt) {
 
 #[test]
 fn everything_learns() {
-    trains(Adapt::Full);
+    trains(Adapt::Full, Optimizer::AdamW);
+}
+
+#[test]
+fn everything_learns_with_moments_of_eight_bits() {
+    trains(Adapt::Full, Optimizer::AdamW8bit);
 }
 
 #[test]
 fn adapters_on_a_base_in_four_bits() {
-    trains(lora(true, None));
+    trains(lora(true, None), Optimizer::AdamW);
 }
 
 #[test]
 fn adapters_that_do_not_see_all() {
-    trains(lora(false, Some(0.2)));
+    trains(lora(false, Some(0.2)), Optimizer::AdamW);
 }
 
 fn gates_plan(form: Form) -> Plan {
@@ -223,8 +229,8 @@ fn gates_learn() {
                 })
                 .collect();
             let zeros = cpu.moments();
-            gpu.restore(&half, &zeros.0, &zeros.1).unwrap();
-            cpu.restore(&half, &zeros.0, &zeros.1).unwrap();
+            gpu.restore(&half, &zeros).unwrap();
+            cpu.restore(&half, &zeros).unwrap();
             let [ours, theirs] =
                 [gpu.learn_gates(&batch, learns, 1.0).unwrap(), cpu.learn_gates(&batch, learns, 1.0).unwrap()];
             close("the distances", &ours, &theirs, GRADIENT);
@@ -256,7 +262,14 @@ fn a_cache_holds_what_is_seen() {
 /// What a checkpoint holds brings an engine back to the same bits, and the same step gives the same bits.
 #[test]
 fn a_step_can_be_taken_again() {
-    let plan = Recipe { adapt: Some(lora(true, None)), train: vec![stage()], ..recipe(tiny_llama()) }.plan().unwrap();
+    for optimizer in [Optimizer::AdamW, Optimizer::AdamW8bit] {
+        again(optimizer);
+    }
+}
+
+fn again(optimizer: Optimizer) {
+    let recipe = Recipe { adapt: Some(lora(true, None)), train: vec![stage()], ..recipe(tiny_llama()) };
+    let plan = recipe.optimizer(optimizer).plan().unwrap();
     let weights = weights(&reference());
     let Some((first, second)) = emulation::device(1).zip(emulation::device(2)) else { return };
     let [mut first, mut second] = [first, second].map(|gpu| Engine::new(gpu, &plan, &weights, 3, Mode::Train).unwrap());
@@ -265,8 +278,9 @@ fn a_step_can_be_taken_again() {
         train::step(engine, &plan.stages[0], &place, &Noise).unwrap();
     };
     step(&mut first, 0);
-    let (m, v) = first.moments();
-    second.restore(&first.trained(), &m, &v).unwrap();
+    let moments = first.moments();
+    assert_eq!(moments.packed.is_empty(), optimizer == Optimizer::AdamW);
+    second.restore(&first.trained(), &moments).unwrap();
     [&mut first, &mut second].into_iter().for_each(|engine| step(engine, 1));
     assert_eq!(first.trained(), second.trained());
     assert_eq!(first.moments(), second.moments());
@@ -285,8 +299,13 @@ fn every_kernel_is_listed() {
             let missing = loaded.into_iter().find(|source| !listed.contains(source));
             assert!(missing.is_none(), "{missing:?}");
         };
-        for adapt in [Adapt::Full, lora(true, Some(0.1))] {
+        for (adapt, optimizer) in [
+            (Adapt::Full, Optimizer::AdamW),
+            (lora(true, Some(0.1)), Optimizer::AdamW),
+            (Adapt::Full, Optimizer::AdamW8bit),
+        ] {
             let recipe = Recipe { adapt: Some(adapt), train: vec![stage()], ..recipe(model.clone()) };
+            let recipe = recipe.optimizer(optimizer);
             let plan = Plan { layers: vec![WINDOW, FULL, WINDOW].into(), ..recipe.plan().unwrap() };
             let mut engine = Engine::new(emulation::idle(), &plan, &Weights::new(), 0, Mode::Train).unwrap();
             train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap();

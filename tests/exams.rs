@@ -21,6 +21,7 @@ fn plan(base: &Base) -> Plan {
         positions: None,
         select: None,
         adapt: None,
+        optimizer: None,
         data: vec![],
         train: vec![],
         eval: vec![],

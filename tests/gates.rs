@@ -43,8 +43,8 @@ fn with_gates(plan: &Plan, weights: &Weights, gates: &[f32]) -> Engine<Cpu> {
     let mut engine = Engine::new(Cpu::new(), plan, weights, 0, Mode::training(plan)).unwrap();
     let mut trained = engine.trained();
     trained.insert(GATES, Tensor { shape: vec![3, 2], data: gates.to_vec() });
-    let (first, second) = engine.moments();
-    engine.restore(&trained, &first, &second).unwrap();
+    let moments = engine.moments();
+    engine.restore(&trained, &moments).unwrap();
     engine
 }
 

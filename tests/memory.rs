@@ -9,7 +9,7 @@ use context_recipe::data::{Batch, Rng};
 use context_recipe::engine::{Device, Engine, Mode};
 use context_recipe::hub::Weights;
 use context_recipe::plan::{
-    self, Adapt, Attention, Form, Gates, Llama, Plan, Recipe, Stage, StageKind, StagePlan, Target, presets,
+    self, Adapt, Attention, Form, Gates, Llama, Optimizer, Plan, Recipe, Stage, StageKind, StagePlan, Target, presets,
 };
 use context_recipe::train::{self, Place, Sequences};
 use kernels::cuda::emulation;
@@ -136,6 +136,27 @@ fn inputs_that_are_left_out() {
 #[test]
 fn a_quantized_base() {
     holds(other(), lora(true), stage(256, 16, true));
+}
+
+/// Moments in 8 bits, and in f32 where tensors are small; the optimiser's own share is exact.
+#[test]
+fn moments_in_eight_bits() {
+    for (model, adapt) in
+        [(other(), Adapt::Full), (other(), lora(false)), (Llama { qkv_bias: true, ..other() }, lora(true))]
+    {
+        let recipe = Recipe { adapt: Some(adapt), train: vec![stage(64, 1, true)], ..recipe(model) };
+        let [usual, packed] =
+            [Optimizer::AdamW, Optimizer::AdamW8bit].map(|optimizer| recipe.clone().optimizer(optimizer));
+        trains(&packed);
+        let [usual, packed] = [usual, packed].map(|recipe| recipe.plan().unwrap());
+        let counted = |plan: &Plan| {
+            let engine = Engine::new(Cpu::new(), plan, &Weights::new(), 0, Mode::Train).unwrap();
+            engine.device().memory().0
+        };
+        let planned = |plan: &Plan| plan.memory().terms.iter().find(|term| term.name == "optimizer").unwrap().bytes;
+        assert!(planned(&packed) < planned(&usual));
+        assert_eq!(counted(&usual) - counted(&packed), planned(&usual) - planned(&packed));
+    }
 }
 
 #[test]

@@ -10,9 +10,9 @@ use common::{reference, relative, training_plan, weights};
 use context_recipe::Cpu;
 use context_recipe::data::{Batch, Rng};
 use context_recipe::engine::{Engine, Mode};
-use context_recipe::hub::Weights;
+use context_recipe::hub::{TensorFile, Weights};
 use context_recipe::plan::{
-    Adapt, Documents, Merge, MergeForm, Plan, RopePlan, Schedule, Source, SourceKind, Stage, StagePlan,
+    Adapt, Documents, Merge, MergeForm, Optimizer, Plan, RopePlan, Schedule, Source, SourceKind, Stage, StagePlan,
 };
 use context_recipe::train::{self, Checkpoints, Error, Keeping, MetricsLog, Origin, Place, Sequences};
 
@@ -196,6 +196,101 @@ fn a_stage_trains_under_its_own_rope() {
     };
     assert!((metrics.loss - loss_under(&plan.stages[0].rope)).abs() < 1e-6);
     assert!((metrics.loss - loss_under(&plan.rope)).abs() > 1e-5);
+}
+
+fn packed(plan: Plan) -> Plan {
+    Plan { optimizer: Optimizer::AdamW8bit, ..plan }
+}
+
+/// Codes and scales travel as they are: a run with moments of 8 bits that was broken off gives the bits of one that never was, a
+/// merge in between, whatever the number of threads.
+#[test]
+fn moments_of_eight_bits_resume_to_the_bit() {
+    let plan = packed(ladder(Adapt::Full, MergeForm::Linear));
+    let straight = tempfile::tempdir().unwrap();
+    let (_, whole) = run(&plan, &Noise::endless(), straight.path()).unwrap();
+    for (fuse, threads) in [(2, 1), (3, 3), (5, 2), (8, 1)] {
+        let broken = tempfile::tempdir().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| assert!(run(&plan, &Noise { fuse: Cell::new(fuse) }, broken.path()).is_err()));
+        let newest = TensorFile::open(&Checkpoints::new(broken.path(), 1).list().pop().unwrap()).unwrap();
+        let embed = "model.embed_tokens.weight";
+        assert_eq!(newest.u8(&format!("second_moment_8bit/{embed}")).unwrap().0, [97, 64]);
+        assert_eq!(newest.shape(&format!("first_moment_scale/{embed}")), Some(&[(97 * 64_usize).div_ceil(256)][..]));
+        // Small tensors keep f32.
+        assert_eq!(newest.f32("first_moment/model.norm.weight").unwrap().shape, [64]);
+        assert!(newest.f32(&format!("first_moment/{embed}")).is_err());
+        let (place, resumed) = run(&plan, &Noise::endless(), broken.path()).unwrap();
+        assert_eq!(place.total_steps, 7);
+        assert!(same_bits(&whole, &resumed), "stopped after {fuse} sequences");
+    }
+    assert!(!same_bits(
+        &whole,
+        &run(&ladder(Adapt::Full, MergeForm::Linear), &Noise::endless(), tempfile::tempdir().unwrap().path())
+            .unwrap()
+            .1
+    ));
+}
+
+/// A checkpoint of one optimiser is no start for the other, and the error says what to write.
+#[test]
+fn a_checkpoint_of_another_optimizer_is_refused_and_kept() {
+    let plan = training_plan(Adapt::Full, vec![stage(2, 16, 1)]);
+    for (first, second, said) in [
+        (plan.clone(), packed(plan.clone()), "started with `optimizer: adamw`, and the recipe says `adamw_8bit`"),
+        (packed(plan.clone()), plan.clone(), "started with `optimizer: adamw_8bit`, and the recipe says `adamw`"),
+    ] {
+        let out = tempfile::tempdir().unwrap();
+        run(&first, &Noise::endless(), out.path()).unwrap();
+        let refused = run(&second, &Noise::endless(), out.path()).unwrap_err();
+        assert!(matches!(refused, Error::OtherOptimizer { .. }), "{refused:?}");
+        assert!(refused.to_string().contains(said) && refused.to_string().contains("--out"), "{refused}");
+        let early = Checkpoints::new(out.path(), 1).check(&second, &Origin::default()).unwrap_err();
+        assert_eq!(early.to_string(), refused.to_string());
+        run(&first, &Noise::endless(), out.path()).unwrap();
+        // By hand, tensor by tensor.
+        let (mut ours, theirs) = (engine(&second), engine(&first));
+        let before = ours.moments();
+        let error = ours.restore(&theirs.trained(), &theirs.moments()).unwrap_err().to_string();
+        assert!(error.contains("the moments of tensor `model.embed_tokens.weight` are in"), "{error}");
+        assert_eq!(ours.moments(), before);
+    }
+}
+
+/// What 8 bits cost. A code is at most 1/64 (first moment) or 1/128 (second) of its decade off, so a step's length is off by a percent
+/// or two, in no preferred direction; a loss that falls from 4.6 to a tenth of it may end a twentieth of the way apart, and would
+/// stay above it by far were moments lost, or divided by nothing.
+#[test]
+fn eight_bits_learn_as_f32_does() {
+    let plan = training_plan(Adapt::Full, vec![Stage { lr: Some(3e-3), ..stage(60, 32, 4) }]);
+    let losses = |plan: &Plan| {
+        let (mut engine, mut place) = (engine(plan), Place::default());
+        let step = |_| {
+            let metrics = train::step(&mut engine, &plan.stages[0], &place, &Verses).unwrap();
+            place = place.after(&metrics);
+            metrics.loss
+        };
+        (0..60).map(step).collect::<Vec<f64>>()
+    };
+    let (usual, eight) = (losses(&plan), losses(&packed(plan.clone())));
+    let last = |losses: &[f64]| losses[50..].iter().sum::<f64>() / 10.0;
+    println!("{:.4} → {:.4}, with 8 bits {:.4}", usual[0], last(&usual), last(&eight));
+    assert!(last(&usual) < 0.5 * usual[0], "{usual:?}");
+    assert!((last(&eight) - last(&usual)).abs() < 0.05 * (usual[0] - last(&usual)), "{eight:?}");
+    let apart = |(a, b): (&f64, &f64)| (a - b).abs() / a;
+    assert!(usual.iter().zip(&eight).map(apart).fold(0.0, f64::max) > 0.0, "nothing was packed");
+}
+
+/// Walks through the alphabet in steps of 1 to 8, one for each sequence: to be learned, and not by heart. Half of the vocabulary
+/// never comes, so that rows of the embedding have no gradient.
+struct Verses;
+
+impl Sequences for Verses {
+    fn sequence(&self, stage: &StagePlan, index: u64) -> Result<Batch, context_recipe::data::Error> {
+        let mut rng = Rng::new(&[index]);
+        let (start, stride) = (rng.below(48), 1 + rng.below(8));
+        Batch::sequence((0..stage.length).map(|i| ((start + i * stride) % 48) as u32).collect(), &[0])
+    }
 }
 
 #[test]

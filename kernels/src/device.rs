@@ -12,8 +12,8 @@ use crate::{adamw, attention, cuda::driver, dropout};
 mod cpu;
 mod cuda;
 
-pub use cpu::{Cpu, CpuBatch, CpuBuffer, CpuQuantized};
-pub use cuda::{Cuda, CudaAway, CudaBatch, CudaBuffer, CudaNf4, CudaQuantized};
+pub use cpu::{Cpu, CpuBatch, CpuBuffer, CpuMoments, CpuQuantized};
+pub use cuda::{Cuda, CudaAway, CudaBatch, CudaBuffer, CudaMoments, CudaNf4, CudaQuantized};
 
 /// Why a device could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +162,8 @@ pub trait Device: Sized + Send + Sync {
     type Buffer: fmt::Debug + Send + Sync;
     /// A matrix in one of the [`Format`]s.
     type Quantized: fmt::Debug + Send + Sync;
+    /// AdamW's moments in 8 bits: [`adamw::eight_bit`].
+    type Moments: fmt::Debug + Send + Sync;
     /// [`Rows`] made ready: rotary tables, ids, borders.
     type Batch: Send + Sync;
     /// Where numbers wait outside of the device's memory.
@@ -346,6 +348,20 @@ pub trait Device: Sized + Send + Sync {
         m: &mut Self::Buffer,
         v: &mut Self::Buffer,
     );
+    /// Moments of `len` parameters in 8 bits, as before the first step.
+    fn moments_8bit(&self, len: usize) -> Result<Self::Moments>;
+    /// One AdamW step whose moments are kept in 8 bits.
+    fn adamw_8bit(
+        &self,
+        hyper: &adamw::Hyper,
+        param: &mut Self::Buffer,
+        grad: &Self::Buffer,
+        moments: &mut Self::Moments,
+    );
+    /// The moments as they are stored.
+    fn download_8bit(&self, from: &Self::Moments) -> adamw::eight_bit::Moments;
+    /// Puts back what [`Device::download_8bit`] gave for as many parameters.
+    fn write_8bit(&self, moments: &adamw::eight_bit::Moments, to: &mut Self::Moments);
     /// Σ x², in f64.
     fn sum_of_squares(&self, x: &Self::Buffer) -> f64;
 }

@@ -1,7 +1,7 @@
 //! Recipes from values: a key is a method, a word is a function, as in `recipe!`.
 
 use crate::model::Llama;
-use crate::plan::{Device, SourceKind, StageKind, Text};
+use crate::plan::{Device, Optimizer, SourceKind, StageKind, Text};
 use crate::recipe::{
     Adapt, Attention, Context, Eval, FullLayers, Positions, Recipe, Rope, Select, Source, Sparse, Stage, Target, Window,
 };
@@ -31,6 +31,7 @@ impl Recipe {
             positions: None,
             select: None,
             adapt: None,
+            optimizer: None,
             data: vec![],
             train: vec![],
             eval: vec![],
@@ -73,6 +74,12 @@ impl Recipe {
     #[must_use]
     pub fn adapt(self, adapt: Adapt) -> Self {
         Self { adapt: Some(adapt), ..self }
+    }
+
+    /// `optimizer:`.
+    #[must_use]
+    pub fn optimizer(self, optimizer: Optimizer) -> Self {
+        Self { optimizer: Some(optimizer), ..self }
     }
 
     /// `data: […]`.

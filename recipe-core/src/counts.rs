@@ -52,6 +52,40 @@ impl Plan {
         counts.trainable = if idle { 0 } else { trainable(adapt, &counts) };
         counts
     }
+
+    /// Whether the moments of some tensor are kept in 8 bits.
+    pub fn packs_moments(&self) -> bool {
+        self.learning_tensors().into_iter().any(|(numbers, times)| times > 0 && self.optimizer.packs(numbers))
+    }
+
+    /// Numbers of each tensor that learns, and how many tensors are like it.
+    pub(crate) fn learning_tensors(&self) -> Vec<(u64, u64)> {
+        if !self.stages.is_empty() && !self.trains_weights() {
+            return vec![];
+        }
+        let (model, adapt, layers) = (&self.model, &self.adapt, self.model.layers as u64);
+        let (embedding, norm) = (product(&[model.vocab, model.hidden]), model.hidden as u64);
+        let head_norms = if model.qk_norm { layers.saturating_mul(2) } else { 0 };
+        let (all, head) = (adapt.trains_projections(), if model.tied { 0 } else { 1 });
+        let mut list = vec![
+            (adapt.trains_embedding(), embedding, 1),
+            (adapt.trains_norms(), norm, layers.saturating_mul(2).saturating_add(1)),
+            (adapt.trains_norms(), model.head_dim as u64, head_norms),
+            (all, embedding, head),
+        ];
+        for target in Target::ALL {
+            let shape = target.shape(model);
+            list.push((all, product(&shape), layers));
+            list.push((all && target.biased(model), shape[0] as u64, layers));
+            list.extend(
+                adapt
+                    .rank(target)
+                    .into_iter()
+                    .flat_map(|rank| shape.map(|width| (true, product(&[width, rank]), layers))),
+            );
+        }
+        list.into_iter().filter(|(learns, ..)| *learns).map(|(_, numbers, times)| (numbers, times)).collect()
+    }
 }
 
 fn trainable(adapt: &AdaptPlan, counts: &Counts) -> u64 {
@@ -155,6 +189,12 @@ mod tests {
             let counts = plan.counts();
             assert_eq!(counts.base() + counts.adapters, sum(false));
             assert_eq!(counts.trainable, sum(true));
+            let mut sizes: Vec<u64> = list.iter().filter(|p| p.trainable).map(|p| p.count() as u64).collect();
+            let learning = plan.learning_tensors().into_iter();
+            let mut closed: Vec<u64> = learning.flat_map(|(numbers, times)| vec![numbers; times as usize]).collect();
+            sizes.sort_unstable();
+            closed.sort_unstable();
+            assert_eq!(closed, sizes);
         }
     }
 

@@ -27,6 +27,7 @@ mod gates;
 mod layers;
 mod memory;
 mod model;
+mod optimizer;
 mod parameters;
 mod pattern;
 mod plan;
@@ -50,8 +51,8 @@ pub use model::Llama;
 pub use parameters::{Init, Parameter};
 pub use pattern::Pattern;
 pub use plan::{
-    AdaptPlan, Device, Documents, EvalPlan, GatesPlan, Learns, List, MergePlan, Papers, Plan, PositionsPlan, RopePlan,
-    Scaling, Schedule, SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan, Text,
+    AdaptPlan, Device, Documents, EvalPlan, GatesPlan, Learns, List, MergePlan, Optimizer, Papers, Plan, PositionsPlan,
+    RopePlan, Scaling, Schedule, SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan, Text,
 };
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{

@@ -194,9 +194,10 @@ impl Plan {
         self.counts().trainable.saturating_mul(F32)
     }
 
-    /// AdamW's two moments.
+    /// AdamW's two moments of each tensor that learns.
     fn optimizer(&self) -> u64 {
-        self.counts().trainable.saturating_mul(2 * F32)
+        let bytes = |(numbers, times): (u64, u64)| self.optimizer.moment_bytes(numbers).saturating_mul(times);
+        self.learning_tensors().into_iter().map(bytes).fold(0, u64::saturating_add)
     }
 
     /// A gate for each key/value head of each layer, its gradient and two moments, in f32 everywhere.

@@ -40,6 +40,8 @@ pub struct Plan {
     pub tile: usize,
     /// Which weights learn.
     pub adapt: AdaptPlan,
+    /// What moves them.
+    pub optimizer: Optimizer,
     /// Where training text comes from unless a stage says otherwise; shares sum to 1.
     pub data: List<SourcePlan>,
     /// Training, stage after stage.
@@ -163,6 +165,15 @@ pub enum AdaptPlan {
         /// `lora_dropout`: share of an adapter's inputs that a training step leaves out, in [0, 1).
         dropout: f64,
     },
+}
+
+/// What moves the weights that learn. Gates are few, and AdamW in f32 moves them always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Optimizer {
+    /// AdamW with moments in f32 (arXiv 1711.05101).
+    AdamW,
+    /// AdamW with moments in 8 bits, block by block (arXiv 2110.02861); those of small tensors stay in f32.
+    AdamW8bit,
 }
 
 /// One source of text, settled.

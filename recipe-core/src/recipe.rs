@@ -3,7 +3,7 @@
 use crate::check::check;
 use crate::fault::Fault;
 use crate::model::Llama;
-use crate::plan::{Device, Documents, Plan, Schedule, SourceKind, StageKind};
+use crate::plan::{Device, Documents, Optimizer, Plan, Schedule, SourceKind, StageKind};
 use crate::settle::settle;
 
 /// A recipe as written. [`Recipe::plan`](crate::Recipe::plan) checks it and settles every number.
@@ -25,6 +25,8 @@ pub struct Recipe {
     pub select: Option<Select>,
     /// `adapt:`.
     pub adapt: Option<Adapt>,
+    /// `optimizer:`.
+    pub optimizer: Option<Optimizer>,
     /// `data: […]`.
     pub data: Vec<Source>,
     /// `train: […]`.

@@ -144,6 +144,7 @@ impl Plan {
             block: rule.block,
             tile: crate::settle::CPU_TILE,
             adapt: toy.adapt(),
+            optimizer: self.optimizer,
             data: toy.data(&self.data),
             stages: toy.stages().into(),
             eval: toy.eval().into(),

@@ -29,6 +29,7 @@ pub(crate) fn llama2_128k() -> Recipe {
             rslora: false,
             dropout: None,
         }),
+        optimizer: None,
         data: vec![
             Source {
                 share: Some(0.9),
@@ -60,6 +61,7 @@ pub(crate) fn bare() -> Recipe {
         positions: None,
         select: None,
         adapt: None,
+        optimizer: None,
         data: vec![],
         train: vec![],
         eval: vec![],

@@ -10,8 +10,8 @@ use crate::layers::{full_count, layer_map};
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::plan::{
-    AdaptPlan, Device, Documents, EvalPlan, GatesPlan, Learns, MergePlan, Papers, Plan, PositionsPlan, RopePlan,
-    Scaling, Schedule, SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan,
+    AdaptPlan, Device, Documents, EvalPlan, GatesPlan, Learns, MergePlan, Optimizer, Papers, Plan, PositionsPlan,
+    RopePlan, Scaling, Schedule, SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan,
 };
 use crate::recipe::{
     Adapt, Attention, Eval, Form, Gates, Merge, MergeForm, Place, Positions, Recipe, Rope, Select, Source, Sparse,
@@ -87,6 +87,8 @@ const TRIALS: usize = 10;
 const SUCCESS: f64 = 0.2;
 /// A fiftieth of a nat: 2 % of perplexity.
 const MAX_LOSS: f64 = 0.02;
+/// 8 bits are asked for, never assumed.
+const OPTIMIZER: Optimizer = Optimizer::AdamW;
 /// The CPU, as much memory as there is.
 const DEVICE: Device = Device::Cpu { memory: u64::MAX };
 
@@ -106,6 +108,7 @@ pub(crate) fn settle(recipe: &Recipe) -> Plan {
         block,
         tile: tile(recipe.device.unwrap_or(DEVICE)),
         adapt: adapt(recipe.adapt.as_ref()),
+        optimizer: recipe.optimizer.unwrap_or(OPTIMIZER),
         data: data(&recipe.data, model.context).into(),
         stages: recipe.train.iter().enumerate().map(|(index, written)| stage(written, index, recipe, &model)).collect(),
         eval: recipe.eval.iter().map(Eval::plan).collect(),

@@ -2,8 +2,8 @@
 
 use recipe_core::{
     Adapt, Attention, Context, Device, Documents, Eval, Form, FullLayers, Gates, LongRopeFactors, Merge, MergeForm,
-    Needle, Pattern, Place, Positions, Recipe, Rope, Schedule, Select, Source, SourceKind, Sparse, Stage, StageKind,
-    Strided, Target, TokenType, Window, presets,
+    Needle, Optimizer, Pattern, Place, Positions, Recipe, Rope, Schedule, Select, Source, SourceKind, Sparse, Stage,
+    StageKind, Strided, Target, TokenType, Window, presets,
 };
 
 /// SplitMix64 (public domain, S. Vigna).
@@ -222,6 +222,7 @@ fn recipe(r: &mut Random) -> Recipe {
         positions: r.maybe(positions),
         select: Some(select(r)).filter(|_| r.below(4) == 0),
         adapt: r.maybe(adapt),
+        optimizer: r.maybe(|r| r.pick(&[Optimizer::AdamW, Optimizer::AdamW8bit])).filter(|_| r.below(4) == 0),
         data: (0..r.below(3))
             .map(|_| Source {
                 share: Some(r.number()).filter(|_| r.below(4) == 0),

@@ -15,6 +15,7 @@ fn recipe(rope: Rope, train: Vec<Stage>) -> Recipe {
         positions: None,
         select: None,
         adapt: None,
+        optimizer: None,
         data: vec![source("long/*.txt")],
         train,
         eval: vec![],

@@ -35,6 +35,7 @@ pub(crate) fn stub(header: &Header, problems: TokenStream) -> TokenStream {
         positions: None,
         select: None,
         adapt: None,
+        optimizer: None,
         data: Vec::new(),
         train: Vec::new(),
         eval: Vec::new(),

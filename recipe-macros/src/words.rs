@@ -12,6 +12,7 @@ pub(crate) const KEYS: &[&str] = &[
     "positions",
     "select",
     "adapt",
+    "optimizer",
     "data",
     "train",
     "eval",
@@ -149,6 +150,9 @@ pub(crate) const TARGETS: &[&str] = &["q", "k", "v", "o", "gate", "up", "down"];
 
 /// What learns in full beside the adapters.
 pub(crate) const WHOLE: &[&str] = &["embed", "norm"];
+
+/// AdamW, with the moments of large tensors in f32 or in 8 bits.
+pub(crate) const OPTIMIZER: &[Word] = &[word("adamw", &[], 0), word("adamw_8bit", &[], 0)];
 
 pub(crate) const DATA: &[Word] = &[
     word("text", &[need("glob", Text), may("upsample", Length), may("times", Count)], 1),
@@ -288,7 +292,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [&[Word]; 10] = [MODEL, ROPE, ATTENTION, POSITIONS, SELECT, ADAPT, DATA, TRAIN, EVAL, DEVICE];
+    const ALL: [&[Word]; 11] = [MODEL, ROPE, ATTENTION, POSITIONS, SELECT, ADAPT, OPTIMIZER, DATA, TRAIN, EVAL, DEVICE];
 
     #[test]
     fn the_documentation_knows_every_word() {

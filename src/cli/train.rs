@@ -39,7 +39,7 @@ fn on<D: Device>(open: Open<'_, D>, plan: Plan, args: &TrainArgs) -> Result<()> 
         return would_read(&read, &corpora);
     }
     // Another run's folder is left as it is.
-    Checkpoints::new(&args.out, 1).check(&run.origin)?;
+    Checkpoints::new(&args.out, 1).check(&run.plan, &run.origin)?;
     run.record(&args.out)?;
     let course = OfRun { open, out: &args.out, plan: &plan, origin: &run.origin, ask: &ask, encoder: &encoder };
     if !ask.is_empty() {

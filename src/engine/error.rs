@@ -26,6 +26,19 @@ pub enum Error {
         /// Shape found.
         got: Vec<usize>,
     },
+    /// A checkpoint of another optimiser.
+    #[error(
+        "the moments of tensor `{name}` are in {got}, and the plan keeps them in {expected}; write `optimizer: {word}`, or begin a new run",
+        word = if *got == "f32" { "adamw" } else { "adamw_8bit" }
+    )]
+    OtherMoments {
+        /// Hugging Face name.
+        name: String,
+        /// "f32" or "8 bits", by the plan.
+        expected: &'static str,
+        /// What was found.
+        got: &'static str,
+    },
     /// A batch that breaks its own rules, or does not fit the vocabulary.
     #[error("{0}; is this the model's own tokenizer?")]
     Batch(#[from] crate::data::Error),

@@ -29,6 +29,7 @@ mod gates;
 mod generate;
 mod inputs;
 mod layer;
+mod moments;
 mod store;
 mod workspace;
 
@@ -48,6 +49,7 @@ use gates::{GateStore, teach};
 pub use generate::{Generated, Sampling, SamplingError};
 use inputs::Inputs;
 use layer::{Gradients, Pass};
+pub use moments::{Moments, Packed};
 use store::{ModelIndex, Store};
 use workspace::{Purpose, Workspace, workspace};
 
@@ -208,8 +210,8 @@ impl<D: Device> Engine<D> {
         let Store { values, grads, moments, .. } = &mut self.store;
         D::run(|| {
             for ((value, grad), moments) in values.iter_mut().zip(grads).zip(moments) {
-                if let (kernels::device::Weight::Dense(value), Some(grad), Some(state)) = (value, grad, moments) {
-                    self.device.adamw(hyper, value, grad, &mut state.first, &mut state.second);
+                if let (kernels::device::Weight::Dense(value), Some(grad), Some(moments)) = (value, grad, moments) {
+                    moments.step(&self.device, hyper, value, grad);
                 }
             }
         });
@@ -232,40 +234,6 @@ impl<D: Device> Engine<D> {
         (0..self.store.specs.len()).map(|index| self.named(index)).collect()
     }
 
-    /// AdamW's first and second moments, by Hugging Face name.
-    pub fn moments(&self) -> (Weights, Weights) {
-        let state = |index: usize| self.store.moments[index].as_ref();
-        (
-            self.read_back(|index| state(index).map(|moments| &moments.first), |gates| &gates.first),
-            self.read_back(|index| state(index).map(|moments| &moments.second), |gates| &gates.second),
-        )
-    }
-
-    /// Puts back what [`Engine::trained`] and [`Engine::moments`] gave.
-    ///
-    /// # Errors
-    /// A tensor that is missing or has another shape; nothing is changed then.
-    pub fn restore(&mut self, trained: &Weights, first: &Weights, second: &Weights) -> Result<(), Error> {
-        let learns: Vec<usize> = (0..self.store.specs.len()).filter(|&i| self.store.grads[i].is_some()).collect();
-        for source in [trained, first, second] {
-            learns.iter().try_for_each(|&index| expect(source, &self.store.specs[index]).map(drop))?;
-        }
-        if let Some(gates) = &mut self.gates {
-            gates.restore(&self.device, [trained, first, second])?;
-        }
-        for index in learns {
-            let spec = &self.store.specs[index];
-            if let kernels::device::Weight::Dense(value) = &mut self.store.values[index] {
-                self.device.write(expect(trained, spec)?, value);
-            }
-            if let Some(moments) = &mut self.store.moments[index] {
-                self.device.write(expect(first, spec)?, &mut moments.first);
-                self.device.write(expect(second, spec)?, &mut moments.second);
-            }
-        }
-        Ok(())
-    }
-
     /// Goes on from `trained` (what [`Engine::trained`] gave, changed) with moments as of a fresh optimiser.
     ///
     /// # Errors
@@ -279,8 +247,7 @@ impl<D: Device> Engine<D> {
                 self.device.write(expect(trained, spec)?, value);
             }
             if let Some(moments) = &mut self.store.moments[index] {
-                self.device.clear(&mut moments.first, store::numel(spec));
-                self.device.clear(&mut moments.second, store::numel(spec));
+                moments.clear(&self.device, store::numel(spec));
             }
         }
         Ok(())

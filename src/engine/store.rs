@@ -1,7 +1,8 @@
 //! The parameters on the device, in the order of [`Plan::parameters`], and where each layer finds its own.
 
+use kernels::adamw::{Hyper, eight_bit};
 use kernels::device::{Device, Format, Weight};
-use recipe_core::{AdaptPlan, Init, Parameter, Plan, Target};
+use recipe_core::{AdaptPlan, Init, Optimizer, Parameter, Plan, Target};
 
 use super::{Error, Mode};
 use crate::data::Rng;
@@ -15,15 +16,40 @@ pub(crate) struct Store<D: Device> {
     pub(crate) values: Vec<Weight<D>>,
     /// Present for trainable parameters while training.
     pub(crate) grads: Vec<Option<D::Buffer>>,
-    /// AdamW's first and second moments, where there is a gradient.
+    /// AdamW's moments, where there is a gradient.
     pub(crate) moments: Vec<Option<Moments<D>>>,
 }
 
 /// AdamW's state of one parameter.
 #[derive(Debug)]
-pub(crate) struct Moments<D: Device> {
-    pub(crate) first: D::Buffer,
-    pub(crate) second: D::Buffer,
+pub(crate) enum Moments<D: Device> {
+    F32 { first: D::Buffer, second: D::Buffer },
+    EightBit(D::Moments),
+}
+
+impl<D: Device> Moments<D> {
+    fn new(device: &D, optimizer: Optimizer, len: usize) -> Result<Self, Error> {
+        if optimizer.packs(len as u64) {
+            return Ok(Self::EightBit(device.moments_8bit(len)?));
+        }
+        Ok(Self::F32 { first: device.zeros_f32(len)?, second: device.zeros_f32(len)? })
+    }
+
+    /// As before the first step.
+    pub(crate) fn clear(&mut self, device: &D, len: usize) {
+        match self {
+            Self::F32 { first, second } => [first, second].into_iter().for_each(|moment| device.clear(moment, len)),
+            Self::EightBit(moments) => device.write_8bit(&eight_bit::Moments::zeros(len), moments),
+        }
+    }
+
+    /// One step of the parameter that they belong to.
+    pub(crate) fn step(&mut self, device: &D, hyper: &Hyper, param: &mut D::Buffer, grad: &D::Buffer) {
+        match self {
+            Self::F32 { first, second } => device.adamw(hyper, param, grad, first, second),
+            Self::EightBit(moments) => device.adamw_8bit(hyper, param, grad, moments),
+        }
+    }
 }
 
 impl<D: Device> Store<D> {
@@ -53,9 +79,8 @@ impl<D: Device> Store<D> {
             None if learns => Weight::Dense(device.upload_master(data)?),
             None => Weight::Dense(device.upload(data)?),
         });
-        let zeros = || device.zeros_f32(data.len());
-        self.grads.push(if learns { Some(zeros()?) } else { None });
-        self.moments.push(if learns { Some(Moments { first: zeros()?, second: zeros()? }) } else { None });
+        self.grads.push(if learns { Some(device.zeros_f32(data.len())?) } else { None });
+        self.moments.push(if learns { Some(Moments::new(device, plan.optimizer, data.len())?) } else { None });
         self.specs.push(spec);
         Ok(())
     }
@@ -65,6 +90,14 @@ impl<D: Device> Store<D> {
         match &self.values[index] {
             Weight::Dense(buffer) => device.download(buffer, numel(&self.specs[index])),
             Weight::Quantized(matrix) => device.dequantize(matrix),
+        }
+    }
+
+    /// The first moment (0) or the second (1) of a parameter whose moments are f32.
+    pub(crate) fn moment(&self, index: usize, which: usize) -> Option<&D::Buffer> {
+        match self.moments[index].as_ref()? {
+            Moments::F32 { first, second } => Some(if which == 0 { first } else { second }),
+            Moments::EightBit(_) => None,
         }
     }
 

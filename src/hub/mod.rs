@@ -52,7 +52,7 @@ pub use gguf::{GgufOptions, GgufType, write_gguf};
 pub use layout::layout;
 pub use listed::Listed;
 pub use read::{Checkpoint, Format, Header, Source};
-pub use save::save;
+pub use save::{Bytes, save, save_with_bytes};
 pub use staging::{save_bytes, sweep};
 pub use tensor_file::TensorFile;
 pub use tokenizer::{Special, Tokenizer};

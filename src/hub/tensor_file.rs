@@ -95,6 +95,22 @@ impl TensorFile {
         Ok(Tensor { shape: entry.info.shape.clone(), data })
     }
 
+    /// A tensor of U8: its shape and its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] for a name that the file lacks, [`Error::Unsupported`] for another dtype, [`Error::Io`].
+    pub fn u8(&self, name: &str) -> Result<(Vec<usize>, Vec<u8>), Error> {
+        let TensorInfo { dtype, shape, .. } = &self.entry(name)?.info;
+        match dtype {
+            Dtype::U8 => Ok((shape.clone(), self.bytes(name)?)),
+            other => Err(Error::Unsupported {
+                path: self.path.clone(),
+                what: format!("dtype {other} of tensor {name}"),
+                advice: "A tensor of U8 belongs here".into(),
+            }),
+        }
+    }
+
     /// A tensor's bytes as they lie in the file, little-endian.
     ///
     /// # Errors

@@ -43,6 +43,7 @@ pub(super) fn recipe() -> Recipe {
             rslora: false,
             dropout: None,
         }),
+        optimizer: None,
         data: vec![
             Source { share: Some(0.9), ..Source::new(jsonl) },
             Source { share: Some(0.1), ..Source::new(SourceKind::Passkey) },
@@ -71,6 +72,7 @@ pub(super) fn bare() -> Plan {
         positions: None,
         select: None,
         adapt: None,
+        optimizer: None,
         data: vec![],
         train: vec![],
         eval: vec![],

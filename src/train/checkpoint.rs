@@ -7,11 +7,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kernels::adamw::eight_bit;
 use kernels::device::Device;
+use recipe_core::{Optimizer, Plan};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, StepMetrics};
-use crate::engine::Engine;
+use crate::engine::{Engine, Moments, Packed};
 use crate::hub::{self, Dtype, Tensor, TensorFile, Weights};
 
 /// Where a run stands.
@@ -57,6 +59,9 @@ pub struct Origin {
 const VALUE: &str = "value/";
 const FIRST: &str = "first_moment/";
 const SECOND: &str = "second_moment/";
+/// In 8 bits: codes in U8, of the tensor's shape, and an f32 for each 256 of them, as [`eight_bit`] says.
+const CODES: [&str; 2] = ["first_moment_8bit/", "second_moment_8bit/"];
+const SCALES: [&str; 2] = ["first_moment_scale/", "second_moment_scale/"];
 
 /// The checkpoints of one run.
 #[derive(Clone, Debug)]
@@ -78,17 +83,21 @@ impl Checkpoints {
     pub fn save<D: Device>(&self, engine: &Engine<D>, place: &Place, origin: &Origin) -> Result<PathBuf, Error> {
         fs::create_dir_all(&self.folder).map_err(Error::file(&self.folder))?;
         let path = self.folder.join(format!("step-{:07}.safetensors", place.total_steps));
-        let (first, second) = engine.moments();
+        let Moments { first, second, packed } = engine.moments();
         let parts = [(VALUE, engine.trained()), (FIRST, first), (SECOND, second)];
         engine.check_device()?;
+        let (codes, scales) = unpacked(packed);
         let named: Vec<(String, Tensor)> = parts
             .into_iter()
             .flat_map(|(prefix, part)| part.into_iter().map(move |(name, tensor)| (format!("{prefix}{name}"), tensor)))
+            .chain(scales)
             .collect();
         let views = named.iter().map(|(name, tensor)| (name.as_str(), &tensor.shape[..], &tensor.data[..]));
+        let bytes: Vec<hub::Bytes<'_>> =
+            codes.iter().map(|(name, shape, codes)| (&name[..], &shape[..], &codes[..])).collect();
         let record = [("place", to_json(place)), ("origin", to_json(origin))];
         let metadata: Vec<(&str, &str)> = record.iter().map(|(key, text)| (*key, text.as_str())).collect();
-        hub::save(&path, views, Dtype::F32, &metadata)?;
+        hub::save_with_bytes(&path, views, &bytes, Dtype::F32, &metadata)?;
         self.rotate();
         Ok(path)
     }
@@ -96,28 +105,31 @@ impl Checkpoints {
     /// Puts the newest checkpoint back into `engine`; `None` when there is none.
     ///
     /// # Errors
-    /// A checkpoint of another run, or a damaged one.
+    /// A checkpoint of another run or of another optimiser, or a damaged one.
     pub fn resume<D: Device>(&self, engine: &mut Engine<D>, origin: &Origin) -> Result<Option<Resumed>, Error> {
         let Some(path) = self.list().pop() else { return Ok(None) };
         let file = TensorFile::open(&path)?;
         let (place, of): (Place, Origin) = (record(&path, &file, "place")?, record(&path, &file, "origin")?);
+        same_optimizer(&file, engine.plan())?;
         of.same_run(origin, &path)?;
         let part = |prefix: &str| -> Result<Weights, Error> {
             let names = file.names().filter(|name| name.starts_with(prefix)).map(ToOwned::to_owned);
             names.map(|name| Ok((name[prefix.len()..].to_owned(), file.f32(&name)?))).collect()
         };
-        engine.restore(&part(VALUE)?, &part(FIRST)?, &part(SECOND)?)?;
+        let moments = Moments { first: part(FIRST)?, second: part(SECOND)?, packed: packed(&file)? };
+        engine.restore(&part(VALUE)?, &moments)?;
         let differs = (of.cpu != origin.cpu).then_some(of.cpu);
         Ok(Some(Resumed { place, path, other_cpu: differs }))
     }
 
-    /// Whether the newest checkpoint, if there is one, is of this run.
+    /// Whether the newest checkpoint, if there is one, is of this run of `plan`.
     ///
     /// # Errors
-    /// A checkpoint of another run, or a damaged one.
-    pub fn check(&self, origin: &Origin) -> Result<(), Error> {
+    /// A checkpoint of another run or of another optimiser, or a damaged one.
+    pub fn check(&self, plan: &Plan, origin: &Origin) -> Result<(), Error> {
         let Some(path) = self.list().pop() else { return Ok(()) };
         let file = TensorFile::open(&path)?;
+        same_optimizer(&file, plan)?;
         record::<Origin>(&path, &file, "origin")?.same_run(origin, &path)
     }
 
@@ -168,6 +180,40 @@ impl Origin {
             }
         }
     }
+}
+
+/// Whether some moments are in 8 bits where the plan keeps some so, and none where it keeps none.
+fn same_optimizer(file: &TensorFile, plan: &Plan) -> Result<(), Error> {
+    let word = |packs| if packs { Optimizer::AdamW8bit } else { Optimizer::AdamW }.word();
+    let got = word(file.names().any(|name| name.starts_with(CODES[0])));
+    let expected = word(plan.packs_moments());
+    if got == expected { Ok(()) } else { Err(Error::OtherOptimizer { path: file.path().to_owned(), got, expected }) }
+}
+
+/// Codes with their names and shapes, and scales.
+type Unpacked = (Vec<(String, Vec<usize>, Vec<u8>)>, Vec<(String, Tensor)>);
+
+fn unpacked(packed: Vec<Packed>) -> Unpacked {
+    let (mut codes, mut scales) = (vec![], vec![]);
+    for Packed { name, shape, moments: eight_bit::Moments { m, v, scales: [m_scales, v_scales] } } in packed {
+        for (which, (moment, of_moment)) in [(m, m_scales), (v, v_scales)].into_iter().enumerate() {
+            codes.push((format!("{}{name}", CODES[which]), shape.clone(), moment));
+            let tensor = Tensor { shape: vec![of_moment.len()], data: of_moment };
+            scales.push((format!("{}{name}", SCALES[which]), tensor));
+        }
+    }
+    (codes, scales)
+}
+
+fn packed(file: &TensorFile) -> Result<Vec<Packed>, Error> {
+    let read = |name: &str| -> Result<Packed, Error> {
+        let codes = |which: usize| file.u8(&format!("{}{name}", CODES[which]));
+        let scales = |which: usize| file.f32(&format!("{}{name}", SCALES[which]));
+        let ((shape, m), (_, v)) = (codes(0)?, codes(1)?);
+        let scales = [scales(0)?.data, scales(1)?.data];
+        Ok(Packed { name: name.to_owned(), shape, moments: eight_bit::Moments { m, v, scales } })
+    };
+    file.names().filter_map(|name| name.strip_prefix(CODES[0])).map(read).collect()
 }
 
 fn is_checkpoint(path: &Path) -> bool {

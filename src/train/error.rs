@@ -66,6 +66,19 @@ pub enum Error {
         /// Of the checkpoint.
         got: String,
     },
+    /// A checkpoint whose moments are kept otherwise.
+    #[error(
+        "{path}: this run was started with `optimizer: {got}`, and the recipe says `{expected}`; write `optimizer: {got}` to go on, or give another --out",
+        path = path.display()
+    )]
+    OtherOptimizer {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Of the present run.
+        expected: &'static str,
+        /// Of the checkpoint.
+        got: &'static str,
+    },
     /// A checkpoint's record is damaged.
     #[error("{path}: {reason}; remove this file to go on from the checkpoint before it", path = path.display())]
     Damaged {

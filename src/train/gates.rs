@@ -91,6 +91,7 @@ mod tests {
             positions: None,
             select: None,
             adapt: None,
+            optimizer: None,
             data: vec![],
             train: vec![],
             eval: vec![],

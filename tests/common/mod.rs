@@ -47,6 +47,7 @@ pub(crate) fn recipe(model: Llama) -> Recipe {
         positions: None,
         select: None,
         adapt: None,
+        optimizer: None,
         data: vec![],
         train: vec![],
         eval: vec![],

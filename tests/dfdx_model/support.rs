@@ -52,6 +52,7 @@ pub(crate) fn plan(layers: [Pattern; 3]) -> Plan {
         block: 4,
         tile: 4096,
         adapt: AdaptPlan::Full,
+        optimizer: context_recipe::plan::Optimizer::AdamW,
         data: Cow::Borrowed(&[]),
         stages: Cow::Borrowed(&[]),
         eval: Cow::Borrowed(&[]),

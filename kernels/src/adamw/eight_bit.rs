@@ -41,6 +41,12 @@ impl Moments {
         2 * (len + len.div_ceil(BLOCK) * size_of::<f32>()) as u64
     }
 
+    /// Whether these are moments of `len` parameters.
+    pub fn fits(&self, len: usize) -> bool {
+        let blocks = len.div_ceil(BLOCK);
+        self.m.len() == len && self.v.len() == len && self.scales.iter().all(|scales| scales.len() == blocks)
+    }
+
     /// Panics unless these are moments of `len` parameters.
     #[track_caller]
     pub(crate) fn expect(&self, len: usize) {

@@ -10,6 +10,7 @@ use super::{
 };
 use rayon::prelude::*;
 
+use crate::adamw::eight_bit;
 use crate::linear::Write;
 use crate::memory::{self, Arena, Numbers};
 use crate::nf4::Nf4;
@@ -182,6 +183,13 @@ impl CpuQuantized {
     }
 }
 
+/// AdamW's moments in 8 bits that the device counts.
+#[derive(Debug)]
+pub struct CpuMoments {
+    moments: eight_bit::Moments,
+    _counted: Counted,
+}
+
 /// [`Rows`] on the CPU.
 #[derive(Debug)]
 pub struct CpuBatch {
@@ -195,6 +203,7 @@ pub struct CpuBatch {
 impl Device for Cpu {
     type Buffer = CpuBuffer;
     type Quantized = CpuQuantized;
+    type Moments = CpuMoments;
     type Batch = CpuBatch;
     /// There is no outside: more of the same memory.
     type Away = CpuBuffer;
@@ -565,6 +574,24 @@ impl Device for Cpu {
         v: &mut CpuBuffer,
     ) {
         adamw::step(hyper, &mut param.data, &grad.data, &mut m.data, &mut v.data);
+    }
+
+    fn moments_8bit(&self, len: usize) -> Result<CpuMoments> {
+        let counted = Counted::new(&self.meter, eight_bit::Moments::bytes_of(len))?;
+        Ok(CpuMoments { moments: eight_bit::Moments::zeros(len), _counted: counted })
+    }
+
+    fn adamw_8bit(&self, hyper: &adamw::Hyper, param: &mut CpuBuffer, grad: &CpuBuffer, moments: &mut CpuMoments) {
+        adamw::step_8bit(hyper, &mut param.data, &grad.data, &mut moments.moments);
+    }
+
+    fn download_8bit(&self, from: &CpuMoments) -> eight_bit::Moments {
+        from.moments.clone()
+    }
+
+    fn write_8bit(&self, moments: &eight_bit::Moments, to: &mut CpuMoments) {
+        moments.expect(to.moments.m.len());
+        to.moments.clone_from(moments);
     }
 
     fn sum_of_squares(&self, x: &CpuBuffer) -> f64 {

@@ -10,6 +10,7 @@ use super::{
     Attention, Device, Distance, Error, Format, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Result, Rows,
     Saved, Scores, Slot, Weight,
 };
+use crate::adamw::eight_bit;
 use crate::attention::Shape;
 use crate::attention::cuda::{self as attend, Passes, Visible};
 use crate::cuda::copy;
@@ -27,7 +28,7 @@ mod buffer;
 mod head;
 mod scratch;
 
-pub use buffer::{CudaAway, CudaBatch, CudaBuffer, CudaNf4, CudaQuantized};
+pub use buffer::{CudaAway, CudaBatch, CudaBuffer, CudaMoments, CudaNf4, CudaQuantized};
 use buffer::{Found, Key, decode, encode, words};
 use scratch::{Held, Scratch, Use};
 
@@ -177,6 +178,15 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
         self.shared.scratch.hold(which, bytes, |bytes| self.allocate(bytes))
     }
 
+    /// Numbers that never change, written when they are first needed.
+    fn table(&self, which: Use, table: &[f32]) -> Driven<Held<'_, D>> {
+        let held = self.hold(which, 4 * table.len() as u64)?;
+        if let Some(memory) = held.memory().filter(|_| held.is_fresh()) {
+            memory.write(self.shared.stream, &encode(table, Number::F32))?;
+        }
+        Ok(held)
+    }
+
     /// Runs `job` on a bf16 matrix, unpacking it first where it is quantised.
     fn with_weight(&self, weight: &Weight<Self>, job: impl FnOnce(Region<'_>) -> Driven<()>) -> Driven<()> {
         let matrix = match weight {
@@ -184,11 +194,7 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
             Weight::Quantized(CudaQuantized::Q8_0(buffer)) => return job(buffer.bf16()),
             Weight::Quantized(CudaQuantized::Nf4(matrix)) => matrix,
         };
-        let tables = nf4::cuda::tables();
-        let held = self.hold(Use::Tables, 4 * tables.len() as u64)?;
-        if let Some(memory) = held.memory().filter(|_| held.is_fresh()) {
-            memory.write(self.shared.stream, &encode(&tables, Number::F32))?;
-        }
+        let held = self.table(Use::Tables, &nf4::cuda::tables())?;
         let unpacked = self.hold(Use::Unpacked, 2 * matrix.len as u64)?;
         let from = nf4::cuda::Quantized {
             tables: held.all(),
@@ -254,6 +260,7 @@ fn len_of<D: Driver, C: Compiler, P: Products<D, C>>(weight: &Weight<Cuda<D, C, 
 impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
     type Buffer = CudaBuffer<D>;
     type Quantized = CudaQuantized<D>;
+    type Moments = CudaMoments<D>;
     type Batch = CudaBatch<D>;
     type Away = CudaAway<D>;
 
@@ -678,12 +685,52 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
         m: &mut CudaBuffer<D>,
         v: &mut CudaBuffer<D>,
     ) {
-        let (own, copy) = match &param.master {
-            Some(master) => (master.all(), Some(param.bf16())),
-            None => (param.f32(), None),
-        };
-        let state = adamw::cuda::State { param: own, copy, m: m.f32(), v: v.f32() };
+        let (param_f32, copy) = param.learns();
+        let state = adamw::cuda::State { param: param_f32, copy, m: m.f32(), v: v.f32() };
         self.op(|queue| adamw::cuda::step(queue, hyper, param.len, state, grad.f32()));
+    }
+
+    fn moments_8bit(&self, len: usize) -> Result<CudaMoments<D>> {
+        self.check()?;
+        let eight_bit::Moments { m, v, scales } = eight_bit::Moments::zeros(len);
+        let upload = |bytes: &[u8]| self.uploaded(bytes).map_err(|error| self.said(error));
+        let [first, second] = scales.map(|scales| upload(&encode(&scales, Number::F32)));
+        Ok(CudaMoments { codes: [upload(&m)?, upload(&v)?], scales: [first?, second?], len })
+    }
+
+    fn adamw_8bit(
+        &self,
+        hyper: &adamw::Hyper,
+        param: &mut CudaBuffer<D>,
+        grad: &CudaBuffer<D>,
+        moments: &mut CudaMoments<D>,
+    ) {
+        let (codes, scales) = (moments.codes.each_ref().map(Memory::all), moments.scales.each_ref().map(Memory::all));
+        self.op(|queue| {
+            let held = self.table(Use::Maps, &eight_bit::tables())?;
+            let moments = adamw::cuda::Moments { codes, scales, tables: held.all() };
+            adamw::cuda::step_8bit(queue, hyper, param.len, param.learns(), grad.f32(), moments)
+        });
+    }
+
+    fn download_8bit(&self, from: &CudaMoments<D>) -> eight_bit::Moments {
+        let [m, v] = from.codes.each_ref().map(|codes| self.read(codes, from.len));
+        let bytes = 4 * from.len.div_ceil(eight_bit::BLOCK);
+        let scales = from.scales.each_ref().map(|scales| decode(&self.read(scales, bytes), Number::F32));
+        eight_bit::Moments { m, v, scales }
+    }
+
+    fn write_8bit(&self, moments: &eight_bit::Moments, to: &mut CudaMoments<D>) {
+        moments.expect(to.len);
+        self.op(|queue| {
+            for (codes, memory) in [&moments.m, &moments.v].into_iter().zip(&to.codes) {
+                memory.write(queue.stream(), codes)?;
+            }
+            for (scales, memory) in moments.scales.iter().zip(&to.scales) {
+                memory.write(queue.stream(), &encode(scales, Number::F32))?;
+            }
+            Ok(())
+        });
     }
 
     fn sum_of_squares(&self, x: &CudaBuffer<D>) -> f64 {

@@ -4,7 +4,7 @@ use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::layers::layer_map;
 use crate::pattern::Pattern;
-use crate::plan::{AdaptPlan, Device, Plan, StagePlan};
+use crate::plan::{AdaptPlan, Device, Optimizer, Plan, StagePlan};
 use crate::readable::{readable_bytes, readable_tokens as tokens};
 use crate::recipe::{Place, Target};
 use crate::settle::MOST_LAYERS;
@@ -38,9 +38,10 @@ fn changes(plan: &Plan) -> Vec<Change> {
         return sparse(plan).into_iter().chain(shorter_targets(plan)).collect();
     }
     let recompute = recompute(plan);
+    let moments: Vec<Change> = moments(plan).into_iter().collect();
     let adapters = adapters(plan);
     let both = recompute.iter().flat_map(adapters_after).collect();
-    let mut list: Vec<Change> = [recompute, adapters, both].into_iter().flatten().collect();
+    let mut list: Vec<Change> = [recompute, moments, adapters, both].into_iter().flatten().collect();
     list.extend(shorter_stages(plan));
     // The last resort: everything at once.
     let smallest =
@@ -61,6 +62,13 @@ fn recompute(plan: &Plan) -> Vec<Change> {
     }
     let stages = plan.stages.iter().map(|stage| StagePlan { recompute: true, ..stage.clone() }).collect();
     vec![("write `recompute = every`".to_owned(), Plan { stages, ..plan.clone() })]
+}
+
+/// Moments in 8 bits cost rounding and hardly any time.
+fn moments(plan: &Plan) -> Option<Change> {
+    let smaller = Plan { optimizer: Optimizer::AdamW8bit, ..plan.clone() };
+    let words = format!("write `optimizer: {}`", smaller.optimizer.word());
+    (smaller.memory().total < plan.memory().total).then_some((words, smaller))
 }
 
 fn adapters_after((words, plan): &Change) -> Vec<Change> {

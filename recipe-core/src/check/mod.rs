@@ -13,6 +13,7 @@ mod gates;
 mod groups;
 mod merge;
 mod model;
+mod optimizer;
 mod positions;
 mod rope;
 mod select;
@@ -88,6 +89,7 @@ pub(crate) fn rules() -> impl Iterator<Item = &'static Rule> {
         positions::RULES,
         select::RULES,
         adapt::RULES,
+        optimizer::RULES,
         data::RULES,
         train::RULES,
         stage_rope::RULES,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{Level, NATIVE_CONTEXT, rules};
-use crate::plan::{Device, Scaling, SourceKind, StageKind};
+use crate::plan::{Device, Optimizer, Scaling, SourceKind, StageKind};
 use crate::recipe::{
     Adapt, Attention, Context, Eval, Form, FullLayers, Gates, LongRopeFactors, Merge, MergeForm, Needle, Positions,
     Recipe, Rope, Select, Source, Sparse, Stage, Strided, Target, TokenType, Window,
@@ -283,6 +283,18 @@ const FAULTS: &[Row] = &[
     }),
     ("duplicate_target", "adapt.targets[2]", "q_proj is already adapted", "remove", |r| {
         lora(r, |_, _, targets| *targets = Some(vec![Target::Q, Target::V, Target::Q]));
+    }),
+    ("optimizer_packs_nothing", "optimizer", "nothing is trained, so adamw_8bit moves nothing", "add a stage", |r| {
+        (r.optimizer, r.train) = (Some(Optimizer::AdamW8bit), vec![]);
+    }),
+    ("optimizer_packs_nothing", "optimizer", "gates alone learn", "leave optimizer out", |r| {
+        r.optimizer = Some(Optimizer::AdamW8bit);
+        learned(r, vec![], Stage::default());
+    }),
+    ("optimizer_packs_nothing", "optimizer", "the largest that learns has 2048", "leave optimizer out", |r| {
+        r.optimizer = Some(Optimizer::AdamW8bit);
+        (r.model.hidden, r.model.head_dim, r.model.ffn) = (2048, 64, 2048);
+        r.adapt = Some(Adapt::lora(1, 2.0));
     }),
     ("share_range", "data[1].share", "a share of -10%", "positive share", |r| r.data[1].share = Some(-0.1)),
     ("share_sum", "data", "shares sum to 130%", "100%", |r| r.data[1].share = Some(0.4)),

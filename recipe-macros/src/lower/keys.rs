@@ -1,7 +1,9 @@
 //! One function for each key that has no file of its own: its words to the recipe's types.
 
 use proc_macro2::Ident;
-use recipe_core::{Adapt, Context as Native, Device, Eval, Field, Form, Needle, Positions, Select, Target, TokenType};
+use recipe_core::{
+    Adapt, Context as Native, Device, Eval, Field, Form, Needle, Optimizer, Positions, Select, Target, TokenType,
+};
 
 use super::missing;
 use crate::ast::{Node, Value};
@@ -125,6 +127,14 @@ fn target(word: &str) -> Option<Target> {
         "down" => Target::Down,
         _ => return None,
     })
+}
+
+pub(super) fn optimizer(context: &mut Context, value: &Value) -> Optimizer {
+    let Some((word, written)) = context.word("optimizer", words::OPTIMIZER, &[], value) else {
+        return if context.world == World::Low { Optimizer::AdamW } else { Optimizer::AdamW8bit };
+    };
+    context.bind(word, written, &Field::new("optimizer"));
+    [Optimizer::AdamW, Optimizer::AdamW8bit].into_iter().find(|o| o.word() == word.name).unwrap_or(Optimizer::AdamW)
 }
 
 /// The elements of `key: […]`; one that cannot be read is left out.

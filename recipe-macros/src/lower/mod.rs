@@ -47,6 +47,7 @@ pub(crate) fn recipe(written: &ast::Recipe, world: World) -> Lowered {
         positions: get("positions").map(|value| keys::positions(&mut context, value)),
         select: get("select").map(|value| keys::select(&mut context, value)),
         adapt: get("adapt").map(|value| keys::adapt(&mut context, value)),
+        optimizer: get("optimizer").map(|value| keys::optimizer(&mut context, value)),
         data: keys::list(&mut context, "data", get("data"), data::source),
         train: train::train(&mut context, get("train")),
         eval: keys::list(&mut context, "eval", get("eval"), keys::eval),

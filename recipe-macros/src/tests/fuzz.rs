@@ -15,7 +15,7 @@ const RECIPES: [&str; 4] = [
     "model: llama { layers = 4, hidden = 256, heads = 4, kv_heads = 2, head_dim = 64, ffn = 512, vocab = 1_000, context = 2K, \
      rope_theta = 1e4, norm_eps = 1e-5, tied = true, qkv_bias = true, qk_norm = false }, context: 2K -> 16K, rope: yarn(8, beta_fast = 32, truncate = false), \
      attention: window(512, 4), eval: [perplexity(2K)], allow: [native_context], device: cpu(16GiB)",
-    "pub(crate) Small { model: tiny, context: 256 -> 2K, rope: llama3(8, 1, 4), adapt: lora(rank = 4, targets = [q, v]), \
+    "pub(crate) Small { model: tiny, context: 256 -> 2K, rope: llama3(8, 1, 4), adapt: lora(rank = 32, targets = [q, v]), optimizer: adamw_8bit, \
      data: [text(\"a\") * 1/2, passkey], train: [extend(tokens = 2e6, betas = (0.9, 0.95), schedule = cosine, recompute = none), \
      replay(steps = 5, data = [text(\"b\", upsample = 32K, times = 3) * 50%, chat(\"c\"), parquet(\"d\", field = \"e\"), dataset(\"f\", split = \"g\", config = \"h\")], documents = joined), merge(base = 1/2, form = linear), \
      anneal(tokens = 5_000, scale = 8)] }",

@@ -161,6 +161,7 @@ mod tests {
             positions: None,
             select: None,
             adapt: None,
+            optimizer: None,
             data: vec![],
             train: vec![],
             eval,

@@ -22,6 +22,7 @@ fn plan(common: &str, own: &str) -> Plan {
         positions: None,
         select: None,
         adapt: None,
+        optimizer: None,
         data: vec![source(common)],
         train: vec![stage.clone(), Stage { data: vec![source(own)], ..stage.clone() }, stage],
         eval: vec![],

@@ -44,6 +44,7 @@ pub(in crate::engine) fn plan(layers: &[Pattern], scaling: Scaling) -> Plan {
         block: 4,
         tile: 4096,
         adapt: AdaptPlan::Full,
+        optimizer: recipe_core::Optimizer::AdamW,
         data: Cow::Borrowed(&[]),
         stages: Cow::Borrowed(&[]),
         eval: Cow::Borrowed(&[]),

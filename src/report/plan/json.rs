@@ -27,6 +27,7 @@ pub fn plan_json(plan: &Plan, length: usize) -> Value {
         "gates": gates(&plan.gates),
         "block": plan.block,
         "adapt": adapt(&plan.adapt),
+        "optimizer": plan.optimizer.word(),
         "parameters": counts.base().saturating_add(counts.adapters),
         "adapters": counts.adapters,
         "trainable": counts.trainable,

@@ -1,6 +1,6 @@
 //! Many plans in one table, a row each.
 
-use recipe_core::{AdaptPlan, Papers, Pattern, Plan, SourcePlan, StagePlan};
+use recipe_core::{AdaptPlan, Optimizer, Papers, Pattern, Plan, SourcePlan, StagePlan};
 
 use super::stage_tokens;
 use super::stages::{particulars, position_words};
@@ -29,6 +29,7 @@ pub fn plan_words(plan: &Plan) -> Vec<String> {
         format!("attention {}{}", attention(plan), placed(&plan.layers)),
         format!("learns {}; {}", learns(plan), adapt(&plan.adapt)),
     ];
+    lines.extend((plan.optimizer == Optimizer::AdamW8bit).then(|| format!("optimizer {}", plan.optimizer.word())));
     lines.extend(plan.stages.iter().enumerate().map(|(index, stage)| stage_words(index + 1, stage)));
     lines.extend(particulars(plan).lines().map(|line| line.trim().to_owned()));
     lines

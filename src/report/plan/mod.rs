@@ -8,7 +8,9 @@ mod stages;
 mod summary;
 mod work;
 
-use recipe_core::{Device, EvalPlan, Loss, Papers, Plan, Schedule, SourceKind, SourcePlan, StagePlan};
+use recipe_core::{
+    Device, EvalPlan, Learns, Loss, Optimizer, Papers, Plan, Schedule, SourceKind, SourcePlan, StagePlan,
+};
 
 use super::number;
 use super::table::{Align, Table};
@@ -60,7 +62,7 @@ pub(super) fn training(plan: &Plan) -> String {
         table.rule();
         table.row(["all".to_owned(), number::plain(steps), String::new(), String::new(), number::count(tokens)]);
     }
-    table.to_text() + &stages::particulars(plan) + &wrapped(&optimizers(&plan.stages))
+    table.to_text() + &stages::particulars(plan) + &wrapped(&optimizers(plan))
 }
 
 fn stage_row(index: usize, stage: &StagePlan) -> [String; 9] {
@@ -94,10 +96,10 @@ fn schedule_word(schedule: Schedule) -> &'static str {
 }
 
 /// One line where all stages have the same optimiser, one per stage otherwise. Seeds differ between stages.
-fn optimizers(stages: &[StagePlan]) -> String {
-    let lines: Vec<String> = stages.iter().map(optimizer).collect();
+fn optimizers(plan: &Plan) -> String {
+    let lines: Vec<String> = plan.stages.iter().map(|stage| optimizer(plan.optimizer, stage)).collect();
     let same = lines.windows(2).all(|pair| pair[0] == pair[1]);
-    let seeds: Vec<String> = stages.iter().map(|stage| stage.seed.to_string()).collect();
+    let seeds: Vec<String> = plan.stages.iter().map(|stage| stage.seed.to_string()).collect();
     let word = if seeds.len() > 1 { "seeds" } else { "seed" };
     if same {
         return format!("{}; {word} {}\n", lines.first().map_or("", String::as_str), seeds.join(", "));
@@ -106,13 +108,17 @@ fn optimizers(stages: &[StagePlan]) -> String {
     numbered.map(|(index, (line, seed))| format!("stage {}: {line}; seed {seed}\n", index + 1)).collect()
 }
 
-fn optimizer(stage: &StagePlan) -> String {
+fn optimizer(optimizer: Optimizer, stage: &StagePlan) -> String {
+    let kept = match (optimizer, stage.learns) {
+        (Optimizer::AdamW8bit, Learns::Weights) => " with moments in 8 bits",
+        _ => "",
+    };
     let [beta1, beta2, decay] = [stage.beta1, stage.beta2, stage.weight_decay].map(number::plain);
     let clip = match stage.clip {
         f64::MAX => "not clipped".to_owned(),
         clip => format!("clipped at norm {}", number::plain(clip)),
     };
-    format!("AdamW, betas {beta1} and {beta2}, weight decay {decay}, {clip}")
+    format!("AdamW{kept}, betas {beta1} and {beta2}, weight decay {decay}, {clip}")
 }
 
 /// The recipe's sources, and those of stages that have their own.

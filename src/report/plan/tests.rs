@@ -67,6 +67,19 @@ fn stages_are_a_table() {
 }
 
 #[test]
+fn an_optimizer_in_eight_bits_is_said() {
+    let plan = Plan { optimizer: Optimizer::AdamW8bit, ..llama2_128k() };
+    let lines = block(&plan_text(&plan), "training");
+    assert!(lines[3].starts_with("AdamW with moments in 8 bits, betas 0.9 and 0.95"), "{lines:#?}");
+    assert_eq!(plan_json(&plan, 4096)["optimizer"], "adamw_8bit");
+    assert!(plan_words(&plan).contains(&"optimizer adamw_8bit".to_owned()));
+    assert!(!plan_words(&llama2_128k()).iter().any(|line| line.starts_with("optimizer")));
+    let optimizer = |plan: &Plan| plan_json(plan, 4096)["memory"]["optimizer"].as_f64().unwrap();
+    let share = optimizer(&plan) / optimizer(&llama2_128k());
+    assert!((share - 0.258).abs() < 1e-3, "2 bytes and 8 for each 256 numbers instead of 8 bytes: {share}");
+}
+
+#[test]
 fn memory_shows_every_term_and_the_device() {
     let plan = llama2_128k();
     let (memory, lines) = (plan.memory(), block(&plan_text(&plan), "memory"));

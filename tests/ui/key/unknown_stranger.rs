@@ -7,7 +7,7 @@ recipe! {
         model: llama2_7b,
         context: 4K -> 32K,
         rope: interpolate(8),
-        optimizer: adamw,
+        momentum: 0.9,
     }
 }
 

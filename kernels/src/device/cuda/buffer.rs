@@ -41,6 +41,15 @@ impl<D: Driver> CudaBuffer<D> {
         self.numbers.all()
     }
 
+    /// What an optimiser changes: f32 numbers, and their bf16 copy where these are its masters.
+    #[track_caller]
+    pub(super) fn learns(&self) -> (Region<'_>, Option<Region<'_>>) {
+        match &self.master {
+            Some(master) => (master.all(), Some(self.bf16())),
+            None => (self.f32(), None),
+        }
+    }
+
     /// What begins at number `at`.
     #[track_caller]
     pub(super) fn from(&self, at: usize) -> Region<'_> {
@@ -116,6 +125,14 @@ pub struct CudaNf4<D: Driver> {
     pub(super) absmax: Memory<D>,
     pub(super) absmax_scale: Memory<D>,
     pub(super) offset: f32,
+    pub(super) len: usize,
+}
+
+/// AdamW's moments in 8 bits, in a GPU's memory: of the first moment and of the second.
+#[derive(Debug)]
+pub struct CudaMoments<D: Driver> {
+    pub(super) codes: [Memory<D>; 2],
+    pub(super) scales: [Memory<D>; 2],
     pub(super) len: usize,
 }
 

@@ -18,9 +18,11 @@ pub(super) enum Use {
     Results,
     /// The tables of NF4.
     Tables,
+    /// The maps of moments in 8 bits.
+    Maps,
 }
 
-const USES: usize = 5;
+const USES: usize = 6;
 
 /// One memory for each use, as large as was ever asked for. It serves work that was queued before: a stream keeps order, and
 /// memory is given back once all its work is done.
