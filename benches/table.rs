@@ -69,6 +69,7 @@ const CASES: &[&str] = &[
     "embedding --backward",
     "residual",
     "adamw",
+    "adamw --8bit",
     "nf4",
     "nf4 --back",
     "gemm --rows 1 --outputs 49152",

@@ -31,6 +31,7 @@ fn every_case_prints_its_figures() {
         "residual --tokens 7",
         "loss --tokens 7 --vocab 97 --backward",
         "adamw --params 1000",
+        "adamw --params 1000 --8bit",
         "nf4 --params 1000",
         "nf4 --params 1000 --back",
         "step --model tiny --tokens 64 --recompute none",

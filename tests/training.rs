@@ -257,9 +257,9 @@ fn a_checkpoint_of_another_optimizer_is_refused_and_kept() {
     }
 }
 
-/// What 8 bits cost. A code is at most 1/64 (first moment) or 1/128 (second) of its decade off, so a step's length is off by a percent
-/// or two, in no preferred direction; a loss that falls from 4.6 to a tenth of it may end a twentieth of the way apart, and would
-/// stay above it by far were moments lost, or divided by nothing.
+/// What 8 bits cost. In the largest decade of a block a first moment is stored within 0.45 ÷ 64 of the block's largest, a second
+/// within 0.45 ÷ 128: roundings to either side, of a percent, in numbers whose own noise is larger. So the last losses may differ by a
+/// hundredth of what was learned. Moments that are lost or divided by nothing cost far more.
 #[test]
 fn eight_bits_learn_as_f32_does() {
     let plan = training_plan(Adapt::Full, vec![Stage { lr: Some(3e-3), ..stage(60, 32, 4) }]);
@@ -275,10 +275,9 @@ fn eight_bits_learn_as_f32_does() {
     let (usual, eight) = (losses(&plan), losses(&packed(plan.clone())));
     let last = |losses: &[f64]| losses[50..].iter().sum::<f64>() / 10.0;
     println!("{:.4} → {:.4}, with 8 bits {:.4}", usual[0], last(&usual), last(&eight));
-    assert!(last(&usual) < 0.5 * usual[0], "{usual:?}");
-    assert!((last(&eight) - last(&usual)).abs() < 0.05 * (usual[0] - last(&usual)), "{eight:?}");
-    let apart = |(a, b): (&f64, &f64)| (a - b).abs() / a;
-    assert!(usual.iter().zip(&eight).map(apart).fold(0.0, f64::max) > 0.0, "nothing was packed");
+    assert!(last(&usual) < 0.6 * usual[0], "{usual:?}");
+    assert!((last(&eight) - last(&usual)).abs() < 0.01 * (usual[0] - last(&usual)), "{eight:?}");
+    assert_ne!(usual, eight, "nothing was packed");
 }
 
 /// Walks through the alphabet in steps of 1 to 8, one for each sequence: to be learned, and not by heart. Half of the vocabulary

@@ -48,7 +48,7 @@ pub(crate) enum What {
     Residual(ops::Rows),
     Loss(ops::Loss),
     /// One optimiser step.
-    Adamw(ops::Weights),
+    Adamw(Adamw),
     /// From f32 to NF4.
     Nf4(Nf4),
     Step(model::Step),
@@ -56,6 +56,15 @@ pub(crate) enum What {
     Prefill(model::Reader),
     /// One token behind a text.
     Decode(model::Reader),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Adamw {
+    #[command(flatten)]
+    weights: ops::Weights,
+    /// Moments in 8 bits.
+    #[arg(long = "8bit")]
+    packed: bool,
 }
 
 #[derive(clap::Args)]
@@ -80,7 +89,7 @@ impl What {
             Self::Embedding(args) => args.embedding(),
             Self::Residual(args) => args.residual(),
             Self::Loss(args) => args.case(),
-            Self::Adamw(args) => args.adamw(),
+            Self::Adamw(args) => args.weights.adamw(args.packed),
             Self::Nf4(args) => args.weights.nf4(args.back),
             Self::Step(args) => args.case(),
             Self::Prefill(args) => args.prefill(),

@@ -256,21 +256,27 @@ impl Weights {
         Case { name, flops: 0.0, bytes: bytes as f64, tokens: None, bound: Bound::Copy, job }
     }
 
-    pub(crate) fn adamw(&self) -> Result<Case, String> {
+    /// With moments in f32, or in 8 bits.
+    pub(crate) fn adamw(&self, packed: bool) -> Result<Case, String> {
         let (mut param, grad) = (numbers(1, self.params), numbers(2, self.params));
-        let (mut m, mut v) = (zeros(self.params), zeros(self.params));
         let hyper =
             adamw::Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 1, grad_scale: 1.0 };
-        let before = f64::from(param[5]);
-        adamw::step(&hyper, &mut param, &grad, &mut m, &mut v);
         // Adam's first step is the learning rate in the gradient's direction.
-        agree("weight", param[5], before * (1.0 - 1e-4) - 1e-3 * f64::from(grad[5].signum()), 1e-6)?;
-        let bytes = self.params * 28;
-        Ok(self.case(
-            "adamw",
-            bytes,
-            Box::new(move || adamw::step(&hyper, black_box(&mut param), &grad, &mut m, &mut v)),
-        ))
+        let expected = f64::from(param[5]) * (1.0 - 1e-4) - 1e-3 * f64::from(grad[5].signum());
+        let check = |param: &[f32]| agree("weight", param[5], expected, 1e-6);
+        if packed {
+            let mut moments = adamw::eight_bit::Moments::zeros(self.params);
+            adamw::step_8bit(&hyper, &mut param, &grad, &mut moments);
+            check(&param)?;
+            let bytes = self.params * 12 + 2 * adamw::eight_bit::Moments::bytes_of(self.params) as usize;
+            let job = move || adamw::step_8bit(&hyper, black_box(&mut param), &grad, &mut moments);
+            return Ok(self.case("adamw 8 bits", bytes, Box::new(job)));
+        }
+        let (mut m, mut v) = (zeros(self.params), zeros(self.params));
+        adamw::step(&hyper, &mut param, &grad, &mut m, &mut v);
+        check(&param)?;
+        let job = move || adamw::step(&hyper, black_box(&mut param), &grad, &mut m, &mut v);
+        Ok(self.case("adamw", self.params * 28, Box::new(job)))
     }
 
     /// From f32 to four bits, or back.

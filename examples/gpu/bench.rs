@@ -212,7 +212,8 @@ fn head<D: Device>(device: &D, tokens: usize, table: &mut Table) -> Result<(), E
     failed.map_or(Ok(()), Err)
 }
 
-/// Master, both moments and gradient read, all but the gradient written, and the bf16 copy.
+/// Master, both moments and gradient read, all but the gradient written, and the bf16 copy; moments in f32, and in bytes with an f32
+/// for each 256.
 fn adamw<D: Device>(device: &D, table: &mut Table) -> Result<(), Error> {
     let len = 64 << 20;
     let (mut m, mut v, grad) = (device.zeros_f32(len)?, device.zeros_f32(len)?, device.zeros_f32(len)?);
@@ -220,6 +221,10 @@ fn adamw<D: Device>(device: &D, table: &mut Table) -> Result<(), Error> {
     let hyper = Hyper { lr: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 1, grad_scale: 1.0 };
     let seconds = time(device, || device.adamw(&hyper, &mut param, &grad, &mut m, &mut v))?;
     table.add("adamw 64M", seconds, Work::Bytes(30.0 * len as f64), Goal::Limit(0.85));
+    drop((m, v));
+    let mut moments = device.moments_8bit(len)?;
+    let packed = time(device, || device.adamw_8bit(&hyper, &mut param, &grad, &mut moments))?;
+    table.add("adamw 64M, 8 bits", packed, Work::Bytes(18.0625 * len as f64), Goal::Limit(0.85));
     let norm = time(device, || {
         device.sum_of_squares(&grad);
     })?;

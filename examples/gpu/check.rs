@@ -293,6 +293,12 @@ fn optimiser<D: Device>(device: &D, found: &mut Results) -> Result<(), Error> {
         device.adamw(&hyper, &mut param, &grad, &mut m, &mut v);
     }
     found.push(("AdamW".to_owned(), device.download(&param, len)));
+    let (mut packed, mut moments) = (device.upload_master(&numbers(19, len))?, device.moments_8bit(len)?);
+    for step in 1..4 {
+        let hyper = Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, grad_scale: 0.5 };
+        device.adamw_8bit(&hyper, &mut packed, &grad, &mut moments);
+    }
+    found.push(("AdamW, 8 bits".to_owned(), device.download(&packed, len)));
     found.push(("norm of a gradient".to_owned(), vec![device.sum_of_squares(&grad) as f32]));
     Ok(())
 }

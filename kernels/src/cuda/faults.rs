@@ -216,6 +216,7 @@ fn step(driver: &Fake) -> crate::device::Result<()> {
     let [mut x, mut y, mut lse] = gpu.arena(&slots)?.try_into().expect("three buffers");
     let (mut q, mut out) = (buffer()?, buffer()?);
     let (mut dtable, mut m, mut v) = (gpu.zeros_f32(64)?, gpu.zeros_f32(64)?, gpu.zeros_f32(64)?);
+    let mut packed = gpu.moments_8bit(64)?;
     gpu.embed(&batch, &table, width, &mut x);
     let dims = Dims { rows, inputs: width, outputs: width };
     gpu.linear(Linear { dims, scale: 1.0, write: Write::Set }, &x, &frozen, &mut q);
@@ -242,6 +243,8 @@ fn step(driver: &Fake) -> crate::device::Result<()> {
     let hyper = Hyper { lr: 1.0, beta1: 0.9, beta2: 0.9, eps: 1.0, weight_decay: 0.0, step: 1, grad_scale: 1.0 };
     if let Weight::Dense(table) = &mut table {
         gpu.adamw(&hyper, table, &dtable, &mut m, &mut v);
+        gpu.adamw_8bit(&hyper, table, &dtable, &mut packed);
+        gpu.write_8bit(&gpu.download_8bit(&packed), &mut packed);
         assert_eq!(gpu.download(table, 64).len(), 64, "{norm}");
     }
     gpu.check()
