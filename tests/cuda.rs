@@ -15,7 +15,7 @@ use context_recipe::hub::Weights;
 use context_recipe::plan::{
     self, Adapt, Attention, Form, Gates, Llama, Optimizer, Pattern, Plan, Recipe, Stage, StageKind, StagePlan, Target,
 };
-use context_recipe::train::{self, Place, Sequences};
+use context_recipe::train::{self, Checkpoints, Origin, Place, Sequences};
 use context_recipe::{Cpu, gpu};
 use kernels::cuda::emulation;
 
@@ -285,6 +285,23 @@ fn again(optimizer: Optimizer) {
     assert_eq!(first.trained(), second.trained());
     assert_eq!(first.moments(), second.moments());
     assert!(first.device().memory().1 > 0);
+}
+
+/// A run records what it ran on, and is told where it goes on on something else.
+#[test]
+fn a_checkpoint_says_what_wrote_it() {
+    let plan = Recipe { train: vec![stage()], ..recipe(tiny_llama()) }.plan().unwrap();
+    let origin = |device: &str| Origin { device: device.to_owned(), ..Origin::default() };
+    both(&plan, &weights(&reference()), Mode::Train, |gpu, mut cpu| {
+        let [theirs, ours] = [gpu.device().describe().unwrap(), cpu.device().describe().unwrap()];
+        assert_eq!((theirs.as_str(), ours.as_str()), ("an emulated GPU", kernels::simd::Isa::best().name()));
+        let out = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(out.path(), 1);
+        checkpoints.save(&gpu, &Place::default(), &origin(&theirs)).unwrap();
+        let resumed = checkpoints.resume(&mut cpu, &origin(&ours)).unwrap().expect("a checkpoint");
+        assert_eq!(resumed.other_device, Some(theirs));
+        assert_eq!(cpu.trained(), gpu.trained());
+    });
 }
 
 /// The kernels that training, gates, scoring and generation start are those that are listed for the model.

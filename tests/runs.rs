@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::cli::{example, text};
 use context_recipe::hub::TensorFile;
+use kernels::simd::Isa;
 use serde_json::{Value, json};
 
 fn base() -> String {
@@ -179,6 +180,7 @@ fn overrides_are_recorded_and_have_to_stay() {
     let checkpoint = TensorFile::open(&run.join("checkpoints/step-0000002.safetensors")).unwrap();
     let origin: Value = serde_json::from_str(&checkpoint.metadata()["origin"]).unwrap();
     assert_eq!(origin["overrides"], json!(["--steps 2", "--seed 7"]));
+    assert_eq!((&origin["device"], &recorded["origin"]["device"]), (&json!(Isa::best().name()), &origin["device"]));
     assert_eq!(fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count(), 2);
 
     let said = fails(&train(&["--steps", "3"]));

@@ -169,6 +169,9 @@ pub trait Device: Sized + Send + Sync {
     /// Where numbers wait outside of the device's memory.
     type Away: fmt::Debug + Send + Sync;
 
+    /// What it is, as a run records it: where another one goes on, roundings may differ.
+    fn describe(&self) -> Result<String>;
+
     /// Runs a job of many ops where each of them starts fastest.
     fn run<T: Send>(job: impl FnOnce() -> T + Send) -> T {
         job()

@@ -2,8 +2,8 @@
 
 use crate::plan::Optimizer;
 
-/// bitsandbytes leaves the moments of smaller tensors in f32 (0.50, `Optimizer2State.init_state`): norms and biases, which take
-/// little and whose moments differ most.
+/// bitsandbytes leaves the moments of smaller tensors in f32 (0.50, `min_8bit_size`): norms and biases of small models, which take
+/// little.
 const LEAST: u64 = 4096;
 /// Moments that share a scale (arXiv 2110.02861 §2.1, with bitsandbytes' block).
 const BLOCK: u64 = 256;

@@ -151,7 +151,7 @@ mod tests {
     fn plan(model: Llama, attention: Option<Attention>) -> Plan {
         let context = Context { native: None, target: model.context };
         let (name, allow) = ("Test".to_owned(), vec![]);
-        let (rope, positions, select, adapt, device) = (None, None, None, None, None);
+        let (rope, positions, select, adapt, optimizer, device) = (None, None, None, None, None, None);
         let (data, train, eval) = (vec![], vec![], vec![]);
         let recipe = Recipe {
             name,
@@ -162,6 +162,7 @@ mod tests {
             positions,
             select,
             adapt,
+            optimizer,
             data,
             train,
             eval,

@@ -67,7 +67,8 @@ pub(super) fn chosen(plan: &Plan, asked: Option<DeviceArg>) -> Result<(Plan, Mac
 
 #[cfg(not(feature = "cuda"))]
 fn gpu(_: &Plan, _: u64) -> std::result::Result<(Plan, Machine), String> {
-    Err("this program was built without the feature `cuda`".to_owned())
+    Err("this program was built without the feature `cuda`; build it with `--features cuda`, a default feature"
+        .to_owned())
 }
 
 /// Opened once to know that it can be.

@@ -32,7 +32,8 @@ fn on<D: Device>(open: Open<'_, D>, plan: Plan, args: &TrainArgs) -> Result<()> 
     let checkpoint = load::checkpoint(&plan, &args.model, args.adapter.as_deref())?;
     let encoder = load::encoder(&checkpoint)?;
     let corpora = sources::opened(&read, &encoder, &cache)?;
-    let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &checkpoint, &corpora)?
+    let device = open()?.describe().map_err(crate::engine::Error::from)?;
+    let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &checkpoint, &corpora, &device)?
         .overridden(overrides::words(args));
     corpora.notes(&read).iter().for_each(|note| tell!("note: {note}"));
     if args.dry_run {
@@ -114,11 +115,10 @@ fn drive<D: Device>(
                 resumed.path.display(),
                 if overrides.is_empty() { "" } else { ", as before with" }
             ));
-            if let Some(other) = &resumed.other_cpu {
-                let this = &run.origin.cpu;
-                progress.note(&format!(
-                    "that checkpoint was written with {other}, this CPU uses {this}: roundings may differ"
-                ));
+            if let Some(other) = &resumed.other_device {
+                let this = &run.origin.device;
+                progress
+                    .note(&format!("that checkpoint was written on {other}, and this is {this}: roundings may differ"));
             }
             progress.resume_at(resumed.place.total_steps as u64);
         }

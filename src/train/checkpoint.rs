@@ -49,8 +49,8 @@ pub struct Origin {
     pub base: String,
     /// Digest of the sources of text.
     pub data: String,
-    /// Vector instructions in use; another set may round differently.
-    pub cpu: String,
+    /// What it runs on, a CPU's vector instructions or a GPU: another one may round differently.
+    pub device: String,
     /// What the command line said instead of the recipe, in its words.
     #[serde(default)]
     pub overrides: Vec<String>,
@@ -118,8 +118,8 @@ impl Checkpoints {
         };
         let moments = Moments { first: part(FIRST)?, second: part(SECOND)?, packed: packed(&file)? };
         engine.restore(&part(VALUE)?, &moments)?;
-        let differs = (of.cpu != origin.cpu).then_some(of.cpu);
-        Ok(Some(Resumed { place, path, other_cpu: differs }))
+        let other_device = (of.device != origin.device).then_some(of.device);
+        Ok(Some(Resumed { place, path, other_device }))
     }
 
     /// Whether the newest checkpoint, if there is one, is of this run of `plan`.
@@ -156,12 +156,12 @@ pub struct Resumed {
     pub place: Place,
     /// The checkpoint.
     pub path: PathBuf,
-    /// The vector instructions that it was written with, when they are others than now.
-    pub other_cpu: Option<String>,
+    /// What it was written on, when that is another device than now.
+    pub other_device: Option<String>,
 }
 
 impl Origin {
-    /// Vector instructions may differ, at the price of other roundings; nothing else may.
+    /// The device may differ, at the price of other roundings; nothing else may.
     fn same_run(&self, now: &Self, path: &Path) -> Result<(), Error> {
         let pairs = [
             ("a plan", &self.plan, &now.plan),

@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kernels::simd::Isa;
 use recipe_core::Plan;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +29,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Describes a run of `plan` from `checkpoint`, which was read at `model` and has `adapter` merged into it.
+    /// Describes a run of `plan` from `checkpoint`, which was read at `model` and has `adapter` merged into it, on
+    /// `device`, in its own words.
     ///
     /// # Errors
     /// When a path cannot be made absolute.
@@ -40,6 +40,7 @@ impl Run {
         adapter: Option<&Path>,
         checkpoint: &Checkpoint,
         corpora: &Corpora,
+        device: &str,
     ) -> Result<Self, Error> {
         let absolute = |path: &Path| fs::canonicalize(path).map_err(Error::file(path));
         let (model, adapter) = (absolute(model)?, adapter.map(absolute).transpose()?);
@@ -47,7 +48,7 @@ impl Run {
             plan: digest_of(plan),
             base: digest_of_weights(checkpoint),
             data: corpora.digest(),
-            cpu: Isa::best().name().to_owned(),
+            device: device.to_owned(),
             overrides: vec![],
         };
         Ok(Self { recipe: plan.name.to_string(), model, adapter, plan: plan.clone(), origin })

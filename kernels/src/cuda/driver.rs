@@ -183,6 +183,11 @@ impl fmt::Display for Version {
     }
 }
 
+/// A GPU's name, its compute capability and the newest CUDA that its driver knows, in words.
+pub fn described(name: &str, (major, minor): (i32, i32), version: i32) -> String {
+    format!("{name}, compute capability {major}.{minor}, a driver for CUDA {}", Version(version))
+}
+
 /// Result of a call.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -216,6 +221,8 @@ pub fn usable(machine: &impl Machine, needed: i32) -> Result<(i32, i32)> {
 /// One GPU. Nothing is to be done for no bytes. Work is queued on streams and may fail later than it was asked for; copies to and from the host have happened
 /// when their call returns, after all that was queued on their stream before; those of pinned memory are queued like any other work.
 pub trait Driver: fmt::Debug + Send + Sync {
+    /// Which GPU it is, and what else its roundings may depend on.
+    fn describe(&self) -> Result<String>;
     /// `bytes` of memory at a multiple of 256, whatever is in it; at least 1.
     fn allocate(&self, bytes: u64) -> Result<Address>;
     /// Gives memory back once all queued work is done.

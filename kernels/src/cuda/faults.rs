@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::cache::Cache;
 use super::driver::{
-    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Pinned, Result, Stream, Tensor, TensorMap, usable,
+    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Pinned, Result, Stream, Tensor, TensorMap,
+    described, usable,
 };
 use super::runtime::Runtime;
 use super::source::{Compiler, Source};
@@ -57,6 +58,9 @@ impl Fake {
 }
 
 impl Driver for &Fake {
+    fn describe(&self) -> Result<String> {
+        self.failed("a name").map(|()| described("Fake", (9, 0), 13_010))
+    }
     fn allocate(&self, bytes: u64) -> Result<Address> {
         self.call(|| Error::OutOfMemory { requested: bytes })?;
         Ok(Address(self.hand_out()))
@@ -208,6 +212,7 @@ fn step(driver: &Fake) -> crate::device::Result<()> {
         inv_freq: &[1.0; 8],
         attention_factor: 1.0,
     };
+    assert_eq!(gpu.describe()?, "Fake, compute capability 9.0, a driver for CUDA 13.1");
     let batch = gpu.batch(&inputs)?;
     let mut table = Weight::Dense(gpu.upload_master(&[1.0; 64])?);
     let frozen = Weight::Quantized(gpu.quantize(&[1.0; 256], Format::Nf4)?);

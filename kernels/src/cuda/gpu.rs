@@ -11,6 +11,7 @@ use cudarc::driver::sys::{
 
 use super::driver::{
     Address, Driver, Error, Event, Function, Geometry, Machine, Module, Pinned, Result, Stream, Tensor, TensorMap,
+    described,
 };
 
 /// What the NVIDIA driver says about this machine.
@@ -40,14 +41,17 @@ impl Machine for Nvidia {
     }
 
     fn capability(&self, ordinal: i32) -> Result<(i32, i32)> {
-        let device = done("cuDeviceGet", device::get(ordinal))?;
-        // SAFETY: a device that the driver named.
-        let ask = |attribute| done("cuDeviceGetAttribute", unsafe { device::get_attribute(device, attribute) });
-        Ok((
-            ask(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            ask(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        ))
+        capability_of(done("cuDeviceGet", device::get(ordinal))?)
     }
+}
+
+fn capability_of(device: CUdevice) -> Result<(i32, i32)> {
+    // SAFETY: a device that the driver named.
+    let ask = |attribute| done("cuDeviceGetAttribute", unsafe { device::get_attribute(device, attribute) });
+    Ok((
+        ask(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        ask(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    ))
 }
 
 /// One GPU with its primary context.
@@ -98,6 +102,10 @@ impl Drop for Gpu {
 }
 
 impl Driver for Gpu {
+    fn describe(&self) -> Result<String> {
+        Ok(described(&self.name()?, capability_of(self.device)?, Nvidia.version()?))
+    }
+
     fn allocate(&self, bytes: u64) -> Result<Address> {
         self.enter()?;
         let size = usize::try_from(bytes).map_err(|_| Error::OutOfMemory { requested: bytes })?;

@@ -15,6 +15,7 @@ use crate::linear::Write;
 use crate::memory::{self, Arena, Numbers};
 use crate::nf4::Nf4;
 use crate::q8_0::Q8_0;
+use crate::simd::Isa;
 use crate::{
     adamw, attention, bias, cross_entropy, distance, dropout, embedding, gate, linear, nf4, q8_0, reduce, rms_norm,
     rope, swiglu,
@@ -207,6 +208,10 @@ impl Device for Cpu {
     type Batch = CpuBatch;
     /// There is no outside: more of the same memory.
     type Away = CpuBuffer;
+
+    fn describe(&self) -> Result<String> {
+        Ok(Isa::best().name().to_owned())
+    }
 
     /// On a thread of the pool: from outside, every op would wait for one to wake up.
     fn run<T: Send>(job: impl FnOnce() -> T + Send) -> T {

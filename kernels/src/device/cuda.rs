@@ -264,6 +264,10 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
     type Batch = CudaBatch<D>;
     type Away = CudaAway<D>;
 
+    fn describe(&self) -> Result<String> {
+        self.driver().describe().map_err(|error| self.said(error))
+    }
+
     fn check(&self) -> Result<()> {
         self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }

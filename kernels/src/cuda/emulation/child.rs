@@ -80,6 +80,10 @@ fn word(answer: &[u8]) -> u64 {
 }
 
 impl Driver for Emulator {
+    fn describe(&self) -> Result<String> {
+        Ok("an emulated GPU".to_owned())
+    }
+
     fn allocate(&self, bytes: u64) -> Result<Address> {
         let answer = self.ask(b'A', &[bytes], &[]).map_err(|_| Error::OutOfMemory { requested: bytes })?;
         Ok(Address(word(&answer)))

@@ -26,6 +26,10 @@ impl Compiler for IdleCompiler {
 }
 
 impl Driver for Idle {
+    fn describe(&self) -> Result<String> {
+        Ok("a GPU that does nothing".to_owned())
+    }
+
     fn allocate(&self, bytes: u64) -> Result<Address> {
         let bytes = bytes.next_multiple_of(256);
         Ok(Address(256 + self.handed_out.fetch_add(bytes, Ordering::Relaxed)))
