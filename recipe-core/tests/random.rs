@@ -157,6 +157,7 @@ fn stage(r: &mut Random) -> Stage {
         clip: r.maybe(Random::number),
         seed: r.maybe(Random::next),
         recompute: r.maybe(|r| r.below(2) == 0),
+        offload: r.maybe(|r| r.below(2) == 0),
         kind: r.pick(&[StageKind::Extend, StageKind::Replay, StageKind::Anneal, StageKind::Gates]),
         theta: Some(r.number()).filter(|_| r.below(16) == 0),
         scale: Some(r.number()).filter(|_| r.below(16) == 0),

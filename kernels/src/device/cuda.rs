@@ -698,8 +698,8 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
         self.check()?;
         let eight_bit::Moments { m, v, scales } = eight_bit::Moments::zeros(len);
         let upload = |bytes: &[u8]| self.uploaded(bytes).map_err(|error| self.said(error));
-        let [first, second] = scales.map(|scales| upload(&encode(&scales, Number::F32)));
-        Ok(CudaMoments { codes: [upload(&m)?, upload(&v)?], scales: [first?, second?], len })
+        let [first, second] = scales.map(|scales| encode(&scales, Number::F32));
+        Ok(CudaMoments { codes: [upload(&m)?, upload(&v)?], scales: [upload(&first)?, upload(&second)?], len })
     }
 
     fn adamw_8bit(

@@ -109,6 +109,10 @@ impl Lines {
 }
 
 impl<D: Driver> Driver for Beside<D> {
+    fn describe(&self) -> Result<String> {
+        self.driver.describe()
+    }
+
     fn allocate(&self, bytes: u64) -> Result<Address> {
         self.driver.allocate(bytes)
     }
