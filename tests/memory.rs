@@ -231,3 +231,99 @@ fn a_long_sequence_on_a_gpu() {
     // Of three layers the first one's input leaves.
     assert_eq!((engine.device().memory_away(), plan.memory().host), (2 * 256 * (32 << 10), 2 * 256 * (32 << 10)));
 }
+
+/// Without memory for any one of a run's allocations the error says how much is missing, and the folder holds whole checkpoints or
+/// none.
+#[test]
+fn a_run_without_memory_leaves_whole_checkpoints() {
+    let small = Llama { layers: 2, hidden: 32, heads: 2, kv_heads: 2, head_dim: 16, ffn: 64, vocab: 256, ..other() };
+    let short = Stage { steps: Some(2), ..stage(64, 2, true) };
+    let recipe = Recipe { adapt: Some(lora(true)), train: vec![short], ..recipe(small) };
+    let plan = on_a_gpu(&recipe.plan().unwrap());
+    let folder = std::env::temp_dir().join(format!("context-recipe-memory-{}", std::process::id()));
+    let origin = train::Origin::default();
+    let (mut allocation, mut kept) = (0, [0; 2]);
+    loop {
+        allocation += 1;
+        let _ = std::fs::remove_dir_all(&folder);
+        let keeping = train::Keeping { out: &folder, every: 1, keep: 9, stop: || false };
+        let device = emulation::idle_failing_at(allocation);
+        let ran = Engine::new(device, &plan, &Weights::new(), 0, Mode::Train).map_err(train::Error::from);
+        let original = || Ok(Weights::new());
+        let ran =
+            ran.and_then(|mut engine| train::run(&mut engine, &plan, &Noise, &origin, keeping, &original, &mut |_| ()));
+        let mut again = Engine::new(emulation::idle(), &plan, &Weights::new(), 0, Mode::Train).unwrap();
+        let resumed = train::Checkpoints::new(&folder, 9).resume(&mut again, &origin).expect("a whole one, or none");
+        kept[usize::from(resumed.is_some())] += 1;
+        let Err(error) = ran else { break };
+        let words = error.to_string();
+        assert!(words.contains("out of memory") && words.contains(" missing"), "{allocation}: {words}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(allocation > 50 && kept[0] > 50, "{allocation} allocations, {kept:?}");
+}
+
+/// The limit of a recipe, in the recipe's words.
+#[test]
+fn too_little_memory_says_what_to_write() {
+    let plan = Recipe { adapt: Some(lora(false)), train: vec![stage(512, 1, false)], ..recipe(other()) };
+    let plan = plan.plan().unwrap();
+    let limit = plan.memory().total / 2;
+    let mut engine = Engine::new(Cpu::with_limit(limit), &plan, &Weights::new(), 0, Mode::Train).unwrap();
+    let error = train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap_err().to_string();
+    assert!(error.contains(" are missing: write `recompute = every` ("), "{error}");
+}
+
+/// The longest sequences on one GPU of 80 GB, in docs/memory.md; `UPDATE_DOCS=1` writes it.
+#[test]
+fn the_longest_sequences_are_in_the_guide() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/memory.md");
+    let mut text = "# The longest sequences on one GPU of 80 GB\n\nTraining by QLoRA of rank 32 beside embedding and norms, a third \
+        of the layers full and the others with a window of 4096 tokens and 4 sinks, as the plan of each model counts it; \
+        `plan` prints this number for any recipe. With `offload = true` layer inputs wait in the host's memory.\n\n\
+        | model | layer inputs on the GPU | `offload = true` | then pinned on the host |\n|---|--:|--:|--:|\n"
+        .to_owned();
+    for name in presets::NAMES {
+        let plan = hybrid_qlora(presets::named(name).unwrap());
+        let [near, far] = [false, true].map(|offload| {
+            let mut plan = plan.clone();
+            plan.stages.to_mut()[0].offload = offload;
+            let longest = plan.longest().unwrap();
+            plan.stages.to_mut()[0].length = longest;
+            (longest, plan.memory().host)
+        });
+        if name == "llama2_7b" {
+            assert!(near.0 >= 128 << 10, "128K of Llama-2 7B on 80 GB");
+        }
+        let (k, host) = (|length: usize| format!("{}K", length >> 10), plan::readable_bytes(far.1));
+        text += &format!("| `{name}` | {} | {} | {host} |\n", k(near.0), k(far.0));
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), text, "UPDATE_DOCS=1 writes it");
+}
+
+fn hybrid_qlora(model: Llama) -> Plan {
+    let (layers, full) = (model.layers, model.layers.div_ceil(3));
+    let adapt = Adapt::Lora {
+        rank: 32,
+        alpha: None,
+        targets: None,
+        embed: true,
+        norm: true,
+        quantized: true,
+        rslora: false,
+        dropout: None,
+    };
+    let recipe = Recipe {
+        adapt: Some(adapt),
+        train: vec![stage(model.context, 1, true)],
+        device: Some(plan::Device::Cuda { memory: 80_000_000_000 }),
+        ..recipe(model)
+    };
+    let window = plan::Pattern::Window { window: 4096, sink: 4 };
+    let layers: Vec<plan::Pattern> =
+        (0..layers).map(|layer| if layer < full { plan::Pattern::Full } else { window }).collect();
+    Plan { layers: layers.into(), ..recipe.plan().unwrap() }
+}

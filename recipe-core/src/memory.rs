@@ -7,6 +7,7 @@
 use std::fmt;
 
 mod cuda;
+mod longest;
 pub mod workspace;
 
 use serde::{Deserialize, Serialize};
@@ -94,9 +95,7 @@ impl Plan {
     /// What a stage's passes are for. Without a GPU there is nowhere to offload to.
     pub fn purpose(&self, stage: &StagePlan) -> Purpose {
         match stage.learns {
-            Learns::Weights => {
-                Purpose::Train { recompute: stage.recompute, offload: stage.offload && self.on_cuda() }
-            }
+            Learns::Weights => Purpose::Train { recompute: stage.recompute, offload: stage.offload && self.on_cuda() },
             Learns::Gates { form, .. } => Purpose::Gates { form },
         }
     }

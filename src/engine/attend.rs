@@ -190,8 +190,7 @@ impl<D: Device> Pass<'_, D> {
     ) {
         let (parts, device) = (self.parts(pattern), self.device);
         let Some(remap) = remap.filter(|_| pattern.remaps()) else {
-            let saved =
-                Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: &acts.attn, lse: &acts.lse, dout: back.dout };
+            let saved = Saved { q: &acts.q, k: &acts.k, v: &acts.v, out: &acts.attn, lse: &acts.lse, dout: back.dout };
             let grads = Grads { dq: &mut *back.dq, dk: &mut *back.dk, dv: &mut *back.dv };
             device.attention_backward(self.batch, &self.attention_job(parts[0].patterns()), saved, grads);
             self.turn_back(back);

@@ -1,5 +1,6 @@
 //! What can go wrong while a model runs.
 
+use recipe_core::{Plan, readable_bytes};
 use thiserror::Error as ThisError;
 
 /// A failure of the engine.
@@ -8,6 +9,14 @@ pub enum Error {
     /// The device refused.
     #[error("{0}{advice}", advice = advice(.0))]
     Device(#[from] kernels::device::Error),
+    /// The device has too little memory for a step of the plan.
+    #[error("{error}; {remedies}")]
+    Memory {
+        /// What the device said.
+        error: kernels::device::Error,
+        /// By how much it is short, and what to write.
+        remedies: String,
+    },
     /// A weight that the plan asks for is not there.
     #[error("the weights have no tensor `{name}`, which the plan needs with shape {expected:?}")]
     MissingTensor {
@@ -56,11 +65,29 @@ pub enum Error {
     Empty,
 }
 
+impl Error {
+    /// In training by `plan`: an error of memory says by how much it is short, and which changes of the recipe fit.
+    pub(crate) fn in_training(self, plan: &Plan) -> Self {
+        let Self::Device(error @ kernels::device::Error::OutOfMemory { requested, live, limit }) = self else {
+            return self;
+        };
+        // Without a limit, or below it, the machine itself has no more than what is in use.
+        let over = live.saturating_add(requested).saturating_sub(limit);
+        let missing = if over == 0 { requested } else { over };
+        let more = readable_bytes(missing);
+        let remedies = match plan.remedies(missing, limit).join(", or ") {
+            words if words.is_empty() => format!("{more} are missing, and no small change of the recipe saves them"),
+            words => format!("{more} are missing: {words}"),
+        };
+        Self::Memory { error, remedies }
+    }
+}
+
 /// What helps where memory is short.
 fn advice(error: &kernels::device::Error) -> &'static str {
     match error {
         kernels::device::Error::OutOfMemory { .. } => {
-            "; use a shorter `length`, `recompute = every`, or a smaller `batch`"
+            "; use a shorter text, or `--weights q8_0` where it is read on the CPU"
         }
         kernels::device::Error::Gpu(_) => "",
     }

@@ -85,7 +85,7 @@ impl<D: Device> Engine<D> {
             return Err(Error::NoGates);
         }
         let (rows, gated) = (batch.len(), Some(Pattern::Window { window: recent, sink }));
-        D::run(|| {
+        let learned = D::run(|| {
             let ready = self.ready(batch, Purpose::Gates { form })?;
             self.forward(&ready, rows, None);
             self.keep_taught(rows);
@@ -93,7 +93,8 @@ impl<D: Device> Engine<D> {
             let distances = self.distances(&ready.batch, rows, grad_scale)?;
             self.layers_backward(&ready, rows, gated);
             self.check_device().map(|()| distances)
-        })
+        });
+        learned.map_err(|error: Error| error.in_training(&self.plan))
     }
 
     /// What the full model ends with is what the gated one is held to.

@@ -134,7 +134,8 @@ impl<D: Device> Engine<D> {
         let factor = self.plan.rope.attention_factor();
         let positions: Vec<u32> = (cache.len() as u32..).take(rows).collect();
         let batch = cache::batch(device, tokens, &positions, inv_freq, factor)?;
-        let pass = Pass { device, batch: &batch, model, rows, first: 0, turned: &Turned::none(), noise: None, gates: None };
+        let pass =
+            Pass { device, batch: &batch, model, rows, first: 0, turned: &Turned::none(), noise: None, gates: None };
         let follows_length = self.plan.rope.scaling.follows_length();
         let mut turn = Turn::new(inv_freq, factor);
         device.embed(&batch, &values[self.index.embed], model.hidden, &mut ws.x);

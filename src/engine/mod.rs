@@ -102,7 +102,8 @@ impl<D: Device> Engine<D> {
     /// # Errors
     /// A missing or misshapen tensor, or too little memory.
     pub fn new(device: D, plan: &Plan, weights: &Weights, seed: u64, mode: Mode) -> Result<Self, Error> {
-        let store = Store::new(&device, plan, weights, seed, mode)?;
+        let store = Store::new(&device, plan, weights, seed, mode);
+        let store = if mode.learns() { store.map_err(|error| error.in_training(plan))? } else { store? };
         let index = ModelIndex::of(&store, plan)?;
         let learned = matches!(plan.gates, GatesPlan::Learned { .. }) && mode.learns();
         let gates = if learned { Some(GateStore::new(&device, &plan.model)?) } else { None };
@@ -140,7 +141,9 @@ impl<D: Device> Engine<D> {
     /// # Errors
     /// The first failure.
     pub fn check_device(&self) -> Result<(), Error> {
-        Ok(self.device.check()?)
+        let learns = self.gates.is_some() || self.store.grads.iter().any(Option::is_some);
+        let checked = self.device.check().map_err(Error::from);
+        checked.map_err(|error| if learns { error.in_training(&self.plan) } else { error })
     }
 
     /// Loss and most likely token at every row; nothing is learned.
@@ -162,12 +165,13 @@ impl<D: Device> Engine<D> {
     /// # Errors
     /// A batch that does not fit the model, or too little memory.
     pub fn learn(&mut self, batch: &Batch, grad_scale: f32, recompute: bool) -> Result<Scores, Error> {
-        D::run(|| {
+        let learned = D::run(|| {
             let offload = self.offload && recompute;
             let on_device = self.ready(batch, Purpose::Train { recompute, offload })?;
             self.forward(&on_device, batch.len(), None);
             self.backward(&on_device, batch.len(), grad_scale)
-        })
+        });
+        learned.map_err(|error: Error| error.in_training(&self.plan))
     }
 
     /// Logits `[T, V]`. The whole matrix is made: for comparison with other tools, not for long inputs.
@@ -330,7 +334,8 @@ impl<D: Device> Engine<D> {
     fn forward(&mut self, OnDevice { batch, turned, noise }: &OnDevice<D>, rows: usize, gated: Option<Pattern>) {
         let Some((_, ws, inputs)) = &mut self.workspace else { return };
         let gates = self.gates.as_ref().map(|gates| &gates.values);
-        let pass = Pass { device: &self.device, batch, model: &self.plan.model, rows, first: 0, turned, noise: *noise, gates };
+        let pass =
+            Pass { device: &self.device, batch, model: &self.plan.model, rows, first: 0, turned, noise: *noise, gates };
         let values = &self.store.values;
         let hidden = self.plan.model.hidden;
         self.device.embed(batch, &values[self.index.embed], hidden, &mut ws.x);
@@ -355,8 +360,7 @@ impl<D: Device> Engine<D> {
         let into = HeadGrads { dx: &mut back.dbranch, dw: grads[self.index.head].as_mut() };
         let scores = self.device.head(&ready.batch, head, &ws.normed, &values[self.index.head], Some(into))?;
         self.layers_backward(ready, rows, None);
-        if let (Some((_, ws, _)), Some(dtable)) = (&self.workspace, &mut self.store.grads[self.index.embed])
-        {
+        if let (Some((_, ws, _)), Some(dtable)) = (&self.workspace, &mut self.store.grads[self.index.embed]) {
             self.device.embed_backward(&ready.batch, &ws.normed, self.plan.model.hidden, dtable);
         }
         self.check_device().map(|()| scores)

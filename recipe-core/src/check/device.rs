@@ -4,7 +4,7 @@ use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::layers::layer_map;
 use crate::pattern::Pattern;
-use crate::plan::{AdaptPlan, Device, Optimizer, Plan, StagePlan};
+use crate::plan::{AdaptPlan, Device, Learns, Optimizer, Plan, StagePlan};
 use crate::readable::{readable_bytes, readable_tokens as tokens};
 use crate::recipe::{Place, Target};
 use crate::settle::MOST_LAYERS;
@@ -32,16 +32,35 @@ fn does_not_fit(case: &Case) -> Vec<Finding> {
     vec![Finding::new(Field::new("device"), message, help)]
 }
 
+impl Plan {
+    /// What to write so that a step needs `missing` bytes less and stays within `available`, each with what it needs then: small
+    /// changes of one thing, and the longest sequences that fit; empty where none of them helps.
+    pub fn remedies(&self, missing: u64, available: u64) -> Vec<String> {
+        let within = self.memory().total.saturating_sub(missing).min(available);
+        let alone = [recompute(self), offload(self), moments(self).into_iter().collect(), adapters(self)];
+        let alone = alone.into_iter().flatten();
+        let length = self.longest_within(within);
+        let shorter = (length > 0 && !self.stages.is_empty())
+            .then(|| (format!("write `length = {}`", tokens(length)), self.of_length(length)));
+        let fits = |(words, plan): Change| {
+            let total = plan.memory().total;
+            (total <= within).then(|| format!("{words} ({})", readable_bytes(total)))
+        };
+        alone.chain(shorter).filter_map(fits).collect()
+    }
+}
+
 /// Changes from the cheapest to the dearest: time first, then what learns, then how long it trains.
 fn changes(plan: &Plan) -> Vec<Change> {
     if plan.stages.is_empty() {
         return sparse(plan).into_iter().chain(shorter_targets(plan)).collect();
     }
     let recompute = recompute(plan);
+    let offload = offload(plan);
     let moments: Vec<Change> = moments(plan).into_iter().collect();
     let adapters = adapters(plan);
-    let both = recompute.iter().flat_map(adapters_after).collect();
-    let mut list: Vec<Change> = [recompute, moments, adapters, both].into_iter().flatten().collect();
+    let both = recompute.iter().chain(&offload).flat_map(adapters_after).collect();
+    let mut list: Vec<Change> = [recompute, offload, moments, adapters, both].into_iter().flatten().collect();
     list.extend(shorter_stages(plan));
     // The last resort: everything at once.
     let smallest =
@@ -69,6 +88,16 @@ fn moments(plan: &Plan) -> Option<Change> {
     let smaller = Plan { optimizer: Optimizer::AdamW8bit, ..plan.clone() };
     let words = format!("write `optimizer: {}`", smaller.optimizer.word());
     (smaller.memory().total < plan.memory().total).then_some((words, smaller))
+}
+
+/// Copies to the host hide behind the layers' own work.
+fn offload(plan: &Plan) -> Vec<Change> {
+    let moves = |stage: &StagePlan| stage.learns == Learns::Weights && stage.recompute && !stage.offload;
+    if !matches!(plan.device, Device::Cuda { .. }) || !plan.stages.iter().any(moves) {
+        return vec![];
+    }
+    let stages = plan.stages.iter().map(|stage| StagePlan { offload: stage.offload || moves(stage), ..stage.clone() });
+    vec![("write `offload = true`".to_owned(), Plan { stages: stages.collect(), ..plan.clone() })]
 }
 
 fn adapters_after((words, plan): &Change) -> Vec<Change> {

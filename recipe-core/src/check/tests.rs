@@ -696,6 +696,9 @@ fn the_cheapest_change_that_fits_is_named_and_fits() {
     assert!(recipe.plan().is_ok());
     recipe.device = Some(Device::Cuda { memory: 24_000_000_000 });
     let help = recipe.plan().unwrap_err()[0].help.clone();
+    assert!(help.starts_with("write `offload = true`, "), "{help}");
+    recipe.device = Some(Device::Cuda { memory: 16_000_000_000 });
+    let help = recipe.plan().unwrap_err()[0].help.clone();
     assert!(help.starts_with("write `length = 32K`, "), "{help}");
     recipe.train[0].length = Some(32_768);
     assert!(recipe.plan().is_ok());
@@ -730,4 +733,20 @@ fn shares_left_out_divide_the_rest_and_nearly_is_enough() {
     recipe.data[1].share = None;
     recipe.data[2].share = None;
     assert_eq!(recipe.plan().unwrap().data[2].share, 0.25);
+}
+
+/// What is said to one who is short of memory fits, to the byte that is missing.
+#[test]
+fn remedies_fit() {
+    let plan = llama2_128k().plan().unwrap();
+    let total = plan.memory().total;
+    let words = |missing, available| plan.remedies(missing, available);
+    let some = words(1 << 30, u64::MAX);
+    assert!(some[0].starts_with("write `offload = true` ("), "{some:?}");
+    assert!(some[1].starts_with("remove `embed` from `train` ("), "{some:?}");
+    assert!(some[2].starts_with("write `length = 12"), "{some:?}");
+    let more = words(20 << 30, u64::MAX);
+    assert!(more.len() == 2 && more[1].starts_with("write `length = 7"), "{more:?}");
+    assert_eq!(words(0, total - (20 << 30)), more);
+    assert!(words(total, u64::MAX).is_empty());
 }

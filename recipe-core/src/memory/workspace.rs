@@ -423,7 +423,8 @@ mod tests {
     #[test]
     fn what_grows() {
         let plan = llama2_128k().plan().unwrap();
-        let bytes = |plan: &Plan| plan.slots(131_072, plan.purpose(&plan.stages[0])).iter().map(|slot| slot.len).sum::<usize>();
+        let bytes =
+            |plan: &Plan| plan.slots(131_072, plan.purpose(&plan.stages[0])).iter().map(|slot| slot.len).sum::<usize>();
         let mut wider = plan.clone();
         wider.model.ffn += 1;
         assert_eq!(bytes(&wider) - bytes(&plan), 4 * plan.tile);

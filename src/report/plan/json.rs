@@ -39,6 +39,8 @@ pub fn plan_json(plan: &Plan, length: usize) -> Value {
         "memory_total": memory.total,
         "memory_available": available(plan.device),
         "memory_host": memory.host,
+        // Null without a limit.
+        "longest": plan.longest(),
         "kv_bytes": plan.kv_cache_bytes(plan.target),
         "kv_bytes_full": plan.kv_cache_bytes_full(plan.target),
         "flops": flops,

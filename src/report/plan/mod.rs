@@ -199,7 +199,24 @@ fn memory(plan: &Plan) -> String {
     table.rule();
     let whole = page::gauge(share(memory.total));
     table.row(["total".to_owned(), number::bytes(memory.total), String::new(), whole]);
-    format!("{}{}{}\n", memory_title(plan), table.to_text(), fits(plan.device, memory.total))
+    let (title, fits) = (memory_title(plan), fits(plan.device, memory.total));
+    format!("{title}{}{fits}\n{}{}", table.to_text(), longest(plan), on_the_host(memory.host))
+}
+
+/// How far the device would reach.
+fn longest(plan: &Plan) -> String {
+    match plan.longest() {
+        None => String::new(),
+        Some(0) => "not even sequences of 1K tokens fit\n".to_owned(),
+        Some(length) => format!("sequences of up to {} tokens fit\n", number::tokens(length)),
+    }
+}
+
+fn on_the_host(bytes: u64) -> String {
+    if bytes == 0 {
+        return String::new();
+    }
+    format!("beside it {} of the host's memory are pinned, where layer inputs wait\n", number::bytes(bytes))
 }
 
 fn memory_title(plan: &Plan) -> String {

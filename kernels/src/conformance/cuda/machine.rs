@@ -1,6 +1,8 @@
 //! What the suite runs on: an emulation, or the machine's GPU.
 
-use crate::cuda::driver::{Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap};
+use crate::cuda::driver::{
+    Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap,
+};
 use crate::cuda::emulation::{self, Emulator, HostCompiler, Mistake};
 use crate::cuda::runtime::{Memory, Runtime};
 use crate::cuda::source::{Compiler, Source};

@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use crate::cuda::driver::{Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap};
+use crate::cuda::driver::{
+    Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap,
+};
 
 /// A driver whose streams are lines of work in front of `D`.
 #[derive(Debug)]

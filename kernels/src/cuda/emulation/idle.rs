@@ -2,13 +2,25 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cuda::driver::{Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap};
+use crate::cuda::driver::{
+    Address, Driver, Error, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap,
+};
 use crate::cuda::source::{Compiler, Source};
 
 /// The driver. What is read from it is zero.
 #[derive(Debug, Default)]
 pub struct Idle {
     handed_out: AtomicU64,
+    allocations: AtomicU64,
+    /// The allocation that fails, counted from 1; 0 for none.
+    fails: u64,
+}
+
+impl Idle {
+    /// One that has no memory for an allocation, counted from 1.
+    pub fn failing_at(allocation: u64) -> Self {
+        Self { fails: allocation, ..Self::default() }
+    }
 }
 
 /// The compiler of a GPU that runs nothing.
@@ -31,6 +43,9 @@ impl Driver for Idle {
     }
 
     fn allocate(&self, bytes: u64) -> Result<Address> {
+        if self.allocations.fetch_add(1, Ordering::Relaxed) + 1 == self.fails {
+            return Err(Error::OutOfMemory { requested: bytes });
+        }
         let bytes = bytes.next_multiple_of(256);
         Ok(Address(256 + self.handed_out.fetch_add(bytes, Ordering::Relaxed)))
     }

@@ -30,6 +30,12 @@ pub fn idle() -> Cuda<Idle, IdleCompiler, Plain> {
     device.expect("a stream of nothing")
 }
 
+/// The same without memory for one allocation, counted from 1.
+pub fn idle_failing_at(allocation: u64) -> Cuda<Idle, IdleCompiler, Plain> {
+    let runtime = Runtime::new(Idle::failing_at(allocation), IdleCompiler, None);
+    Cuda::new(runtime, Plain, u64::MAX).expect("a stream of nothing")
+}
+
 /// The runtime of a test.
 #[cfg(test)]
 pub(crate) type Emulated = Runtime<Emulator, HostCompiler>;
