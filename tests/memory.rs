@@ -266,9 +266,10 @@ fn a_run_without_memory_leaves_whole_checkpoints() {
 /// The limit of a recipe, in the recipe's words.
 #[test]
 fn too_little_memory_says_what_to_write() {
-    let plan = Recipe { adapt: Some(lora(false)), train: vec![stage(512, 1, false)], ..recipe(other()) };
-    let plan = plan.plan().unwrap();
-    let limit = plan.memory().total / 2;
+    let [plan, again] = [false, true].map(|recompute| {
+        Recipe { adapt: Some(lora(false)), train: vec![stage(256, 16, recompute)], ..recipe(other()) }.plan().unwrap()
+    });
+    let limit = (plan.memory().total + again.memory().total) / 2;
     let mut engine = Engine::new(Cpu::with_limit(limit), &plan, &Weights::new(), 0, Mode::Train).unwrap();
     let error = train::step(&mut engine, &plan.stages[0], &Place::default(), &Noise).unwrap_err().to_string();
     assert!(error.contains(" are missing: write `recompute = every` ("), "{error}");

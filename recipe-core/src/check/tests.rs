@@ -699,8 +699,8 @@ fn the_cheapest_change_that_fits_is_named_and_fits() {
     assert!(help.starts_with("write `offload = true`, "), "{help}");
     recipe.device = Some(Device::Cuda { memory: 16_000_000_000 });
     let help = recipe.plan().unwrap_err()[0].help.clone();
-    assert!(help.starts_with("write `length = 32K`, "), "{help}");
-    recipe.train[0].length = Some(32_768);
+    assert!(help.starts_with("write `length = 16K`, "), "{help}");
+    recipe.train[0].length = Some(16_384);
     assert!(recipe.plan().is_ok());
     recipe.train[0].recompute = Some(false);
     let help = recipe.plan().unwrap_err()[0].help.clone();
@@ -746,7 +746,7 @@ fn remedies_fit() {
     assert!(some[1].starts_with("remove `embed` from `train` ("), "{some:?}");
     assert!(some[2].starts_with("write `length = 12"), "{some:?}");
     let more = words(20 << 30, u64::MAX);
-    assert!(more.len() == 2 && more[1].starts_with("write `length = 7"), "{more:?}");
+    assert!(more.len() == 2 && more[1].starts_with("write `length = 65K`"), "{more:?}");
     assert_eq!(words(0, total - (20 << 30)), more);
     assert!(words(total, u64::MAX).is_empty());
 }

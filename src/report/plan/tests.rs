@@ -89,7 +89,8 @@ fn memory_shows_every_term_and_the_device() {
     }
     let total = lines.iter().find(|line| line.starts_with("total")).unwrap();
     assert!(total.contains(&number::bytes(memory.total)) && total.ends_with('░'), "{total}");
-    assert!(lines.last().unwrap().contains("of cuda(80GB), which holds 74.5 GiB"), "{lines:#?}");
+    assert!(lines[lines.len() - 2].contains("of cuda(80GB), which holds 74.5 GiB"), "{lines:#?}");
+    assert_eq!(lines.last().unwrap(), "sequences of up to 202K tokens fit");
     // Bars begin under each other.
     let begins: Vec<usize> =
         lines.iter().filter_map(|line| line.chars().position(|letter| "█▏▎▍▌▋▊▉".contains(letter))).collect();
@@ -100,7 +101,12 @@ fn memory_shows_every_term_and_the_device() {
 fn too_much_memory_is_said() {
     let plan = Plan { device: Device::Cuda { memory: 24_000_000_000 }, ..llama2_128k() };
     let lines = block(&plan_text(&plan), "memory");
-    assert!(lines.last().unwrap().ends_with(" too much"), "{lines:#?}");
+    assert!(lines[lines.len() - 2].ends_with(" too much"), "{lines:#?}");
+    assert_eq!(lines.last().unwrap(), "sequences of up to 47K tokens fit");
+    let mut offloaded = llama2_128k();
+    offloaded.stages.to_mut()[0].offload = true;
+    let lines = block(&plan_text(&offloaded), "memory");
+    assert!(lines.last().unwrap().starts_with("beside it 30.0 GiB of the host's memory"), "{lines:#?}");
     let unlimited = Plan { device: Device::Cpu { memory: u64::MAX }, ..llama2_128k() };
     assert_eq!(block(&plan_text(&unlimited), "memory").last().unwrap(), "cpu sets no limit");
 }
