@@ -102,7 +102,7 @@ fn too_much_memory_is_said() {
     let plan = Plan { device: Device::Cuda { memory: 24_000_000_000 }, ..llama2_128k() };
     let lines = block(&plan_text(&plan), "memory");
     assert!(lines[lines.len() - 2].ends_with(" too much"), "{lines:#?}");
-    assert_eq!(lines.last().unwrap(), "sequences of up to 47K tokens fit");
+    assert_eq!(lines.last().unwrap(), "sequences of up to 41K tokens fit");
     let mut offloaded = llama2_128k();
     offloaded.stages.to_mut()[0].offload = true;
     let lines = block(&plan_text(&offloaded), "memory");
