@@ -151,15 +151,15 @@ impl<D: Device> Pass<'_, D> {
     /// Adds gradients of q, k and v.
     fn add_to(&self, back: &mut Gradient<'_, D>, [dq, dk, dv]: [&D::Buffer; 3]) {
         let [query, key] = [self.model.query_width(), self.model.kv_width()].map(|width| width * self.rows);
-        self.device.add(dq, &mut back.dq, query);
-        self.device.add(dk, &mut back.dk, key);
-        self.device.add(dv, &mut back.dv, key);
+        self.device.add(dq, back.dq, query);
+        self.device.add(dk, back.dk, key);
+        self.device.add(dv, back.dv, key);
     }
 
     /// Gradients of turned queries and keys become those of the unturned ones.
     fn turn_back(&self, back: &mut Gradient<'_, D>) {
-        self.device.rope(self.batch, self.model.heads, &mut back.dq, Direction::Backward);
-        self.device.rope(self.batch, self.model.kv_heads, &mut back.dk, Direction::Backward);
+        self.device.rope(self.batch, self.model.heads, back.dq, Direction::Backward);
+        self.device.rope(self.batch, self.model.kv_heads, back.dk, Direction::Backward);
     }
 
     fn attend_pattern(&self, pattern: Pattern, acts: &mut Activations<D>, remap: Option<&mut Remap<D>>) {
@@ -208,8 +208,8 @@ impl<D: Device> Pass<'_, D> {
             device.attention_backward(self.batch, &job, saved, Grads { dq, dk, dv });
             let (heads, kv_heads) = (self.model.heads, self.model.kv_heads);
             let [query, key] = self.tables(part);
-            device.rope(query, heads, if index == 0 { &mut back.dq } else { &mut remap.dq }, Direction::Backward);
-            device.rope(key, kv_heads, if index == 0 { &mut back.dk } else { &mut remap.dk }, Direction::Backward);
+            device.rope(query, heads, if index == 0 { back.dq } else { &mut remap.dq }, Direction::Backward);
+            device.rope(key, kv_heads, if index == 0 { back.dk } else { &mut remap.dk }, Direction::Backward);
             if index > 0 {
                 self.add_to(back, [&remap.dq, &remap.dk, &remap.dv]);
             }
