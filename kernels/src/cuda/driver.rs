@@ -223,6 +223,8 @@ pub fn usable(machine: &impl Machine, needed: i32) -> Result<(i32, i32)> {
 pub trait Driver: fmt::Debug + Send + Sync {
     /// Which GPU it is, and what else its roundings may depend on.
     fn describe(&self) -> Result<String>;
+    /// How many multiprocessors it has.
+    fn multiprocessors(&self) -> Result<usize>;
     /// `bytes` of memory at a multiple of 256, whatever is in it; at least 1.
     fn allocate(&self, bytes: u64) -> Result<Address>;
     /// Gives memory back once all queued work is done.

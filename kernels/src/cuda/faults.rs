@@ -61,6 +61,9 @@ impl Driver for &Fake {
     fn describe(&self) -> Result<String> {
         self.failed("a name").map(|()| described("Fake", (9, 0), 13_010))
     }
+    fn multiprocessors(&self) -> Result<usize> {
+        self.failed("an attribute").map(|()| 132)
+    }
     fn allocate(&self, bytes: u64) -> Result<Address> {
         self.call(|| Error::OutOfMemory { requested: bytes })?;
         Ok(Address(self.hand_out()))
@@ -168,11 +171,12 @@ fn pass(driver: &Fake, compiler: &Scribe) -> Result<()> {
     let shape = Shape { queries: 3, keys: 3, heads: 1, kv_heads: 1, head_dim: 64 };
     let mask = Mask { patterns: Pattern::Full.into(), query_row: 0, key_row: 0, starts: &[0; 3] };
     let queue = runtime.queue(Stream(0));
-    let visible = Visible::new(queue, &mask, &shape, Passes::Both)?;
+    let lists = |passes| Visible::new(queue, &mask, &shape, passes);
+    let (visible, split) = (lists(Passes::Backward)?, lists(Passes::Split)?);
     let (tensor, lse, scratch) = (runtime.memory(384)?, runtime.memory(12)?, runtime.memory(2000)?);
     let (op, all) = (cuda::Attention { head_dim: 64 }, tensor.all());
     op.forward(queue, &visible, 0.25, [all; 3], (all, lse.all()))?;
-    op.forward_split(queue, &visible, 0.25, [all; 3], (all, lse.all()), (2, scratch.all()))?;
+    op.forward_split(queue, &split, 0.25, [all; 3], (all, lse.all()), (2, scratch.all()))?;
     tensor.read(Stream(0), 384)?;
     driver.synchronize(Stream(0))
 }

@@ -106,6 +106,13 @@ impl Driver for Gpu {
         Ok(described(&self.name()?, capability_of(self.device)?, Nvidia.version()?))
     }
 
+    fn multiprocessors(&self) -> Result<usize> {
+        let attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        // SAFETY: a device that the driver named.
+        let count = done("cuDeviceGetAttribute", unsafe { device::get_attribute(self.device, attribute) })?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
     fn allocate(&self, bytes: u64) -> Result<Address> {
         self.enter()?;
         let size = usize::try_from(bytes).map_err(|_| Error::OutOfMemory { requested: bytes })?;

@@ -87,6 +87,12 @@ DEVICE void copy_async(void* to, const void* from, bool valid) {
                  :: "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)), "r"(valid ? 16 : 0) : "memory");
 }
 
+// The same of 8 bytes, which only "cp.async.ca" takes.
+DEVICE void copy_async8(void* to, const void* from, bool valid) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;"
+                 :: "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)), "r"(valid ? 8 : 0) : "memory");
+}
+
 // Closes this thread's group of copies.
 DEVICE void copy_commit() {
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -97,3 +103,19 @@ template <int N>
 DEVICE void copy_wait() {
     asm volatile("cp.async.wait_group %0;" :: "n"(N) : "memory");
 }
+
+// Whether one instruction adds four numbers to global memory (PTX ISA, "red", .v4.f32: compute capability 9.0).
+#define ADDS_FOUR (__CUDA_ARCH__ >= 900)
+
+// *to += x, in whatever order threads come.
+DEVICE void add_one(float* to, float x) {
+    asm volatile("red.global.relaxed.gpu.add.f32 [%0], %1;" :: "l"(__cvta_generic_to_global(to)), "f"(x) : "memory");
+}
+
+#if ADDS_FOUR
+// The same for four numbers; `to` is a multiple of 16.
+DEVICE void add_four(float* to, const float (&x)[4]) {
+    asm volatile("red.global.relaxed.gpu.add.v4.f32 [%0], {%1,%2,%3,%4};"
+                 :: "l"(__cvta_generic_to_global(to)), "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3]) : "memory");
+}
+#endif

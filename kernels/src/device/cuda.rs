@@ -11,7 +11,6 @@ use super::{
     Saved, Scores, Slot, Weight,
 };
 use crate::adamw::eight_bit;
-use crate::attention::Shape;
 use crate::attention::cuda::{self as attend, Passes, Visible};
 use crate::cuda::copy;
 use crate::cuda::driver::{Driver, Error as DriverError, Result as Driven, Stream};
@@ -35,6 +34,7 @@ use scratch::{Held, Scratch, Use};
 /// A GPU behind a driver `D`, with a compiler `C` for its kernels and `P` for products of matrices.
 pub struct Cuda<D: Driver, C, P> {
     shared: Arc<Shared<D, C, P>>,
+    deterministic: bool,
 }
 
 /// In the order in which it goes: the driver last.
@@ -43,6 +43,7 @@ struct Shared<D: Driver, C, P> {
     products: P,
     failure: Mutex<Option<Error>>,
     limit: u64,
+    multiprocessors: usize,
     stream: Stream,
     /// For copies to and from the host while kernels run.
     copies: Stream,
@@ -51,13 +52,15 @@ struct Shared<D: Driver, C, P> {
 
 impl<D: Driver, C, P> Clone for Cuda<D, C, P> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), deterministic: self.deterministic }
     }
 }
 
 impl<D: Driver, C, P> fmt::Debug for Cuda<D, C, P> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Cuda").field("limit", &self.shared.limit).finish_non_exhaustive()
+        let Self { shared, deterministic } = self;
+        let mut out = out.debug_struct("Cuda");
+        out.field("limit", &shared.limit).field("deterministic", deterministic).finish_non_exhaustive()
     }
 }
 
@@ -72,28 +75,30 @@ impl<D: Driver, C, P> Drop for Shared<D, C, P> {
 
 /// Fewer rows of queries than this leave most of a GPU idle unless their keys are cut into parts.
 const FEW_QUERIES: usize = 64;
-/// Keys of a part at least.
-const PART: usize = 256;
-/// Blocks that fill a GPU: two for each multiprocessor of an H100.
-const BLOCKS: usize = 264;
-
-/// How many parts the keys of a call are cut into.
-fn parts(shape: &Shape) -> usize {
-    if shape.queries > FEW_QUERIES { 1 } else { (BLOCKS / shape.heads.max(1)).min(shape.keys / PART).max(1) }
-}
+/// Fewer keys than this are not worth a second kernel that joins parts.
+const MANY_KEYS: usize = 512;
 
 impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
     /// A GPU whose buffers may not hold more than `limit` bytes at once.
     ///
     /// # Errors
-    /// When the driver gives no streams.
+    /// When the driver does not say how large it is, or gives no streams.
     pub fn new(runtime: Runtime<D, C>, products: P, limit: u64) -> Driven<Self> {
+        let multiprocessors = runtime.driver().multiprocessors()?;
         let stream = runtime.driver().stream()?;
         let copies = runtime.driver().stream().inspect_err(|_| {
             let _ = runtime.driver().end_stream(stream);
         })?;
         let (scratch, failure) = (Scratch::new(), Mutex::default());
-        Ok(Self { shared: Arc::new(Shared { scratch, products, failure, limit, stream, copies, runtime }) })
+        let shared = Shared { scratch, products, failure, limit, multiprocessors, stream, copies, runtime };
+        Ok(Self { shared: Arc::new(shared), deterministic: false })
+    }
+
+    /// The same GPU: whether the same work gives the same bits every time, for which attention's backward pass computes seven
+    /// products in place of five.
+    #[must_use]
+    pub fn deterministic(self, deterministic: bool) -> Self {
+        Self { deterministic, ..self }
     }
 
     /// What is below.
@@ -554,14 +559,15 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
         out: &mut CudaBuffer<D>,
         lse: &mut CudaBuffer<D>,
     ) {
-        let (op, parts) = (attend::Attention { head_dim: job.shape.head_dim }, parts(&job.shape));
+        let op = attend::Attention { head_dim: job.shape.head_dim };
         let (inputs, outputs) = ([q.bf16(), k.bf16(), v.bf16()], (out.bf16(), lse.f32()));
         self.op(|queue| {
-            if parts == 1 {
+            if job.shape.queries > FEW_QUERIES || job.shape.keys < MANY_KEYS {
                 let visible = self.visible(batch, job, Passes::Forward)?;
                 return op.forward(queue, &visible, job.scale, inputs, outputs);
             }
             let visible = self.visible(batch, job, Passes::Split)?;
+            let parts = op.parts(&visible, self.shared.multiprocessors);
             let held = self.hold(Use::Partial, op.split_bytes(&job.shape, parts))?;
             op.forward_split(queue, &visible, job.scale, inputs, outputs, (parts, held.all()))
         });
@@ -580,8 +586,9 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
         let saved = attend::Saved { q, k, v, out, lse: lse.f32(), dout };
         let grads = [grads.dq.bf16(), grads.dk.bf16(), grads.dv.bf16()];
         self.op(|queue| {
-            let visible = self.visible(batch, job, Passes::Both)?;
-            let held = self.hold(Use::Partial, op.stats_bytes(&job.shape))?;
+            let passes = if self.deterministic { Passes::Deterministic } else { Passes::Backward };
+            let visible = self.visible(batch, job, passes)?;
+            let held = self.hold(Use::Partial, op.backward_bytes(&job.shape, passes))?;
             op.backward(queue, &visible, job.scale, saved, grads, held.all())
         });
     }

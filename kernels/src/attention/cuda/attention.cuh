@@ -122,10 +122,11 @@ DEVICE void copy_tile(bf16* tile, const bf16* from, u32 stride, u32 valid) {
     }
 }
 
-// Rows `row`.. of a tile as the first operand, 16×16, at columns 16 · step.
+// Rows `row`.. of a tile, WIDTH apart, as the first operand, 16×16, at columns 16 · step.
+template <u32 WIDTH = STRIDE>
 DEVICE void first_operand(u32 (&a)[4], const bf16* tile, u32 row, u32 step) {
     const u32 lane = threadIdx.x % WARP;
-    ldmatrix(a, tile + (row + lane % 16) * STRIDE + step * 16 + lane / 16 * 8);
+    ldmatrix(a, tile + (row + lane % 16) * WIDTH + step * 16 + lane / 16 * 8);
 }
 
 // Rows `row` .. `row` + 16 of a tile as the columns of two second operands, 16×8 each, over columns 16 · step: b[0], b[1] and

@@ -2,7 +2,8 @@
 // One block a query tile, head and part of its key tiles.
 //
 // ROW_TILES  16-row tiles of a warp: QUERIES = 16 · ROW_TILES · WARPS
-// PARTIAL    0: out is bf16 [queries, H, D].  1: out is f32 [parts, queries, H, D] and lse f32 [parts, queries, H]
+// PARTIAL    0: out is bf16 [queries, H, D].  1: out is f32 [parts, queries, H, D] and lse f32 [parts, queries, H], and the rows
+//            of a tile are `pack` heads of each query, which share keys: few queries read keys and values once a group
 //
 // While a warp multiplies with K the block's copy of V is under way, and while it works on the softmax and V the next K is.
 
@@ -20,6 +21,21 @@ struct Forward {
     u32 queries, heads, group, parts;
     // Factor of q·k, and the same times log₂e
     float scale, scale_log2;
+    // Heads side by side in a tile
+    u64 pack;
+};
+
+// Where the rows of a tile lie: those of `heads` heads from `head` on of each query from `query` on.
+struct Rows {
+    u32 query, head, heads, all_heads;
+
+    DEVICE_MEMBER u32 query_of(u32 row) const {
+        return query + row / heads;
+    }
+    // Among [queries, H]
+    DEVICE_MEMBER u64 place(u32 row) const {
+        return (u64)query_of(row) * all_heads + head + row % heads;
+    }
 };
 
 constexpr u32 KEY_ACCUMULATORS = KEYS / 8;
@@ -27,12 +43,12 @@ constexpr u32 KEY_ACCUMULATORS = KEYS / 8;
 // Which of this lane's scores are of visible pairs: bits 16 · (i mod 2) + 2 · j + e of word i ÷ 2 for row g + 8 · i, accumulator
 // j, number e. Made while the tile is on its way, before the scores take their registers, and kept in shared memory, which no
 // other lane reads.
-DEVICE void visible_pairs(u32* bits, const Tile& tile, const Seen* seen, u32 row, u32 queries) {
+DEVICE void visible_pairs(u32* bits, const Tile& tile, const Seen* seen, const Rows& at, u32 row, u32 queries) {
     static_assert(KEY_ACCUMULATORS <= 8, "two rows of a lane are one word");
     const u32 lane = threadIdx.x % WARP;
     UNROLL
     for (u32 i = 0; i < 2 * ROW_TILES; i++) {
-        const u32 query = row + 8 * i + lane / 4;
+        const u32 query = at.query_of(row + 8 * i + lane / 4);
         const Seen mine = load_seen(seen + (query < queries ? query : queries - 1));
         u32 row_bits = 0;
         _Pragma("unroll 1")
@@ -90,6 +106,15 @@ DEVICE void online_softmax(float (&s)[ROW_TILES][KEY_ACCUMULATORS][4], float (&o
     }
 }
 
+// Starts copying the first `valid` rows of a tile, wherever each lies; zeros behind them.
+DEVICE void copy_rows(bf16* tile, const bf16* from, const Rows& at, u32 valid) {
+    constexpr u32 PLACES = HEAD_DIM / 8;
+    for (u32 i = threadIdx.x; i < QUERIES * PLACES; i += THREADS) {
+        const u32 row = i / PLACES, column = i % PLACES * 8;
+        copy_async(tile + row * STRIDE + column, from + at.place(row < valid ? row : 0) * HEAD_DIM + column, row < valid);
+    }
+}
+
 KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
     SHARED(raw);
     bf16* const q_tile = (bf16*)raw;
@@ -97,9 +122,11 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
     bf16* const v_tile = k_tile + KEYS * STRIDE;
     // Under a causal mask the last query tiles have the most keys: they start first.
     const u32 query_tiles = gridDim.x, query_tile = query_tiles - 1 - blockIdx.x;
-    const u32 head = blockIdx.y, part = blockIdx.z;
-    const u32 query = query_tile * QUERIES, list = p.list_of[head];
-    const u32 rows = p.queries - query < QUERIES ? p.queries - query : QUERIES;
+    const u32 pack = PARTIAL ? (u32)p.pack : 1, tile_queries = QUERIES / pack;
+    const u32 head = blockIdx.y * pack, part = blockIdx.z;
+    const u32 query = query_tile * tile_queries, list = p.list_of[head];
+    const u32 rows = (p.queries - query < tile_queries ? p.queries - query : tile_queries) * pack;
+    const Rows at = {query, head, pack, p.heads};
     const u32 query_stride = p.heads * HEAD_DIM, key_stride = p.heads / p.group * HEAD_DIM;
     const u32 key_column = head / p.group * HEAD_DIM;
     const Seen* const seen = p.seen + (u64)list * p.queries;
@@ -121,7 +148,11 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
         sum[i] = 0.0f;
     }
 
-    copy_tile<QUERIES>(q_tile, p.q + (u64)query * query_stride + head * HEAD_DIM, query_stride, rows);
+#if PARTIAL
+    copy_rows(q_tile, p.q, at, rows);
+#else
+    copy_tile<QUERIES>(q_tile, p.q + at.place(0) * HEAD_DIM, query_stride, rows);
+#endif
     if (walk->tiles[0].len != 0) {
         const Tile tile = walk->tiles[0];
         copy_tile<KEYS>(k_tile, p.k + ((u64)tile.at * key_stride + key_column), key_stride, tile.rows());
@@ -129,7 +160,7 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
     copy_commit();
     for (u32 turn = 0; walk->tiles[turn].len != 0;) {
         const Tile tile = walk->tiles[turn];
-        if (tile.masked()) visible_pairs(visible, tile, seen, query + warp_row, p.queries);
+        if (tile.masked()) visible_pairs(visible, tile, seen, at, warp_row, p.queries);
         copy_wait<0>();
         // K is here for all, and all are done with V and with the other turn's tile.
         __syncthreads();
@@ -138,7 +169,9 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
         copy_tile<KEYS>(v_tile, p.v + ((u64)tile.at * key_stride + key_column), key_stride, tile.rows());
         copy_commit();
         float s[ROW_TILES][KEY_ACCUMULATORS][4];
-        scores(s, q_tile, warp_row, k_tile);
+        // A warp without rows only copies.
+        const bool works = !PARTIAL || WARPS == 1 || warp_row < rows;
+        if (works) scores(s, q_tile, warp_row, k_tile);
         copy_wait<0>();
         // V and the next tile are here for all, and all are done with K.
         __syncthreads();
@@ -147,6 +180,7 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
             copy_tile<KEYS>(k_tile, p.k + ((u64)next.at * key_stride + key_column), key_stride, next.rows());
             copy_commit();
         }
+        if (!works) continue;
         if (tile.masked()) mask_scores(s, visible);
         online_softmax(s, out, largest, sum, p.scale_log2);
         weighted_sum(out, s, v_tile);
@@ -168,11 +202,11 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
         const u32 row = warp_row + 8 * i + lane / 4;
         if (lane % 4 == 0 && row < rows) {
             const float whole = largest[i] * p.scale + log2_fast(total) * LN_2;
-            lse[(u64)(query + row) * p.heads + head] = total == 0.0f ? minus_infinity() : whole;
+            lse[at.place(row)] = total == 0.0f ? minus_infinity() : whole;
         }
     }
 #if PARTIAL
-    float* const to = (float*)p.out + ((u64)part * p.queries + query) * query_stride + head * HEAD_DIM;
+    float* const to = (float*)p.out + (u64)part * p.queries * query_stride;
     UNROLL
     for (u32 i = 0; i < 2 * ROW_TILES; i++) {
         const u32 row = warp_row + 8 * i + lane / 4;
@@ -181,12 +215,12 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
             float2 pair;
             pair.x = out[i / 2][j][2 * (i % 2)];
             pair.y = out[i / 2][j][2 * (i % 2) + 1];
-            if (row < rows) *(float2*)(to + (u64)row * query_stride + 8 * j + lane % 4 * 2) = pair;
+            if (row < rows) *(float2*)(to + at.place(row) * HEAD_DIM + 8 * j + lane % 4 * 2) = pair;
         }
     }
 #else
     if (warp_row < rows) {
-        bf16* const to = (bf16*)p.out + (u64)(query + warp_row) * query_stride + head * HEAD_DIM;
+        bf16* const to = (bf16*)p.out + at.place(warp_row) * HEAD_DIM;
         store_rows(to, query_stride, rows - warp_row, out, q_tile + warp_row * STRIDE);
     }
 #endif

@@ -75,6 +75,12 @@ impl Ragged {
         }
         self.first.push(self.runs.len() as u32);
     }
+
+    /// Tiles of the place that has most of them.
+    pub(crate) fn most_tiles(&self) -> usize {
+        let places = self.first.windows(2).map(|at| self.runs.get(at[0] as usize..at[1] as usize).unwrap_or(&[]));
+        places.map(|runs| runs.iter().map(|run| run.count as usize).sum()).max().unwrap_or(0)
+    }
 }
 
 fn row(mask: &Mask, head: usize, query: usize, keys: usize) -> Row {

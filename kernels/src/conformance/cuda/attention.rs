@@ -7,6 +7,9 @@ use crate::conformance::attention::{PATTERNS, square, starts};
 use crate::conformance::cast;
 use crate::conformance::heads::MIXES;
 
+/// The ways of the backward pass.
+const BACKWARD: [Passes; 2] = [Passes::Backward, Passes::Deterministic];
+
 /// Inputs of one call, bf16 numbers.
 pub(super) struct Case {
     pub(super) shape: Shape,
@@ -50,14 +53,15 @@ impl Case {
         Expected { out: (plain_out, out), lse: (plain_lse, lse), gradients }
     }
 
-    /// Forward, in `parts`, and backward.
-    pub(super) fn check(&self, gpu: &Gpu, mask: &Mask, expected: &Expected, parts: Option<usize>) {
+    /// Forward, in `parts`, and backward in one of its ways.
+    pub(super) fn check(&self, gpu: &Gpu, mask: &Mask, expected: &Expected, parts: Option<usize>, passes: Passes) {
         let Mask { patterns, query_row, key_row, .. } = mask;
-        let place = format!("{patterns:?}, rows {query_row} and {key_row}, parts {parts:?}");
+        let place = format!("{patterns:?}, rows {query_row} and {key_row}, parts {parts:?}, {passes:?}");
         let what = |part: &str| format!("{part} of {:?} under {place}", self.shape);
         let op = Attention { head_dim: self.shape.head_dim };
         let queue = gpu.queue();
-        let visible = Visible::new(queue, mask, &self.shape, Passes::Both).expect("lists");
+        let lists = |passes| Visible::new(queue, mask, &self.shape, passes).expect("lists");
+        let visible = lists(passes);
         let [q, k, v, dout] = [&self.q, &self.k, &self.v, &self.dout].map(|values| gpu.bf16(values));
         let (out, lse) = (gpu.room(2 * self.q.len()), gpu.room(4 * self.shape.queries * self.shape.heads));
         let (inputs, outputs) = ([q.all(), k.all(), v.all()], (out.all(), lse.all()));
@@ -65,17 +69,18 @@ impl Case {
             None => op.forward(queue, &visible, self.scale, inputs, outputs),
             Some(parts) => {
                 let scratch = gpu.room(op.split_bytes(&self.shape, parts) as usize);
-                op.forward_split(queue, &visible, self.scale, inputs, outputs, (parts, scratch.all()))
+                let split = lists(Passes::Split);
+                op.forward_split(queue, &split, self.scale, inputs, outputs, (parts, scratch.all()))
             }
         };
         done.unwrap_or_else(|error| panic!("{}: {error}", what("forward")));
         close(&what("out"), &gpu.read_bf16(&out), &expected.out.0, &expected.out.1, 2.0);
         close_sum(&what("lse"), &gpu.read_f32(&lse), &expected.lse.0, &expected.lse.1, 2.0, 1.0);
-        let stats = gpu.room(op.stats_bytes(&self.shape) as usize);
+        let scratch = gpu.room(op.backward_bytes(&self.shape, passes) as usize);
         let gradients = [&self.q, &self.k, &self.v].map(|like| gpu.room(2 * like.len()));
         let to = [gradients[0].all(), gradients[1].all(), gradients[2].all()];
         let saved = Saved { q: q.all(), k: k.all(), v: v.all(), out: out.all(), lse: lse.all(), dout: dout.all() };
-        op.backward(queue, &visible, self.scale, saved, to, stats.all())
+        op.backward(queue, &visible, self.scale, saved, to, scratch.all())
             .unwrap_or_else(|error| panic!("{}: {error}", what("backward")));
         for (i, name) in ["dq", "dk", "dv"].into_iter().enumerate() {
             let (plain, exact) = &expected.gradients[i];
@@ -94,7 +99,7 @@ impl Case {
 
     fn run(&self, mask: &Mask) {
         let expected = self.expected(mask);
-        emulate(|gpu| self.check(gpu, mask, &expected, None));
+        emulate(|gpu| BACKWARD.into_iter().for_each(|passes| self.check(gpu, mask, &expected, None, passes)));
     }
 }
 
@@ -166,7 +171,35 @@ fn offsets_and_splits() {
         for pattern in PATTERNS {
             let mask = Mask { patterns: pattern.into(), query_row, key_row, starts: &starts };
             let expected = case.expected(&mask);
-            emulate(|gpu| [None, Some(3)].into_iter().for_each(|parts| case.check(gpu, &mask, &expected, parts)));
+            emulate(|gpu| {
+                let ways = [None, Some(3)].into_iter().zip(BACKWARD);
+                ways.for_each(|(parts, passes)| case.check(gpu, &mask, &expected, parts, passes));
+            });
+        }
+    }
+}
+
+/// Few queries, the heads of a group side by side in a tile: as many rows as fit, groups that do not divide a tile, several tiles of
+/// a group, heads of a group whose patterns differ; more parts than tiles.
+#[test]
+fn heads_share_a_tile() {
+    const FULL: Pattern = Pattern::Full;
+    const WINDOW: Pattern = Pattern::Window { window: 50, sink: 3 };
+    let duo = [FULL, FULL, FULL, FULL, FULL, FULL, WINDOW, WINDOW, WINDOW, WINDOW, WINDOW, WINDOW];
+    for (queries, heads, kv_heads) in
+        [(1, 12, 2), (2, 12, 2), (3, 12, 2), (12, 12, 2), (40, 12, 2), (1, 12, 1), (2, 12, 6)]
+    {
+        let keys = 200;
+        let case = Case::new(15, [queries, keys, heads, kv_heads, 32]);
+        let starts = starts(keys, &[20]);
+        let starts = &starts[keys - queries..];
+        let mixed: Vec<Pattern> = (0..heads).map(|head| [FULL, WINDOW][head % 2]).collect();
+        let strided = [Pattern::Strided { block: 8, stride: 3, local: 2 }; 12];
+        for patterns in [&duo[..], &mixed, &strided] {
+            let mask = Mask { patterns: Patterns::PerHead(patterns), query_row: keys - queries, key_row: 0, starts };
+            let expected = case.expected(&mask);
+            let check = |gpu: &_, parts| case.check(gpu, &mask, &expected, Some(parts), Passes::Backward);
+            emulate(|gpu| [1, 2, 9].into_iter().for_each(|parts| check(gpu, parts)));
         }
     }
 }
@@ -237,16 +270,16 @@ fn same_bits_in_any_order() {
     let bits = std::cell::RefCell::new(Vec::new());
     emulate(|gpu| {
         let op = Attention { head_dim: 32 };
-        let visible = Visible::new(gpu.queue(), &mask, &case.shape, Passes::Both).expect("lists");
+        let visible = Visible::new(gpu.queue(), &mask, &case.shape, Passes::Deterministic).expect("lists");
         let [q, k, v, dout] = [&case.q, &case.k, &case.v, &case.dout].map(|values| gpu.bf16(values));
         let (out, lse) = (gpu.room(2 * case.q.len()), gpu.room(4 * 200 * 4));
         let (inputs, outputs) = ([q.all(), k.all(), v.all()], (out.all(), lse.all()));
         op.forward(gpu.queue(), &visible, case.scale, inputs, outputs).expect("forward");
         let saved = Saved { q: q.all(), k: k.all(), v: v.all(), out: out.all(), lse: lse.all(), dout: dout.all() };
-        let stats = gpu.room(op.stats_bytes(&case.shape) as usize);
+        let scratch = gpu.room(op.backward_bytes(&case.shape, Passes::Deterministic) as usize);
         let gradients = [&case.q, &case.k, &case.v].map(|like| gpu.room(2 * like.len()));
         let to = [gradients[0].all(), gradients[1].all(), gradients[2].all()];
-        op.backward(gpu.queue(), &visible, case.scale, saved, to, stats.all()).expect("backward");
+        op.backward(gpu.queue(), &visible, case.scale, saved, to, scratch.all()).expect("backward");
         let all: Vec<Vec<f32>> = gradients.iter().chain([&out]).map(|memory| gpu.read_bf16(memory)).collect();
         bits.borrow_mut().push(all);
     });

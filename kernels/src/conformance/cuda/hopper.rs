@@ -10,7 +10,7 @@ use crate::cuda::emulation::Mistake;
 
 fn run(case: &Case, mask: &Mask) {
     let expected = case.expected(mask);
-    emulate_hopper(|gpu| case.check(gpu, mask, &expected, None));
+    emulate_hopper(|gpu| case.check(gpu, mask, &expected, None, Passes::Backward));
 }
 
 /// Lengths around every border of a tile, shared heads, several tiles of keys in each stage.

@@ -82,6 +82,7 @@ impl Compiler for Images {
 impl Driver for Machine {
     hand_on! {
         fn describe(&self) -> Result<String>;
+        fn multiprocessors(&self) -> Result<usize>;
         fn allocate(&self, bytes: u64) -> Result<Address>;
         fn free(&self, address: Address) -> Result<()>;
         fn write(&self, stream: Stream, to: Address, bytes: &[u8]) -> Result<()>;

@@ -84,6 +84,11 @@ impl Driver for Emulator {
         Ok("an emulated GPU".to_owned())
     }
 
+    /// As many as let a small test split its keys.
+    fn multiprocessors(&self) -> Result<usize> {
+        Ok(4)
+    }
+
     fn allocate(&self, bytes: u64) -> Result<Address> {
         let answer = self.ask(b'A', &[bytes], &[]).map_err(|_| Error::OutOfMemory { requested: bytes })?;
         Ok(Address(word(&answer)))

@@ -42,6 +42,10 @@ impl Driver for Idle {
         Ok("a GPU that does nothing".to_owned())
     }
 
+    fn multiprocessors(&self) -> Result<usize> {
+        Ok(132)
+    }
+
     fn allocate(&self, bytes: u64) -> Result<Address> {
         if self.allocations.fetch_add(1, Ordering::Relaxed) + 1 == self.fails {
             return Err(Error::OutOfMemory { requested: bytes });

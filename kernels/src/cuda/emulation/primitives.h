@@ -108,7 +108,11 @@ static inline void ldmatrix_transposed(u32 (&r)[4], const void* row) {
 }
 
 static inline void copy_async(void* to, const void* from, bool valid) {
-    emulated_copy({to, from, valid});
+    emulated_copy({to, from, 16, valid});
+}
+
+static inline void copy_async8(void* to, const void* from, bool valid) {
+    emulated_copy({to, from, 8, valid});
 }
 
 static inline void copy_commit() {
@@ -118,4 +122,17 @@ static inline void copy_commit() {
 template <int N>
 static inline void copy_wait() {
     emulated_wait(N);
+}
+
+// Either way is emulated, by head size.
+#define ADDS_FOUR (HEAD_DIM % 32 == 0)
+
+// No other thread runs between the read and the write.
+static inline void add_one(float* to, float x) {
+    *to += x;
+}
+
+static inline void add_four(float* to, const float (&x)[4]) {
+    if ((uintptr_t)to % 16 != 0) emulated_fault("red.v4 at an address that is no multiple of 16");
+    for (int i = 0; i < 4; i++) to[i] += x[i];
 }

@@ -259,9 +259,9 @@ void leave() {
 
 void arrive(const Copy& copy) {
     if (copy.valid) {
-        memcpy(copy.to, copy.from, 16);
+        memcpy(copy.to, copy.from, copy.bytes);
     } else {
-        memset(copy.to, 0, 16);
+        memset(copy.to, 0, copy.bytes);
     }
 }
 
@@ -816,9 +816,9 @@ void emulated_barrier() {
 }
 
 void emulated_copy(Copy copy) {
-    if (!inside_shared(copy.to, 16)) emulated_fault("cp.async writes outside shared memory");
-    if ((uintptr_t)copy.to % 16 != 0 || (uintptr_t)copy.from % 16 != 0) {
-        emulated_fault("cp.async at an address that is no multiple of 16");
+    if (!inside_shared(copy.to, copy.bytes)) emulated_fault("cp.async writes outside shared memory");
+    if ((uintptr_t)copy.to % copy.bytes != 0 || (uintptr_t)copy.from % copy.bytes != 0) {
+        emulated_fault("cp.async at an address that is no multiple of its bytes");
     }
     running->open.push_back(copy);
     hurry();

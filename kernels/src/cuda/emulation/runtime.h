@@ -9,6 +9,7 @@ struct Index {
 struct Copy {
     void* to;
     const void* from;
+    uint32_t bytes;
     bool valid;
 };
 

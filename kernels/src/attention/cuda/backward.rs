@@ -1,0 +1,304 @@
+//! The backward pass: five products and sums of dQ that blocks add to as they come, or seven products in one order.
+
+use super::visible::{FUSED, Passes, SMALL, Tiling, Visible};
+use super::{Attention, WALK};
+use crate::attention::Shape;
+use crate::cuda::driver::{Address, Driver, Result};
+use crate::cuda::runtime::{Queue, Region};
+use crate::cuda::source::Compiler;
+use crate::cuda::{Budget, Kernel, blocks, params};
+
+params! {
+    struct Stats {
+        out: Address,
+        dout: Address,
+        lse: Address,
+        stats: Address,
+        rows: u64,
+    }
+}
+
+params! {
+    struct Fused {
+        tensors: [Address; 4],
+        stats: Address,
+        dq_sums: Address,
+        dk: Address,
+        dv: Address,
+        lists: [Address; 4],
+        kv_head: u32,
+        queries: u32,
+        keys: u32,
+        heads: u32,
+        group: u32,
+        scale: f32,
+        scale_log2: f32,
+        unused: u32,
+    }
+}
+
+params! {
+    struct Round {
+        dq_sums: Address,
+        dq: Address,
+        queries: u64,
+        heads: u32,
+        some: u32,
+        head: u32,
+        scale: f32,
+    }
+}
+
+params! {
+    struct BackwardKeys {
+        tensors: [Address; 4],
+        stats: Address,
+        dk: Address,
+        dv: Address,
+        lists: [Address; 4],
+        queries: u32,
+        keys: u32,
+        heads: u32,
+        group: u32,
+        scale: f32,
+        scale_log2: f32,
+    }
+}
+
+params! {
+    struct BackwardQueries {
+        tensors: [Address; 4],
+        stats: Address,
+        dq: Address,
+        lists: [Address; 4],
+        queries: u32,
+        heads: u32,
+        group: u64,
+        scale: f32,
+        scale_log2: f32,
+    }
+}
+
+/// What the forward pass left, and the gradient that comes in: bf16 but for the f32 log-sum-exp.
+#[derive(Clone, Copy, Debug)]
+pub struct Saved<'a> {
+    /// Queries.
+    pub q: Region<'a>,
+    /// Keys.
+    pub k: Region<'a>,
+    /// Values.
+    pub v: Region<'a>,
+    /// The output.
+    pub out: Region<'a>,
+    /// The log-sum-exp.
+    pub lse: Region<'a>,
+    /// The output's gradient.
+    pub dout: Region<'a>,
+}
+
+/// Bytes of `Heads` of backward.cu.
+const HEADS: usize = WALK + 32;
+/// Bytes that the sums of dQ may take, where one key/value head's take no more: a launch for as many heads as fit, so that a long
+/// sequence does not hold all of dQ in f32. At 131072 tokens of 128 numbers a launch covers eight query heads, 1024 blocks for each
+/// of their key/value heads.
+const SUMS: u64 = if cfg!(test) { TESTED_SUMS } else { 512 << 20 };
+/// So few that small tests take several launches.
+const TESTED_SUMS: u64 = 64 << 10;
+
+/// Sizes that every kernel here is launched with.
+#[derive(Clone, Copy)]
+struct Call {
+    shape: Shape,
+    scale: f32,
+    tensors: [Address; 4],
+    stats: Address,
+    grads: [Address; 3],
+}
+
+impl Attention {
+    /// Overwrites `dq`, `dk`, `dv`, bf16 of the shapes of queries, keys and values; the same bits every time where `visible` was made
+    /// for that. `scratch` holds [`Attention::backward_bytes`].
+    pub fn backward<D: Driver, C: Compiler>(
+        &self,
+        queue: Queue<'_, D, C>,
+        visible: &Visible<D>,
+        scale: f32,
+        saved: Saved<'_>,
+        [dq, dk, dv]: [Region<'_>; 3],
+        scratch: Region<'_>,
+    ) -> Result<()> {
+        assert!(scale > 0.0, "kernels: attention's scale is {scale}");
+        let shape = visible.shape;
+        let Shape { queries, keys, heads, kv_heads, .. } = shape;
+        let (of_queries, of_keys) = (2 * queries * heads * self.head_dim, 2 * keys * kv_heads * self.head_dim);
+        let stats = scratch.need("scratch", self.backward_bytes(&shape, visible.passes) as usize);
+        let dout = saved.dout.need("dout", of_queries);
+        let tensors = [saved.q.need("q", of_queries), saved.k.need("k", of_keys), saved.v.need("v", of_keys), dout];
+        let grads = [dq.need("dq", of_queries), dk.need("dk", of_keys), dv.need("dv", of_keys)];
+
+        let (out, lse) = (saved.out.need("out", of_queries), saved.lse.need("lse", 4 * queries * heads));
+        let params = Stats { out, dout, lse, stats, rows: (queries * heads) as u64 };
+        // SAFETY: one row of output, gradient and log-sum-exp for each query and head.
+        unsafe { queue.launch(&self.stats_kernel(), self.row_grid(queries * heads), &params)? };
+
+        let call = Call { shape, scale, tensors, stats, grads };
+        match visible.passes {
+            Passes::Backward => self.backward_fused(queue, visible, &call),
+            Passes::Deterministic => self.backward_in_order(queue, visible, &call),
+            other => panic!("kernels: lists for {other:?} serve no backward pass"),
+        }
+    }
+
+    /// Bytes of what the backward pass notes of each query and head, and of the sums of dQ.
+    pub fn backward_bytes(&self, shape: &Shape, passes: Passes) -> u64 {
+        let stats = self.stats_bytes(shape);
+        let sums = self.sums_bytes(shape) * self.heads_at_once(shape) as u64;
+        if passes == Passes::Deterministic { stats } else { stats + sums }
+    }
+
+    /// A multiple of 16.
+    fn stats_bytes(&self, shape: &Shape) -> u64 {
+        (8 * shape.queries * shape.heads).next_multiple_of(16) as u64
+    }
+
+    /// Bytes of the sums of dQ of a key/value head: whole tiles of its group's query heads, in f32.
+    fn sums_bytes(&self, shape: &Shape) -> u64 {
+        let rows = shape.queries.next_multiple_of(FUSED.queries) * (shape.heads / shape.kv_heads);
+        4 * (rows * self.head_dim) as u64
+    }
+
+    /// Key/value heads of a launch.
+    fn heads_at_once(&self, shape: &Shape) -> usize {
+        (SUMS / self.sums_bytes(shape).max(1)).clamp(1, shape.kv_heads as u64) as usize
+    }
+
+    fn backward_fused<D: Driver, C: Compiler>(
+        &self,
+        queue: Queue<'_, D, C>,
+        visible: &Visible<D>,
+        call: &Call,
+    ) -> Result<()> {
+        let (Shape { queries, keys, heads, kv_heads, .. }, at_once) = (call.shape, self.heads_at_once(&call.shape));
+        let ([dq, dk, dv], group) = (call.grads, heads / kv_heads);
+        let dq_sums = call.stats.plus(self.stats_bytes(&call.shape));
+        for kv_head in (0..kv_heads).step_by(at_once) {
+            let some = at_once.min(kv_heads - kv_head);
+            let bytes = self.sums_bytes(&call.shape) * some as u64;
+            queue.runtime().driver().fill(queue.stream(), dq_sums, 0, bytes)?;
+            let params = Fused {
+                tensors: call.tensors,
+                stats: call.stats,
+                dq_sums,
+                dk,
+                dv,
+                lists: visible.lists(visible.places.backward_keys),
+                kv_head: kv_head as u32,
+                queries: queries as u32,
+                keys: keys as u32,
+                heads: heads as u32,
+                group: group as u32,
+                scale: call.scale,
+                scale_log2: call.scale * std::f32::consts::LOG2_E,
+                unused: 0,
+            };
+            let grid = [keys.div_ceil(FUSED.keys) as u32, some as u32, 1];
+            // SAFETY: the tensors have the sizes of the shape that the lists were made for, the sums those of `some` heads.
+            unsafe { queue.launch(&self.fused_kernel(), grid, &params)? };
+            let (head, of_some) = ((kv_head * group) as u32, (some * group) as u32);
+            let params = Round {
+                dq_sums,
+                dq,
+                queries: queries as u64,
+                heads: heads as u32,
+                some: of_some,
+                head,
+                scale: call.scale,
+            };
+            // A thread takes sixteen numbers.
+            let grid = [blocks(bytes / 64, 32 * FUSED.warps), 1, 1];
+            // SAFETY: as above.
+            unsafe { queue.launch(&self.round_kernel(), grid, &params)? };
+        }
+        Ok(())
+    }
+
+    fn backward_in_order<D: Driver, C: Compiler>(
+        &self,
+        queue: Queue<'_, D, C>,
+        visible: &Visible<D>,
+        call: &Call,
+    ) -> Result<()> {
+        let Call { tensors, stats, grads: [dq, dk, dv], scale, .. } = *call;
+        let Shape { queries, keys, heads, kv_heads, .. } = call.shape;
+        let (scale_log2, group) = (scale * std::f32::consts::LOG2_E, heads / kv_heads);
+        let params = BackwardKeys {
+            tensors,
+            stats,
+            dk,
+            dv,
+            lists: visible.lists(visible.places.backward_keys),
+            queries: queries as u32,
+            keys: keys as u32,
+            heads: heads as u32,
+            group: group as u32,
+            scale,
+            scale_log2,
+        };
+        let grid = [keys.div_ceil(SMALL.keys) as u32, kv_heads as u32, 1];
+        // SAFETY: the tensors have the sizes of the shape that the lists were made for.
+        unsafe { queue.launch(&self.keys_kernel(), grid, &params)? };
+
+        let params = BackwardQueries {
+            tensors,
+            stats,
+            dq,
+            lists: visible.lists(visible.places.backward_queries),
+            queries: queries as u32,
+            heads: heads as u32,
+            group: group as u64,
+            scale,
+            scale_log2,
+        };
+        let grid = [queries.div_ceil(SMALL.queries) as u32, heads as u32, 1];
+        // SAFETY: as above.
+        unsafe { queue.launch(&self.queries_kernel(), grid, &params) }
+    }
+
+    pub(super) fn backward_kernels(&self) -> [Kernel; 5] {
+        [self.fused_kernel(), self.round_kernel(), self.keys_kernel(), self.queries_kernel(), self.stats_kernel()]
+    }
+
+    fn fused_kernel(&self) -> Kernel {
+        let mut constants = FUSED.constants(self.head_dim);
+        constants.push(("FRESH", 0));
+        let rows = 2 * FUSED.keys + 3 * FUSED.queries;
+        // P and dS, two numbers of each query in turns, and the walk.
+        let extra = 2 * Tiling::bytes(FUSED.queries, FUSED.keys) + 2 * 8 * FUSED.queries + HEADS;
+        self.kernel("attention_backward", include_str!("backward.cu"), constants, FUSED, (rows, extra))
+    }
+
+    fn round_kernel(&self) -> Kernel {
+        let fused = self.fused_kernel();
+        Kernel { entry: "attention_round", shared: 0, budget: Budget { blocks: 4 }, ..fused }
+    }
+
+    fn keys_kernel(&self) -> Kernel {
+        let mut constants = SMALL.constants(self.head_dim);
+        constants.push(("FRESH", 1));
+        let rows = 2 * (SMALL.queries + SMALL.keys);
+        // Two numbers of each query, in turns, and a word of visible pairs for each thread.
+        let extra = WALK + 2 * 8 * SMALL.queries + 4 * 32 * SMALL.warps;
+        self.kernel("attention_backward_keys", include_str!("backward_keys.cu"), constants, SMALL, (rows, extra))
+    }
+
+    fn queries_kernel(&self) -> Kernel {
+        let mut constants = SMALL.constants(self.head_dim);
+        constants.push(("FRESH", 0));
+        let rows = (2 * (SMALL.queries + SMALL.keys), WALK);
+        self.kernel("attention_backward_queries", include_str!("backward_queries.cu"), constants, SMALL, rows)
+    }
+
+    fn stats_kernel(&self) -> Kernel {
+        self.row_kernel("attention_stats", include_str!("stats.cu"))
+    }
+}
