@@ -103,13 +103,14 @@ template <u32 ROWS>
 DEVICE void copy_tile(bf16* tile, const bf16* from, u32 stride, u32 valid) {
     constexpr u32 PLACES = HEAD_DIM / 8;
     if constexpr (THREADS % PLACES == 0) {
-        // Every thread keeps its column and goes down in equal steps: one address on each side.
+        // Every thread keeps its column and goes down in equal steps: one address on each side. Four rows at a time, since the
+        // addresses of all would lie in registers beside the accumulators.
         constexpr u32 STEP = THREADS / PLACES;
         const u32 thread = FRESH ? thread_again() : threadIdx.x;
         const u32 row = thread / PLACES, place = thread % PLACES * 8;
         const bf16* source = from + (u64)row * stride + place;
         bf16* const to = tile + row * STRIDE + place;
-        UNROLL
+        _Pragma("unroll 4")
         for (u32 i = 0; i < ROWS; i += STEP) {
             if (ROWS % STEP == 0 || row + i < ROWS) copy_async(to + i * STRIDE, source, row + i < valid);
             source += STEP * stride;
@@ -122,24 +123,29 @@ DEVICE void copy_tile(bf16* tile, const bf16* from, u32 stride, u32 valid) {
     }
 }
 
-// Rows `row`.. of a tile, WIDTH apart, as the first operand, 16×16, at columns 16 · step.
+// Operands are 16×16 squares of a tile whose rows are WIDTH apart, taken from a lane's place in the first of them: from square to
+// square the address grows by a constant, which the load instruction holds.
+
+// The place for a square as the first operand, through `ldmatrix`, and for one as two second operands, 16×8 each, whose rows are
+// summed over, through `ldmatrix_transposed`: b[0], b[1] and b[2], b[3].
 template <u32 WIDTH = STRIDE>
-DEVICE void first_operand(u32 (&a)[4], const bf16* tile, u32 row, u32 step) {
-    const u32 lane = threadIdx.x % WARP;
-    ldmatrix(a, tile + (row + lane % 16) * WIDTH + step * 16 + lane / 16 * 8);
+DEVICE const bf16* place_in_rows(const bf16* tile) {
+    const u32 lane = (FRESH ? thread_again() : threadIdx.x) % WARP;
+    return tile + (lane % 16 * WIDTH + lane / 16 * 8);
 }
 
-// Rows `row` .. `row` + 16 of a tile as the columns of two second operands, 16×8 each, over columns 16 · step: b[0], b[1] and
-// b[2], b[3].
-DEVICE void second_operand_of_rows(u32 (&b)[4], const bf16* tile, u32 row, u32 step) {
-    const u32 lane = threadIdx.x % WARP;
-    ldmatrix(b, tile + (row + lane / 16 * 8 + lane % 8) * STRIDE + step * 16 + lane / 8 % 2 * 8);
+// The place for a square as two second operands whose columns are summed over, through `ldmatrix`, and for one as a first operand
+// of which the transpose is meant, through `ldmatrix_transposed`.
+template <u32 WIDTH = STRIDE>
+DEVICE const bf16* place_in_columns(const bf16* tile) {
+    const u32 lane = (FRESH ? thread_again() : threadIdx.x) % WARP;
+    return tile + ((lane / 16 * 8 + lane % 8) * WIDTH + lane / 8 % 2 * 8);
 }
 
-// Rows `row` .. `row` + 16 and columns 16 · step .. of a tile as two second operands: the rows are what is summed over.
-DEVICE void second_operand(u32 (&b)[4], const bf16* tile, u32 row, u32 step) {
-    const u32 lane = threadIdx.x % WARP;
-    ldmatrix_transposed(b, tile + (row + lane % 16) * STRIDE + step * 16 + lane / 16 * 8);
+// From one square to another.
+template <u32 WIDTH = STRIDE>
+DEVICE constexpr u32 square(u32 down, u32 right) {
+    return down * 16 * WIDTH + right * 16;
 }
 
 // ---- products
@@ -159,16 +165,18 @@ DEVICE void zero(float (&c)[TILES][ACCUMULATORS][4]) {
 // c = a · bᵀ: rows `row`.. of tile a, 16 for each of TILES, and all 8 · ACCUMULATORS rows of tile b.
 template <u32 TILES, u32 ACCUMULATORS>
 DEVICE void scores(float (&c)[TILES][ACCUMULATORS][4], const bf16* a, u32 row, const bf16* b) {
+    const bf16* const rows = place_in_rows(a + row * STRIDE);
+    const bf16* const columns = place_in_columns(b);
     zero(c);
     UNROLL
     for (u32 step = 0; step < STEPS; step++) {
         u32 first[TILES][4];
         UNROLL
-        for (u32 i = 0; i < TILES; i++) first_operand(first[i], a, row + 16 * i, step);
+        for (u32 i = 0; i < TILES; i++) ldmatrix(first[i], rows + square(i, step));
         UNROLL
         for (u32 j = 0; j < ACCUMULATORS; j += 2) {
             u32 second[4];
-            second_operand_of_rows(second, b, 8 * j, step);
+            ldmatrix(second, columns + square(j / 2, step));
             UNROLL
             for (u32 i = 0; i < TILES; i++) {
                 mma_bf16(c[i][j], first[i], second[0], second[1]);
@@ -208,6 +216,7 @@ DEVICE void as_first_operand(u32 (&a)[4], const u32 (&rounded)[ACCUMULATORS][2],
 // c += p · b: the 8 · ACCUMULATORS columns of p and as many rows of tile b.
 template <u32 TILES, u32 ACCUMULATORS, class Number, u32 NUMBERS>
 DEVICE void weighted_sum(float (&c)[TILES][COLUMNS][4], const Number (&p)[TILES][ACCUMULATORS][NUMBERS], const bf16* b) {
+    const bf16* const rows = place_in_rows(b);
     UNROLL
     for (u32 j = 0; j < ACCUMULATORS; j += 2) {
         u32 first[TILES][4];
@@ -216,7 +225,7 @@ DEVICE void weighted_sum(float (&c)[TILES][COLUMNS][4], const Number (&p)[TILES]
         UNROLL
         for (u32 step = 0; step < STEPS; step++) {
             u32 second[4];
-            second_operand(second, b, 8 * j, step);
+            ldmatrix_transposed(second, rows + square(j / 2, step));
             UNROLL
             for (u32 i = 0; i < TILES; i++) {
                 mma_bf16(c[i][2 * step], first[i], second[0], second[1]);

@@ -124,19 +124,18 @@ DEVICE void store_pairs(bf16* tile, const u32 (&pairs)[2][4][2]) {
 
 // c += pᵀ · b: 32 keys from `key` on by the column steps from `step` on, summed over the rows of a query tile.
 DEVICE void add_to_keys(float (&c)[2][2 * KEY_STEPS][4], const bf16* p, u32 key, const bf16* b, u32 step) {
-    const u32 lane = threadIdx.x % WARP;
+    const bf16* const pairs = place_in_columns<PAIR_STRIDE>(p + key);
+    const bf16* const rows = place_in_rows(b + 16 * step);
     UNROLL
-    for (u32 row = 0; row < QUERIES; row += 16) {
+    for (u32 row = 0; row < QUERIES / 16; row++) {
         u32 first[2][4];
         UNROLL
-        for (u32 i = 0; i < 2; i++) {
-            ldmatrix_transposed(first[i], p + (row + lane / 16 * 8 + lane % 8) * PAIR_STRIDE + key + 16 * i + lane / 8 % 2 * 8);
-        }
+        for (u32 i = 0; i < 2; i++) ldmatrix_transposed(first[i], pairs + square<PAIR_STRIDE>(row, i));
         UNROLL
         for (u32 j = 0; j < KEY_STEPS; j++) {
             if (!has_step<KEY_PARTS>(step + j)) continue;
             u32 second[4];
-            second_operand(second, b, row, step + j);
+            ldmatrix_transposed(second, rows + square(row, j));
             UNROLL
             for (u32 i = 0; i < 2; i++) {
                 mma_bf16(c[i][2 * j], first[i], second[0], second[1]);
@@ -175,18 +174,20 @@ DEVICE void load_fragment(float (&rows)[2][8], const float* sum, u32 g) {
 // dS · K, 32 queries by the column steps from `step` on, added to the sums of a query tile and head.
 DEVICE void add_to_queries(float* sums, const bf16* ds, u32 query, const bf16* k, u32 step) {
     const u32 lane = threadIdx.x % WARP;
+    const bf16* const pairs = place_in_rows<PAIR_STRIDE>(ds + query * PAIR_STRIDE);
+    const bf16* const rows = place_in_rows(k + 16 * step);
     float c[2][2 * QUERY_STEPS][4];
     zero(c);
     UNROLL
-    for (u32 row = 0; row < KEYS; row += 16) {
+    for (u32 row = 0; row < KEYS / 16; row++) {
         u32 first[2][4];
         UNROLL
-        for (u32 i = 0; i < 2; i++) first_operand<PAIR_STRIDE>(first[i], ds, query + 16 * i, row / 16);
+        for (u32 i = 0; i < 2; i++) ldmatrix(first[i], pairs + square<PAIR_STRIDE>(i, row));
         UNROLL
         for (u32 j = 0; j < QUERY_STEPS; j++) {
             if (!has_step<QUERY_PARTS>(step + j)) continue;
             u32 second[4];
-            second_operand(second, k, row, step + j);
+            ldmatrix_transposed(second, rows + square(row, j));
             UNROLL
             for (u32 i = 0; i < 2; i++) {
                 mma_bf16(c[i][2 * j], first[i], second[0], second[1]);

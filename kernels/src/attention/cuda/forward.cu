@@ -129,17 +129,16 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
     const Rows at = {query, head, pack, p.heads};
     const u32 query_stride = p.heads * HEAD_DIM, key_stride = p.heads / p.group * HEAD_DIM;
     const u32 key_column = head / p.group * HEAD_DIM;
-    const Seen* const seen = p.seen + (u64)list * p.queries;
     const u32* const first = p.first + (u64)list * (query_tiles + 1) + query_tile;
     Walk* const walk = (Walk*)(v_tile + KEYS * STRIDE);
-    u32* const visible = (u32*)(walk + 1) + threadIdx.x * ROW_TILES;
+    // Of each thread. Numbers that follow from its own are worked out where they are used: the accumulators leave no registers.
+    u32* const visible = (u32*)(walk + 1);
     if (threadIdx.x == 0) {
         walk->start(p.runs + first[0], first[1] - first[0], part, p.parts);
         walk->tiles[0] = walk->next();
     }
     __syncthreads();
 
-    const u32 lane = threadIdx.x % WARP, warp_row = threadIdx.x / WARP * 16 * ROW_TILES;
     float out[ROW_TILES][COLUMNS][4], largest[2 * ROW_TILES], sum[2 * ROW_TILES];
     zero(out);
     UNROLL
@@ -160,7 +159,11 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
     copy_commit();
     for (u32 turn = 0; walk->tiles[turn].len != 0;) {
         const Tile tile = walk->tiles[turn];
-        if (tile.masked()) visible_pairs(visible, tile, seen, at, warp_row, p.queries);
+        const u32 warp_row = thread_again() / WARP * 16 * ROW_TILES;
+        if (tile.masked()) {
+            const Seen* const seen = p.seen + (u64)p.list_of[head] * p.queries;
+            visible_pairs(visible + thread_again() * ROW_TILES, tile, seen, at, warp_row, p.queries);
+        }
         copy_wait<0>();
         // K is here for all, and all are done with V and with the other turn's tile.
         __syncthreads();
@@ -181,7 +184,7 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
             copy_commit();
         }
         if (!works) continue;
-        if (tile.masked()) mask_scores(s, visible);
+        if (tile.masked()) mask_scores(s, visible + thread_again() * ROW_TILES);
         online_softmax(s, out, largest, sum, p.scale_log2);
         weighted_sum(out, s, v_tile);
     }
@@ -189,6 +192,7 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
     copy_wait<0>();
     __syncthreads();
 
+    const u32 lane = thread_again() % WARP, warp_row = thread_again() / WARP * 16 * ROW_TILES;
     float* const lse = p.lse + (u64)part * p.queries * p.heads;
     UNROLL
     for (u32 i = 0; i < 2 * ROW_TILES; i++) {
