@@ -259,7 +259,8 @@ fn a_cache_holds_what_is_seen() {
     }
 }
 
-/// What a checkpoint holds brings an engine back to the same bits, and the same step gives the same bits.
+/// On a device that is asked to, what a checkpoint holds brings an engine back to the same bits, and the same step gives the same
+/// bits.
 #[test]
 fn a_step_can_be_taken_again() {
     for optimizer in [Optimizer::AdamW, Optimizer::AdamW8bit] {
@@ -272,7 +273,9 @@ fn again(optimizer: Optimizer) {
     let plan = recipe.optimizer(optimizer).plan().unwrap();
     let weights = weights(&reference());
     let Some((first, second)) = emulation::device(1).zip(emulation::device(2)) else { return };
-    let [mut first, mut second] = [first, second].map(|gpu| Engine::new(gpu, &plan, &weights, 3, Mode::Train).unwrap());
+    let engine =
+        |gpu: emulation::Device| Engine::new(gpu.deterministic(true), &plan, &weights, 3, Mode::Train).unwrap();
+    let [mut first, mut second] = [first, second].map(engine);
     let step = |engine: &mut Engine<_>, step| {
         let place = Place { step, updates: step, total_steps: step, ..Place::default() };
         train::step(engine, &plan.stages[0], &place, &Noise).unwrap();
@@ -357,7 +360,7 @@ fn deep() -> Plan {
 
 /// Gradients of passes with inputs that leave, on streams beside each other, and how often these waited.
 fn offloaded(lens: &[usize], late: usize, deaf: Option<usize>) -> Option<(Weights, usize)> {
-    let gpu = emulation::device_beside(1, late, deaf)?;
+    let gpu = emulation::device_beside(1, late, deaf)?.deterministic(true);
     let mut engine = Engine::new(gpu, &deep(), &Weights::new(), 3, Mode::Train).unwrap();
     engine.set_offload(true);
     let before = engine.device().runtime().driver().waits();
@@ -373,7 +376,7 @@ fn offloaded(lens: &[usize], late: usize, deaf: Option<usize>) -> Option<(Weight
 #[test]
 fn layer_inputs_leave_and_come_back() {
     let Some(gpu) = emulation::device(1) else { return };
-    let mut engine = Engine::new(gpu, &deep(), &Weights::new(), 3, Mode::Train).unwrap();
+    let mut engine = Engine::new(gpu.deterministic(true), &deep(), &Weights::new(), 3, Mode::Train).unwrap();
     engine.learn(&text(16, 16), 1.0, true).unwrap();
     let first = engine.gradients();
     engine.learn(&text(8, 16), 1.0, true).unwrap();
@@ -388,4 +391,42 @@ fn layer_inputs_leave_and_come_back() {
         let heard = |late| offloaded(&[16], late, Some(wait)).unwrap().0 == first;
         assert!(!(heard(0) && heard(1)), "nothing shows that wait {wait} is missing");
     }
+}
+
+/// One query against so many keys that they are cut into parts, the heads of a group side by side; heads of two patterns.
+#[test]
+fn one_query_and_many_keys() {
+    use kernels::attention::{Pattern, Shape};
+    fn outputs<D: kernels::device::Device>(device: &D) -> Vec<f32> {
+        let shape = Shape { queries: 1, keys: 1100, heads: 8, kv_heads: 2, head_dim: 32 };
+        let window = Pattern::Window { window: 700, sink: 5 };
+        let patterns = [[Pattern::Full; 4], [window; 4]].concat();
+        let job = kernels::device::Attention {
+            shape,
+            patterns: kernels::attention::Patterns::PerHead(&patterns),
+            query_row: 1099,
+            key_row: 0,
+            scale: 0.2,
+        };
+        let rows = kernels::device::Rows {
+            tokens: &[0],
+            positions: &[1099],
+            starts: &[100],
+            targets: &[0],
+            inv_freq: &[1.0; 16],
+            attention_factor: 1.0,
+        };
+        let noise = |seed: u64, len: usize| -> Vec<f32> {
+            let mut rng = Rng::new(&[seed]);
+            (0..len).map(|_| rng.below(257) as f32 / 64.0 - 2.0).collect()
+        };
+        let batch = device.batch(&rows).unwrap();
+        let [q, k, v] = [(1, 8 * 32), (2, 1100 * 64), (3, 1100 * 64)].map(|(seed, len)| noise(seed, len));
+        let [q, k, v] = [q, k, v].map(|values| device.upload(&values).unwrap());
+        let (mut out, mut lse) = (device.zeros(8 * 32).unwrap(), device.zeros_f32(8).unwrap());
+        device.attention(&batch, &job, &q, &k, &v, &mut out, &mut lse);
+        [device.download(&out, 8 * 32), device.download(&lse, 8)].concat()
+    }
+    let Some(gpu) = emulation::device(1) else { return };
+    close("one query", &outputs(&gpu), &outputs(&kernels::device::Cpu::new()), LOGITS);
 }

@@ -32,8 +32,15 @@ fn trains(recipe: &Recipe) {
     for tile in [plan.tile, 100] {
         let plan = Plan { tile, ..plan.clone() };
         close(&plan, &one_step(&plan, Cpu::new()));
-        let plan = on_a_gpu(&plan);
-        close(&plan, &one_step(&plan, emulation::idle()));
+        trains_on_a_gpu(&plan);
+    }
+}
+
+/// With dQ added up as it comes, and in one order.
+fn trains_on_a_gpu(plan: &Plan) {
+    for deterministic in [false, true] {
+        let plan = Plan { device: plan::Device::Cuda { memory: u64::MAX, deterministic }, ..plan.clone() };
+        close(&plan, &one_step(&plan, emulation::idle().deterministic(deterministic)));
     }
 }
 
@@ -44,7 +51,7 @@ fn one_step<D: Device>(plan: &Plan, device: D) -> Engine<D> {
 }
 
 fn on_a_gpu(plan: &Plan) -> Plan {
-    Plan { device: plan::Device::Cuda { memory: u64::MAX }, ..plan.clone() }
+    Plan { device: plan::Device::cuda(u64::MAX), ..plan.clone() }
 }
 
 fn close<D: Device>(plan: &Plan, engine: &Engine<D>) {

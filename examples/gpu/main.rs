@@ -130,7 +130,8 @@ fn run(what: &What) -> Result<(), String> {
         What::Check { emulated: true, .. } => check::run(&emulated()?, check::Sizes::EMULATION),
         What::Check { machine, .. } => {
             let (card, name) = machine.open()?;
-            check::run(&[(&*name, card)], check::Sizes::GPU)
+            let in_order = (format!("{name}, deterministic"), card.clone().deterministic(true));
+            check::run(&[(&*name, card), (&*in_order.0, in_order.1)], check::Sizes::GPU)
         }
         What::Sanitize { machine, tool } => sanitize::run(tool, machine.kernels.as_deref()),
         What::Bench { machine, tokens, python, layers, json, idle } => {
@@ -151,10 +152,11 @@ fn write(file: &Path, table: &table::Table) -> Result<(), String> {
     std::fs::write(file, text + "\n").map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// As of compute capability 8.0 and of 9.0.
-fn emulated() -> Result<[(&'static str, emulation::Device); 2], String> {
+/// As of compute capability 8.0 and of 9.0, and with the gradients of queries added up in one order.
+fn emulated() -> Result<[(&'static str, emulation::Device); 3], String> {
     let device = |hopper| emulation::device_of(1, hopper).ok_or("there is no C++ compiler (g++ or clang++) here");
-    Ok([("8.0, emulated", device(false)?), ("9.0, emulated", device(true)?)])
+    let in_order = device(false)?.deterministic(true);
+    Ok([("8.0, emulated", device(false)?), ("9.0, emulated", device(true)?), ("8.0, deterministic", in_order)])
 }
 
 fn fill(dir: &Path, architectures: &[Architecture]) -> Result<(), String> {

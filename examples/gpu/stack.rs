@@ -108,7 +108,7 @@ fn plan(tokens: usize, layers: &[Pattern]) -> Result<Plan, String> {
         dropout: None,
     };
     let recipe = Recipe::new(model, tokens).adapt(adapt).train([Stage::extend(3, tokens, 2e-5)]);
-    let plan = recipe.device(plan::Device::Cuda { memory: u64::MAX }).plan();
+    let plan = recipe.device(plan::Device::cuda(u64::MAX)).plan();
     let plan =
         plan.map_err(|faults| faults.iter().map(|fault| fault.message.clone()).collect::<Vec<_>>().join("; "))?;
     Ok(Plan { layers: layers.to_vec().into(), ..plan })

@@ -486,6 +486,9 @@ pub enum Device {
     Cuda {
         /// Bytes on the card.
         memory: u64,
+        /// Whether the same step gives the same bits every time, for which attention's backward pass computes seven products in
+        /// place of five.
+        deterministic: bool,
     },
 }
 
@@ -592,10 +595,23 @@ impl EvalPlan {
 }
 
 impl Device {
+    /// `cuda(…)` with so many bytes, and nothing else said.
+    pub const fn cuda(memory: u64) -> Self {
+        Self::Cuda { memory, deterministic: false }
+    }
+
+    /// Whether the same work gives the same bits every time.
+    pub fn repeats(&self) -> bool {
+        match self {
+            Self::Cpu { .. } => true,
+            Self::Cuda { deterministic, .. } => *deterministic,
+        }
+    }
+
     /// Bytes of memory; `u64::MAX` for no limit.
     pub fn memory(&self) -> u64 {
         match self {
-            Self::Cpu { memory } | Self::Cuda { memory } => *memory,
+            Self::Cpu { memory } | Self::Cuda { memory, .. } => *memory,
         }
     }
 }
@@ -607,12 +623,16 @@ impl fmt::Display for Device {
             Self::Cpu { .. } => "cpu",
             Self::Cuda { .. } => "cuda",
         };
-        match self.memory() {
-            u64::MAX => write!(out, "{word}"),
-            n if n.is_multiple_of(1 << 30) => write!(out, "{word}({}GiB)", n >> 30),
-            n if n.is_multiple_of(1_000_000_000) => write!(out, "{word}({}GB)", n / 1_000_000_000),
-            n => write!(out, "{word}({:.1}GB)", n as f64 / 1e9),
-        }
+        let memory = match self.memory() {
+            u64::MAX => None,
+            n if n.is_multiple_of(1 << 30) => Some(format!("{}GiB", n >> 30)),
+            n if n.is_multiple_of(1_000_000_000) => Some(format!("{}GB", n / 1_000_000_000)),
+            n => Some(format!("{:.1}GB", n as f64 / 1e9)),
+        };
+        let deterministic = matches!(self, Self::Cuda { deterministic: true, .. });
+        let args: Vec<String> =
+            memory.into_iter().chain(deterministic.then(|| "deterministic = true".into())).collect();
+        if args.is_empty() { write!(out, "{word}") } else { write!(out, "{word}({})", args.join(", ")) }
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn llama2_128k() -> Recipe {
         }],
         eval: vec![Eval::Perplexity(LENGTHS.to_vec()), Eval::Passkey(LENGTHS.to_vec())],
         allow: vec![],
-        device: Some(Device::Cuda { memory: 80_000_000_000 }),
+        device: Some(Device::cuda(80_000_000_000)),
     }
 }
 

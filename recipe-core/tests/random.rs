@@ -240,7 +240,10 @@ fn recipe(r: &mut Random) -> Recipe {
         allow: allow(r),
         device: r.maybe(|r| {
             let memory = r.pick(&[0, 80_000_000_000, u64::MAX, u64::MAX, u64::MAX]);
-            if r.below(2) == 0 { Device::Cpu { memory } } else { Device::Cuda { memory } }
+            match r.below(3) {
+                0 => Device::Cpu { memory },
+                way => Device::Cuda { memory, deterministic: way == 1 },
+            }
         }),
     }
 }

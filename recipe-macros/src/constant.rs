@@ -329,7 +329,7 @@ mod tests {
     fn types_are_written_by_their_names() {
         assert_eq!(written(&Pattern::Full), "Pattern::Full");
         assert_eq!(written(&Pattern::Window { window: 4096, sink: 4 }), "Pattern::Window{window:4096,sink:4,}");
-        assert_eq!(written(&Device::Cuda { memory: 80_000_000_000 }), "Device::Cuda{memory:80_000_000_000,}");
+        assert_eq!(written(&Device::cuda(80_000_000_000)), "Device::Cuda{memory:80_000_000_000,deterministic:false,}");
         let eval = EvalPlan::Passkey { lengths: vec![1, 2].into() };
         assert_eq!(written(&eval), "EvalPlan::Passkey{lengths:List::Borrowed(&[1,2,]),}");
         let note = Note { rule: "a".into(), message: "b".into() };

@@ -252,7 +252,7 @@ pub(crate) const EVAL: &[Word] = &[
 pub(crate) const NEEDLES: &[&str] = &["single", "multikey", "multivalue", "multiquery"];
 
 pub(crate) const DEVICE: &[Word] =
-    &[word("cpu", &[may("memory", Bytes)], 1), word("cuda", &[need("memory", Bytes)], 1)];
+    &[word("cpu", &[may("memory", Bytes)], 1), word("cuda", &[need("memory", Bytes), may("deterministic", Flag)], 1)];
 
 const fn word(name: &'static str, args: &'static [Arg], positional: usize) -> Word {
     Word { name, args, positional, braces: false }

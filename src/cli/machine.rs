@@ -18,6 +18,7 @@ pub(super) enum Machine {
     #[cfg(feature = "cuda")]
     Gpu {
         limit: u64,
+        deterministic: bool,
     },
 }
 
@@ -30,8 +31,9 @@ macro_rules! on_machine {
                 $job
             }
             #[cfg(feature = "cuda")]
-            $crate::cli::machine::Machine::Gpu { limit } => {
-                let $open: $crate::cli::machine::Open<'_, _> = &|| Ok($crate::gpu::open(limit)?);
+            $crate::cli::machine::Machine::Gpu { limit, deterministic } => {
+                let $open: $crate::cli::machine::Open<'_, _> =
+                    &|| Ok($crate::gpu::open(limit)?.deterministic(deterministic));
                 $job
             }
         }
@@ -52,8 +54,8 @@ pub(super) fn chosen(plan: &Plan, asked: Option<DeviceArg>) -> Result<(Plan, Mac
     let wanted = match (asked, plan.device) {
         (None | Some(DeviceArg::Cpu), Device::Cpu { memory }) => return Ok(on_cpu(memory)),
         (Some(DeviceArg::Cpu), Device::Cuda { .. }) => return Ok(on_cpu(u64::MAX)),
-        (_, Device::Cuda { memory }) => memory,
-        (Some(DeviceArg::Cuda), Device::Cpu { .. }) => u64::MAX,
+        (_, device @ Device::Cuda { .. }) => device,
+        (Some(DeviceArg::Cuda), Device::Cpu { .. }) => Device::cuda(u64::MAX),
     };
     match (gpu(plan, wanted), asked) {
         (Ok(found), _) => Ok(found),
@@ -66,17 +68,18 @@ pub(super) fn chosen(plan: &Plan, asked: Option<DeviceArg>) -> Result<(Plan, Mac
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu(_: &Plan, _: u64) -> std::result::Result<(Plan, Machine), String> {
+fn gpu(_: &Plan, _: Device) -> std::result::Result<(Plan, Machine), String> {
     Err("this program was built without the feature `cuda`; build it with `--features cuda`, a default feature"
         .to_owned())
 }
 
 /// Opened once to know that it can be.
 #[cfg(feature = "cuda")]
-fn gpu(plan: &Plan, memory: u64) -> std::result::Result<(Plan, Machine), String> {
+fn gpu(plan: &Plan, device: Device) -> std::result::Result<(Plan, Machine), String> {
     if let Some(reason) = crate::gpu::unsupported(&plan.model) {
         return Err(format!("the model does not run on a GPU here, since {reason}"));
     }
-    drop(crate::gpu::open(memory).map_err(|error| error.to_string())?);
-    Ok((Plan { device: Device::Cuda { memory }, ..plan.clone() }, Machine::Gpu { limit: memory }))
+    let limit = device.memory();
+    drop(crate::gpu::open(limit).map_err(|error| error.to_string())?);
+    Ok((Plan { device, ..plan.clone() }, Machine::Gpu { limit, deterministic: device.repeats() }))
 }

@@ -161,7 +161,7 @@ fn hybrid() -> Vec<(&'static str, Recipe)> {
                 .data([Source::jsonl(CORPUS).share(0.9), Source::passkey().share(0.1)])
                 .train([Stage { warmup: Some(20), ..Stage::extend(1000, 128 * K, 2e-5) }])
                 .eval(passkeys(&[4 * K, 32 * K, 128 * K]))
-                .device(Device::Cuda { memory: 80_000_000_000 }),
+                .device(Device::cuda(80_000_000_000)),
         ),
         (
             "longgen_llama2_128k",

@@ -190,6 +190,8 @@ fn larger(device: Device, bytes: u64) -> Device {
     const GB: u64 = 1_000_000_000;
     match device {
         Device::Cpu { .. } => Device::Cpu { memory: bytes.div_ceil(1 << 30).saturating_mul(1 << 30) },
-        Device::Cuda { .. } => Device::Cuda { memory: bytes.div_ceil(GB).saturating_mul(GB) },
+        Device::Cuda { deterministic, .. } => {
+            Device::Cuda { memory: bytes.div_ceil(GB).saturating_mul(GB), deterministic }
+        }
     }
 }

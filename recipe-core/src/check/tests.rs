@@ -502,7 +502,7 @@ const FAULTS: &[Row] = &[
     ("max_loss_range", "eval[0].max_loss", "max_loss NaN is not", "0.02", |r| r.eval[0] = Eval::Short(Some(f64::NAN))),
     ("empty_choice", "eval[0].path", "an empty path", "questions.jsonl", |r| r.eval[0] = Eval::Choice(" ".into())),
     ("does_not_fit", "device", "cuda(24GB) has 22.4 GiB: weights 3.", "which needs", |r| {
-        r.device = Some(Device::Cuda { memory: 24_000_000_000 });
+        r.device = Some(Device::cuda(24_000_000_000));
     }),
     ("unknown_rule", "allow[0]", "no rule `native_contxt`", "did you mean `native_context`?", |r| {
         r.allow.push("native_contxt".into());
@@ -676,11 +676,11 @@ fn every_help_about_a_window_is_legal() {
 #[test]
 fn the_cheapest_change_that_fits_is_named_and_fits() {
     let mut recipe = llama2_128k();
-    recipe.device = Some(Device::Cuda { memory: 80_000_000_000 });
+    recipe.device = Some(Device::cuda(80_000_000_000));
     full_training(&mut recipe);
     let help = recipe.plan().unwrap_err()[0].help.clone();
     assert!(help.starts_with("write `adapt: lora(rank = 32)`, which needs "), "{help}");
-    recipe.device = Some(Device::Cuda { memory: 60_000_000_000 });
+    recipe.device = Some(Device::cuda(60_000_000_000));
     let help = recipe.plan().unwrap_err()[0].help.clone();
     assert!(help.starts_with("write `adapt: qlora(rank = 32)`, which needs "), "{help}");
     recipe.adapt = Some(Adapt::Lora {
@@ -694,7 +694,7 @@ fn the_cheapest_change_that_fits_is_named_and_fits() {
         dropout: None,
     });
     assert!(recipe.plan().is_ok());
-    recipe.device = Some(Device::Cuda { memory: 24_000_000_000 });
+    recipe.device = Some(Device::cuda(24_000_000_000));
     let help = recipe.plan().unwrap_err()[0].help.clone();
     assert!(help.starts_with("write `offload = true`, "), "{help}");
     recipe.device = Some(Device::Cuda { memory: 16_000_000_000 });
@@ -715,10 +715,10 @@ fn a_reader_that_does_not_fit_is_told_what_would() {
     let mut recipe = bare();
     recipe.context = Context { native: Some(4096), target: 131_072 };
     recipe.rope = Some(Rope::Interpolate { scale: 32.0 });
-    recipe.device = Some(Device::Cuda { memory: 48_000_000_000 });
+    recipe.device = Some(Device::cuda(48_000_000_000));
     let help = recipe.plan().unwrap_err()[0].help.clone();
     assert!(help.starts_with("write `attention: hybrid(full = 1/3"), "{help}");
-    recipe.device = Some(Device::Cuda { memory: 24_000_000_000 });
+    recipe.device = Some(Device::cuda(24_000_000_000));
     let help = recipe.plan().unwrap_err()[0].help.clone();
     assert!(help.starts_with("write a target of "), "{help}");
 }

@@ -9,6 +9,10 @@ use crate::recipe::Target;
 const ROW: usize = 33;
 /// Rows of a norm whose gradients are added up together.
 const NORM_ROWS: usize = 16;
+/// Rows of a tile of queries whose gradients attention adds up.
+const QUERY_ROWS: usize = 64;
+/// What these sums may take, where one key/value head's take no more.
+const QUERY_SUMS: u64 = 512 << 20;
 
 impl Plan {
     pub(super) fn on_cuda(&self) -> bool {
@@ -45,8 +49,8 @@ impl Plan {
         found.iter().map(lists).sum::<usize>() + usize::from(streaming)
     }
 
-    /// The largest of what ops add up piece by piece: two numbers of each row and head of attention, and of every few rows a
-    /// norm's gradient.
+    /// The largest of what ops add up piece by piece: two numbers of each row and head of attention, with the gradients of the
+    /// queries of some heads, and of every few rows a norm's gradient.
     pub(super) fn partial_sums(&self, tokens: usize, stage: &StagePlan) -> u64 {
         if !self.on_cuda() {
             return 0;
@@ -58,7 +62,19 @@ impl Plan {
             true => norm(tokens, model.hidden),
             false => 0,
         };
-        norms.max(product(&[2, tokens, model.heads])).saturating_mul(F32)
+        let attention = product(&[2, tokens, model.heads]).saturating_mul(F32).saturating_add(self.query_sums(tokens));
+        norms.saturating_mul(F32).max(attention)
+    }
+
+    /// dQ in f32, of as many key/value heads as are worked on together; none where it is added up in one order.
+    fn query_sums(&self, tokens: usize) -> u64 {
+        let model = &self.model;
+        if self.device.repeats() || model.kv_heads == 0 {
+            return 0;
+        }
+        let rows = tokens.div_ceil(QUERY_ROWS).saturating_mul(QUERY_ROWS);
+        let head = product(&[rows, model.heads / model.kv_heads, model.head_dim]).saturating_mul(F32);
+        head.saturating_mul((QUERY_SUMS / head.max(1)).clamp(1, model.kv_heads as u64))
     }
 
     /// A projection, unpacked while it is used.

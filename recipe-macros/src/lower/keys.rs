@@ -225,5 +225,8 @@ pub(super) fn device(context: &mut Context, value: &Value) -> Device {
     };
     let bound: Bound = context.bind(word, written, &Field::new("device"));
     let memory = bound.maybe("memory").unwrap_or(u64::MAX);
-    if word.name == "cuda" { Device::Cuda { memory } } else { Device::Cpu { memory } }
+    match word.name {
+        "cuda" => Device::Cuda { memory, deterministic: bound.maybe("deterministic").unwrap_or(false) },
+        _ => Device::Cpu { memory },
+    }
 }

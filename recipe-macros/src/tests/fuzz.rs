@@ -11,7 +11,7 @@ const RECIPES: [&str; 4] = [
     "/// Docs.\npub Full { model: llama2_7b, context: 4K -> 128K, rope: interpolate(32), \
      attention: hybrid(full = 1/3, window = 4096, sink = 4), adapt: qlora(rank = 32, alpha = 16, train = [embed, norm]), \
      data: [jsonl(\"c/*.jsonl\") * 90%, passkey * 10%], train: [extend(steps = 1000, length = 128K, lr = 2e-5, warmup = 20)], \
-     eval: [perplexity(4K, 32K, 128K), passkey(4K)], device: cuda(80GB) }",
+     eval: [perplexity(4K, 32K, 128K), passkey(4K)], device: cuda(80GB, deterministic = true) }",
     "model: llama { layers = 4, hidden = 256, heads = 4, kv_heads = 2, head_dim = 64, ffn = 512, vocab = 1_000, context = 2K, \
      rope_theta = 1e4, norm_eps = 1e-5, tied = true, qkv_bias = true, qk_norm = false }, context: 2K -> 16K, rope: yarn(8, beta_fast = 32, truncate = false), \
      attention: window(512, 4), eval: [perplexity(2K)], allow: [native_context], device: cpu(16GiB)",

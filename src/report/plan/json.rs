@@ -244,11 +244,13 @@ fn eval(eval: &EvalPlan) -> Value {
 }
 
 fn device(device: Device) -> Value {
-    let kind = match device {
-        Device::Cpu { .. } => "cpu",
-        Device::Cuda { .. } => "cuda",
-    };
-    json!({ "kind": kind, "memory": available(device) })
+    let memory = available(device);
+    match device {
+        Device::Cpu { .. } => json!({ "kind": "cpu", "memory": memory }),
+        Device::Cuda { deterministic, .. } => {
+            json!({ "kind": "cuda", "memory": memory, "deterministic": deterministic })
+        }
+    }
 }
 
 /// Bytes, or null where nothing limits them.

@@ -14,11 +14,17 @@ pub(crate) fn summary(plan: &Plan) -> Vec<(&'static str, String)> {
         ("attention", attention(plan)),
         ("adapt", adapt(&plan.adapt)),
         ("weights", weights(plan)),
-        ("device", plan.device.to_string()),
+        ("device", device(plan)),
     ];
     let only_read = !plan.trains_weights() && plan.adapt == AdaptPlan::Full;
     lines.retain(|(label, _)| *label != "adapt" || !only_read);
     lines
+}
+
+/// `cuda(80GB), two runs differ in last bits`: where a step is not the same bits every time.
+fn device(plan: &Plan) -> String {
+    let differ = !plan.device.repeats() && !plan.stages.is_empty();
+    format!("{}{}", plan.device, if differ { ", two runs differ in last bits" } else { "" })
 }
 
 fn model(plan: &Plan) -> String {

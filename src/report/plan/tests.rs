@@ -24,7 +24,7 @@ fn the_head_says_what_the_recipe_is() {
         "rope        linear, theta 10000, factor 32, attention factor 1",
         "attention   11 of 32 layers full, the others window 4K + 4 sinks, blocks of 64",
         "weights     6.74 B and 33.6 M in adapters; 165 M learn, 2.4%",
-        "device      cuda(80GB)",
+        "device      cuda(80GB), two runs differ in last bits",
     ] {
         assert!(text.lines().any(|printed| printed == line), "{line}\n{text}");
     }
@@ -97,9 +97,25 @@ fn memory_shows_every_term_and_the_device() {
     assert!(begins.len() > memory.terms.len() && begins.windows(2).all(|pair| pair[0] == pair[1]), "{begins:?}");
 }
 
+/// What differs from run to run is said where something does: in training, on a GPU that was not asked to be deterministic.
+#[test]
+fn a_device_says_whether_it_repeats() {
+    let line = |device, stages: &Plan| {
+        let plan = Plan { device, ..stages.clone() };
+        plan_text(&plan).lines().find(|line| line.starts_with("device")).unwrap().to_owned()
+    };
+    let trained = llama2_128k();
+    let read = Plan { stages: List::from(vec![]), ..trained.clone() };
+    let in_order = Device::Cuda { memory: 80_000_000_000, deterministic: true };
+    assert_eq!(line(Device::cuda(80_000_000_000), &trained), "device      cuda(80GB), two runs differ in last bits");
+    assert_eq!(line(Device::cuda(80_000_000_000), &read), "device      cuda(80GB)");
+    assert_eq!(line(in_order, &trained), "device      cuda(80GB, deterministic = true)");
+    assert_eq!(line(Device::Cpu { memory: u64::MAX }, &trained), "device      cpu");
+}
+
 #[test]
 fn too_much_memory_is_said() {
-    let plan = Plan { device: Device::Cuda { memory: 24_000_000_000 }, ..llama2_128k() };
+    let plan = Plan { device: Device::cuda(24_000_000_000), ..llama2_128k() };
     let lines = block(&plan_text(&plan), "memory");
     assert!(lines[lines.len() - 2].ends_with(" too much"), "{lines:#?}");
     assert_eq!(lines.last().unwrap(), "sequences of up to 41K tokens fit");

@@ -13,7 +13,7 @@ recipe! {
         data: [jsonl("corpus/*.jsonl") * 90%, passkey * 10%],
         train: [extend(steps = 1000, length = 128K, lr = 2e-5, warmup = 20)],
         eval: [perplexity(4K, 32K, 128K), passkey(4K, 32K, 128K)],
-        device: cuda(80GB),
+        device: cuda(80GB, deterministic = true),
     }
 }
 

@@ -36,6 +36,7 @@ struct Backward {
 constexpr u32 PAIR_STRIDE = KEYS + 8;
 constexpr u32 QUERY_WARPS = QUERIES / 32, KEY_WARPS = KEYS / 32;
 static_assert(QUERY_WARPS * KEY_WARPS == WARPS, "32 queries and 32 keys a warp");
+static_assert(QUERIES <= THREADS, "a thread a query");
 // Warps beside each other, and 16-column steps of each, in dK and dV and in dQ.
 constexpr u32 KEY_PARTS = WARPS / KEY_WARPS, QUERY_PARTS = WARPS / QUERY_WARPS;
 constexpr u32 KEY_STEPS = (STEPS + KEY_PARTS - 1) / KEY_PARTS, QUERY_STEPS = (STEPS + QUERY_PARTS - 1) / QUERY_PARTS;
