@@ -105,7 +105,7 @@ fn a_device_says_whether_it_repeats() {
         plan_text(&plan).lines().find(|line| line.starts_with("device")).unwrap().to_owned()
     };
     let trained = llama2_128k();
-    let read = Plan { stages: List::from(vec![]), ..trained.clone() };
+    let read = Plan { stages: vec![].into(), ..trained.clone() };
     let in_order = Device::Cuda { memory: 80_000_000_000, deterministic: true };
     assert_eq!(line(Device::cuda(80_000_000_000), &trained), "device      cuda(80GB), two runs differ in last bits");
     assert_eq!(line(Device::cuda(80_000_000_000), &read), "device      cuda(80GB)");

@@ -109,6 +109,42 @@ DEVICE void copy_stats(float2* to, const Backward& p, const HeadTile& next) {
     copy_async8(to + row, p.stats + ((u64)(next.tile.at + row) * p.heads + next.head), row < next.tile.rows());
 }
 
+// Scores become probabilities; `now` holds the numbers of a lane's rows g, g + 8, g + 16 and g + 24.
+DEVICE void probabilities(float (&c)[2][4][4], const float2* now, u32 bits, float scale_log2) {
+    UNROLL
+    for (u32 i = 0; i < 2; i++) {
+        UNROLL
+        for (u32 half = 0; half < 2; half++) {
+            const float lse = now[16 * i + 8 * half].x;
+            UNROLL
+            for (u32 j = 0; j < 4; j++) {
+                UNROLL
+                for (u32 e = 2 * half; e < 2 * half + 2; e++) {
+                    const float chance = exp2_fast(c[i][j][e] * scale_log2 - lse);
+                    c[i][j][e] = bits >> (16 * i + 4 * j + e) & 1 ? chance : 0.0f;
+                }
+            }
+        }
+    }
+}
+
+// dS = P · (dP − Σ out · dout), rounded, in the place of P.
+DEVICE void score_gradients(u32 (&chances)[2][4][2], const float (&dp)[2][4][4], const float2* now) {
+    UNROLL
+    for (u32 i = 0; i < 2; i++) {
+        UNROLL
+        for (u32 half = 0; half < 2; half++) {
+            const float delta = now[16 * i + 8 * half].y;
+            UNROLL
+            for (u32 j = 0; j < 4; j++) {
+                const u32 word = chances[i][j][half];
+                const float low = low_half(word) * (dp[i][j][2 * half] - delta);
+                chances[i][j][half] = pack_bf16(low, high_half(word) * (dp[i][j][2 * half + 1] - delta));
+            }
+        }
+    }
+}
+
 // Rounded pairs of a warp, queries by keys, to shared memory.
 DEVICE void store_pairs(bf16* tile, const u32 (&pairs)[2][4][2]) {
     const u32 lane = threadIdx.x % WARP;
@@ -283,43 +319,16 @@ KERNEL_RESIDENT(attention_backward, Backward, THREADS, BLOCKS) {
         copy_queries(q_tiles + (turn ^ 1) * (QUERIES * STRIDE), p.q, queue->turns[turn ^ 1], p.heads);
         copy_stats(stats + (turn ^ 1) * QUERIES, p, queue->turns[turn ^ 1]);
         copy_commit();
-        // Of rows g, g + 8, g + 16 and g + 24.
         const float2* const now = stats + turn * QUERIES + warp_query + lane / 4;
         float c[2][4][4];
         scores(c, q_tile, warp_query, k_tile + warp_key * STRIDE);
-        UNROLL
-        for (u32 i = 0; i < 2; i++) {
-            UNROLL
-            for (u32 half = 0; half < 2; half++) {
-                const float lse = now[16 * i + 8 * half].x;
-                UNROLL
-                for (u32 j = 0; j < 4; j++) {
-                    UNROLL
-                    for (u32 e = 2 * half; e < 2 * half + 2; e++) {
-                        const float chance = exp2_fast(c[i][j][e] * p.scale_log2 - lse);
-                        c[i][j][e] = bits >> (16 * i + 4 * j + e) & 1 ? chance : 0.0f;
-                    }
-                }
-            }
-        }
+        probabilities(c, now, bits, p.scale_log2);
         u32 chances[2][4][2];
         UNROLL
         for (u32 i = 0; i < 2; i++) round_scores(chances[i], c[i]);
         store_pairs(p_tile + warp_query * PAIR_STRIDE + warp_key, chances);
         scores(c, dout_tile, warp_query, v_tile + warp_key * STRIDE);
-        UNROLL
-        for (u32 i = 0; i < 2; i++) {
-            UNROLL
-            for (u32 half = 0; half < 2; half++) {
-                const float delta = now[16 * i + 8 * half].y;
-                UNROLL
-                for (u32 j = 0; j < 4; j++) {
-                    const u32 word = chances[i][j][half];
-                    const float low = low_half(word) * (c[i][j][2 * half] - delta);
-                    chances[i][j][half] = pack_bf16(low, high_half(word) * (c[i][j][2 * half + 1] - delta));
-                }
-            }
-        }
+        score_gradients(chances, c, now);
         store_pairs(ds_tile + warp_query * PAIR_STRIDE + warp_key, chances);
         // P and dS are here for all.
         __syncthreads();
