@@ -115,6 +115,10 @@ impl<D: Driver> Driver for Beside<D> {
         self.driver.describe()
     }
 
+    fn multiprocessors(&self) -> Result<usize> {
+        self.driver.multiprocessors()
+    }
+
     fn allocate(&self, bytes: u64) -> Result<Address> {
         self.driver.allocate(bytes)
     }
