@@ -327,7 +327,7 @@ fn hybrid_qlora(model: Llama) -> Plan {
     let recipe = Recipe {
         adapt: Some(adapt),
         train: vec![stage(model.context, 1, true)],
-        device: Some(plan::Device::Cuda { memory: 80_000_000_000 }),
+        device: Some(plan::Device::Cuda { memory: 80_000_000_000, deterministic: false }),
         ..recipe(model)
     };
     let window = plan::Pattern::Window { window: 4096, sink: 4 };
