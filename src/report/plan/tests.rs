@@ -90,7 +90,7 @@ fn memory_shows_every_term_and_the_device() {
     let total = lines.iter().find(|line| line.starts_with("total")).unwrap();
     assert!(total.contains(&number::bytes(memory.total)) && total.ends_with('░'), "{total}");
     assert!(lines[lines.len() - 2].contains("of cuda(80GB), which holds 74.5 GiB"), "{lines:#?}");
-    assert_eq!(lines.last().unwrap(), "sequences of up to 202K tokens fit");
+    assert_eq!(lines.last().unwrap(), "sequences of up to 201K tokens fit");
     // Bars begin under each other.
     let begins: Vec<usize> =
         lines.iter().filter_map(|line| line.chars().position(|letter| "█▏▎▍▌▋▊▉".contains(letter))).collect();
@@ -118,7 +118,7 @@ fn too_much_memory_is_said() {
     let plan = Plan { device: Device::cuda(24_000_000_000), ..llama2_128k() };
     let lines = block(&plan_text(&plan), "memory");
     assert!(lines[lines.len() - 2].ends_with(" too much"), "{lines:#?}");
-    assert_eq!(lines.last().unwrap(), "sequences of up to 41K tokens fit");
+    assert_eq!(lines.last().unwrap(), "sequences of up to 39K tokens fit");
     let mut offloaded = llama2_128k();
     offloaded.stages.to_mut()[0].offload = true;
     let lines = block(&plan_text(&offloaded), "memory");
