@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::cache::Cache;
 use super::cublas::CublasLt;
-use super::driver::{Error, Machine as _, Result, usable};
+use super::driver::{Driver, Error, Machine as _, Result, usable};
 use super::gpu::{Gpu, Nvidia};
 use super::nvrtc::{Architecture, Nvrtc};
 use super::runtime::Runtime;
 use super::source::{Compiler, Source};
 use crate::attention::{Pattern, Shape};
 use crate::device::{Attention, Cuda, Device, Rows};
+use crate::linear::cuda::Products;
 
 /// The oldest CUDA that a driver has to know.
 const OLDEST: i32 = 12_000;
@@ -80,7 +81,7 @@ pub fn open(cache: Option<&Path>, limit: u64) -> Result<Card> {
 
 /// Goes on with the kernels that every GPU runs where those that only compute capability 9.0 runs give something else: their order of
 /// copies and products is proven in an emulation, and a machine is asked once before it is believed.
-fn prove(card: &Card) -> Result<()> {
+fn prove<D: Driver, C: Compiler, P: Products<D, C>>(card: &Cuda<D, C, P>) -> Result<()> {
     let ours = attend(card).map_err(driven)?;
     card.runtime().use_hopper(false);
     let theirs = attend(card).map_err(driven)?;
@@ -90,7 +91,7 @@ fn prove(card: &Card) -> Result<()> {
 }
 
 /// Outputs and log-sum-exps of some tiles, some of them short.
-fn attend(card: &Card) -> crate::device::Result<Vec<f32>> {
+fn attend<D: Driver, C: Compiler, P: Products<D, C>>(card: &Cuda<D, C, P>) -> crate::device::Result<Vec<f32>> {
     const T: usize = 300;
     let shape = Shape { queries: T, keys: T, heads: 2, kv_heads: 1, head_dim: 128 };
     let numbers =
@@ -142,4 +143,25 @@ pub fn fill<'a>(
     let failed = |error: std::io::Error| Error::System { what: path.display().to_string(), reason: error.to_string() };
     std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, nvrtc.identity())).map_err(failed)?;
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::emulation::{self, Mistake};
+    use crate::linear::cuda::Plain;
+
+    /// What compute capability 9.0 does by itself stays where it is right, and is left where it is not.
+    #[test]
+    fn a_machine_is_asked_before_it_is_believed() {
+        let late = Mistake { word: "KERNEL_RESIDENT(attention_forward_hopper", text: "products_wait<1>();", number: 0 };
+        for (mistake, stays) in [(None, true), (Some(late), false)] {
+            let Some((emulator, compiler)) = emulation::parts_with(1, true, mistake) else { return };
+            let runtime = Runtime::new(emulator, compiler, Some(emulation::cache()));
+            let card = Cuda::new(runtime, Plain, u64::MAX).expect("a stream");
+            assert!(card.runtime().hopper());
+            prove(&card).expect("two passes");
+            assert_eq!(card.runtime().hopper(), stays);
+        }
+    }
 }
