@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use kernels::cuda::card::{self, Card};
 use kernels::cuda::nvrtc::Architecture;
+use kernels::cuda::runtime::Hopper;
 use kernels::cuda::{emulation, shipped};
 
 /// Checks and measures the CUDA kernels on this machine's GPU.
@@ -98,8 +99,10 @@ impl Machine {
         let gpu = card.runtime().driver();
         let (name, memory) =
             gpu.name().and_then(|name| Ok((name, gpu.memory()?))).map_err(|error| error.to_string())?;
-        let attention = if card.runtime().hopper() { "wgmma" } else { "mma.sync" };
-        println!("{name}, {:.1} GiB, {:.1} GiB free, attention by {attention}", gib(memory.1), gib(memory.0));
+        let by = |hopper| if hopper { "wgmma" } else { "mma.sync" };
+        let Hopper { forward, backward } = card.runtime().hopper();
+        println!("{name}, {:.1} GiB, {:.1} GiB free", gib(memory.1), gib(memory.0));
+        println!("attention forward by {}, backward by {}", by(forward), by(backward));
         Ok((card, name))
     }
 }

@@ -7,10 +7,10 @@ use super::cublas::CublasLt;
 use super::driver::{Driver, Error, Machine as _, Result, usable};
 use super::gpu::{Gpu, Nvidia};
 use super::nvrtc::{Architecture, Nvrtc};
-use super::runtime::Runtime;
+use super::runtime::{Hopper, Runtime};
 use super::source::{Compiler, Source};
 use crate::attention::{Pattern, Shape};
-use crate::device::{Attention, Cuda, Device, Rows};
+use crate::device::{Attention, Cuda, Device, Grads, Rows, Saved};
 use crate::linear::cuda::Products;
 
 /// The oldest CUDA that a driver has to know.
@@ -73,7 +73,7 @@ pub fn open(cache: Option<&Path>, limit: u64) -> Result<Card> {
     let limit = limit.min(gpu.memory()?.1);
     let products = CublasLt::load(&gpu)?;
     let card = Cuda::new(Runtime::new(gpu, images, cache.map(Cache::new)), products, limit)?;
-    if card.runtime().hopper() {
+    if card.runtime().hopper() != Hopper::default() {
         prove(&card)?;
     }
     Ok(card)
@@ -82,31 +82,49 @@ pub fn open(cache: Option<&Path>, limit: u64) -> Result<Card> {
 /// Goes on with the kernels that every GPU runs where those that only compute capability 9.0 runs give something else: their order of
 /// copies and products is proven in an emulation, and a machine is asked once before it is believed.
 fn prove<D: Driver, C: Compiler, P: Products<D, C>>(card: &Cuda<D, C, P>) -> Result<()> {
-    let ours = attend(card).map_err(driven)?;
-    card.runtime().use_hopper(false);
-    let theirs = attend(card).map_err(driven)?;
+    let with = |forward, backward| {
+        card.runtime().use_hopper(Hopper { forward, backward });
+        attend(card).map_err(driven)
+    };
+    let (right, forward, backward) = (with(false, false)?, with(true, false)?, with(false, true)?);
     let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 0.02 * (1.0 + b.abs());
-    card.runtime().use_hopper(ours.iter().zip(&theirs).all(near));
+    let same = |ours: &[f32], theirs: &[f32]| ours.iter().zip(theirs).all(near);
+    let (forward, backward) = (same(&forward.outputs, &right.outputs), same(&backward.gradients, &right.gradients));
+    card.runtime().use_hopper(Hopper { forward, backward });
     Ok(())
 }
 
-/// Outputs and log-sum-exps of some tiles, some of them short.
-fn attend<D: Driver, C: Compiler, P: Products<D, C>>(card: &Cuda<D, C, P>) -> crate::device::Result<Vec<f32>> {
+/// What attention came to.
+struct Attended {
+    /// Outputs and log-sum-exps.
+    outputs: Vec<f32>,
+    /// Of queries, keys and values.
+    gradients: Vec<f32>,
+}
+
+/// Attention over some tiles, some of them short.
+fn attend<D: Driver, C: Compiler, P: Products<D, C>>(card: &Cuda<D, C, P>) -> crate::device::Result<Attended> {
     const T: usize = 300;
     let shape = Shape { queries: T, keys: T, heads: 2, kv_heads: 1, head_dim: 128 };
     let numbers =
         |len: usize, step: usize| -> Vec<f32> { (0..len).map(|at| (at * step % 509) as f32 / 254.0 - 1.0).collect() };
     let (queries, keys) = (T * 2 * 128, T * 128);
-    let [q, k, v] = [(queries, 7919), (keys, 6133), (keys, 3571)].map(|(len, step)| card.upload(&numbers(len, step)));
+    let given = [(queries, 7919), (keys, 6133), (keys, 3571), (queries, 2027)];
+    let [q, k, v, dout] = given.map(|(len, step)| card.upload(&numbers(len, step)));
+    let (q, k, v, dout) = (q?, k?, v?, dout?);
     let (mut out, mut lse) = (card.zeros(queries)?, card.zeros_f32(2 * T)?);
+    let (mut dq, mut dk, mut dv) = (card.zeros(queries)?, card.zeros(keys)?, card.zeros(keys)?);
     let (ids, starts) = ([0; T], [0; T]);
     let rows =
         Rows { tokens: &ids, positions: &ids, starts: &starts, targets: &[], inv_freq: &[], attention_factor: 1.0 };
     let batch = card.batch(&rows)?;
     let job = Attention { shape, patterns: Pattern::Full.into(), query_row: 0, key_row: 0, scale: 0.1 };
-    card.attention(&batch, &job, &q?, &k?, &v?, &mut out, &mut lse);
-    let found = [card.download(&out, queries), card.download(&lse, 2 * T)].concat();
-    card.check().map(|()| found)
+    card.attention(&batch, &job, &q, &k, &v, &mut out, &mut lse);
+    let saved = Saved { q: &q, k: &k, v: &v, out: &out, lse: &lse, dout: &dout };
+    card.attention_backward(&batch, &job, saved, Grads { dq: &mut dq, dk: &mut dk, dv: &mut dv });
+    let outputs = [card.download(&out, queries), card.download(&lse, 2 * T)].concat();
+    let gradients = [(&dq, queries), (&dk, keys), (&dv, keys)].map(|(of, len)| card.download(of, len)).concat();
+    card.check().map(|()| Attended { outputs, gradients })
 }
 
 fn driven(error: crate::device::Error) -> Error {
@@ -154,14 +172,18 @@ mod tests {
     /// What compute capability 9.0 does by itself stays where it is right, and is left where it is not.
     #[test]
     fn a_machine_is_asked_before_it_is_believed() {
-        let late = Mistake { word: "KERNEL_RESIDENT(attention_forward_hopper", text: "products_wait<1>();", number: 0 };
-        for (mistake, stays) in [(None, true), (Some(late), false)] {
+        const FORWARD: &str = "KERNEL_RESIDENT(attention_forward_hopper";
+        const BACKWARD: &str = "KERNEL_RESIDENT(attention_backward_hopper";
+        let late = |word| Some(Mistake { word, text: "products_wait<1>();", number: 0 });
+        for (mistake, forward, backward) in
+            [(None, true, true), (late(FORWARD), false, true), (late(BACKWARD), true, false)]
+        {
             let Some((emulator, compiler)) = emulation::parts_with(1, true, mistake) else { return };
             let runtime = Runtime::new(emulator, compiler, Some(emulation::cache()));
             let card = Cuda::new(runtime, Plain, u64::MAX).expect("a stream");
-            assert!(card.runtime().hopper());
+            assert_eq!(card.runtime().hopper(), Hopper { forward: true, backward: true });
             prove(&card).expect("two passes");
-            assert_eq!(card.runtime().hopper(), stays);
+            assert_eq!(card.runtime().hopper(), Hopper { forward, backward });
         }
     }
 }

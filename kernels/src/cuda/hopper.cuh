@@ -53,6 +53,14 @@ DEVICE void copy_box(void* to, const TensorMap* map, u32 column, u32 head, u32 r
         : "memory");
 }
 
+// Starts copying bytes as they lie; the addresses and their number are multiples of 16.
+DEVICE void copy_bytes(void* to, const void* from, u32 bytes, Barrier* barrier) {
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+        :: "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(barrier))
+        : "memory");
+}
+
 // ---- products of a warpgroup
 
 // Describes a matrix of boxes in shared memory, as wgmma reads it (PTX ISA, "Matrix Descriptor Format"): address, `leading` and
@@ -61,8 +69,22 @@ DEVICE u64 matrix(const void* at, u32 leading, u32 stride) {
     return (u64)(shared_address(at) & 0x3ffff) >> 4 | (u64)(leading >> 4) << 16 | (u64)(stride >> 4) << 32 | (u64)1 << 62;
 }
 
-// d (+)= a · bᵀ for a 64×16 and b 128×16, both in shared memory with their 16 columns in one 128-byte row: the stride is
+// d (+)= a · bᵀ for a 64×16 and b N×16, both in shared memory with their 16 columns in one 128-byte row: the stride is
 // from 8 rows to the next 8. Warp w of the group holds rows 16w.. of d, in fragments of mma.m16n8k16, 8 columns each.
+DEVICE void product_of_shared(float (&d)[8][4], u64 a, u64 b, bool add) {
+    asm volatile(
+        "{\n.reg .pred add;\nsetp.ne.b32 add, %34, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
+        " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+        "%32, %33, add, 1, 1, 0, 0;\n}"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]),
+          "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]),
+          "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]),
+          "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3])
+        : "l"(a), "l"(b), "r"((u32)add));
+}
+
 DEVICE void product_of_shared(float (&d)[16][4], u64 a, u64 b, bool add) {
     asm volatile(
         "{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"
@@ -80,6 +102,22 @@ DEVICE void product_of_shared(float (&d)[16][4], u64 a, u64 b, bool add) {
           "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]),
           "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]),
           "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
+        : "l"(a), "l"(b), "r"((u32)add));
+}
+
+// d (+)= a · b for a 64×16 and b 16×64, both in shared memory, a by columns: 64 numbers of one k in a 128-byte row; the stride is
+// from 8 such rows to the next 8.
+DEVICE void product_of_turned(float (&d)[8][4], u64 a, u64 b, bool add) {
+    asm volatile(
+        "{\n.reg .pred add;\nsetp.ne.b32 add, %34, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
+        " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+        "%32, %33, add, 1, 1, 1, 1;\n}"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]),
+          "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]),
+          "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]),
+          "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3])
         : "l"(a), "l"(b), "r"((u32)add));
 }
 
@@ -120,6 +158,15 @@ DEVICE void product_of_registers(float (&d)[16][4], const u32 (&a)[4], u64 b) {
 // Registers that were written are there for products that follow.
 DEVICE void products_begin() {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+// Writes a word to shared memory that products read once `stored_for_products` was called and a barrier passed.
+DEVICE void store_for_products(void* to, u32 word) {
+    *(u32*)to = word;
+}
+
+DEVICE void stored_for_products() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 // Closes the group's products.

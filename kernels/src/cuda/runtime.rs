@@ -2,13 +2,22 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::Cache;
 use super::driver::{Address, Driver, Error, Event, Function, Geometry, Module, Pinned, Result, Stream};
 use super::source::{Compiler, Source};
 use super::{Kernel, Params};
+
+/// Which passes of attention are those that only compute capability 9.0 runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hopper {
+    /// Outputs.
+    pub forward: bool,
+    /// Gradients, but for those that are the same bits every time.
+    pub backward: bool,
+}
 
 /// A GPU, a compiler for it, and the images that were compiled before.
 #[derive(Debug)]
@@ -20,7 +29,7 @@ pub struct Runtime<D: Driver, C> {
     functions: Mutex<HashMap<(Source, &'static str), Function>>,
     live: Arc<AtomicU64>,
     peak: AtomicU64,
-    hopper: AtomicBool,
+    hopper: Mutex<Hopper>,
     pinned: Arc<AtomicU64>,
 }
 
@@ -32,19 +41,20 @@ impl<D: Driver, C> Runtime<D, C> {
 }
 
 impl<D: Driver, C: Compiler> Runtime<D, C> {
-    /// Whether kernels that only compute capability 9.0 runs are started where there are any.
-    pub fn hopper(&self) -> bool {
-        self.hopper.load(Ordering::Relaxed)
+    /// Which kernels that only compute capability 9.0 runs are started.
+    pub fn hopper(&self) -> Hopper {
+        *self.hopper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether to; it changes nothing where the compiler makes none.
-    pub fn use_hopper(&self, wanted: bool) {
-        self.hopper.store(wanted && self.compiler.hopper(), Ordering::Relaxed);
+    /// Which to start; it changes nothing where the compiler makes none.
+    pub fn use_hopper(&self, wanted: Hopper) {
+        let wanted = if self.compiler.hopper() { wanted } else { Hopper::default() };
+        *self.hopper.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
     }
 
     /// Without a cache every process compiles anew.
     pub fn new(driver: D, compiler: C, cache: Option<Cache>) -> Self {
-        let hopper = AtomicBool::new(compiler.hopper());
+        let hopper = Hopper { forward: compiler.hopper(), backward: compiler.hopper() };
         Self {
             driver: Arc::new(driver),
             compiler,
@@ -53,7 +63,7 @@ impl<D: Driver, C: Compiler> Runtime<D, C> {
             functions: Mutex::default(),
             live: Arc::default(),
             peak: AtomicU64::new(0),
-            hopper,
+            hopper: Mutex::new(hopper),
             pinned: Arc::default(),
         }
     }

@@ -96,6 +96,18 @@ struct Walk {
     }
 };
 
+// ---- what a backward pass knows of each query and head (stats.cu)
+
+// Rows that `rows` take in [heads, padded(rows)], so that every tile of them is whole.
+DEVICE u32 padded(u32 rows) {
+    return (rows + 127) / 128 * 128;
+}
+
+// Those of one head.
+DEVICE const float2* stats_of(const float2* stats, u32 head, u32 queries) {
+    return stats + (u64)head * padded(queries);
+}
+
 // ---- tiles in shared memory
 
 // Starts copying ROWS rows of HEAD_DIM numbers, `stride` numbers apart, those from `valid` on as zeros.

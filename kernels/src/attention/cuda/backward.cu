@@ -1,6 +1,4 @@
-// Gradients of queries, keys and values in five products (Dao 2023, FlashAttention-2, algorithm 2): every visible pair of tiles is
-// scored once. One block a key tile and key/value head, over the visible query tiles of the group's heads; dK and dV stay in
-// registers, dQ goes to f32 sums in global memory, to which blocks add in whatever order they come.
+// The gradients of backward.cuh with mma.sync.
 //
 // Tensor cores wait for shared memory first, so warps are laid out for few bytes read a product of 16×8×16:
 //   S, dP   64×128   2×4 warps of 32×32     2 + 2 matrices for 8 products     256 bytes
@@ -16,7 +14,6 @@ struct Backward {
     const bf16* v;
     const bf16* dout;
     const float2* stats;
-    // [query heads of this launch, query tiles, fragments]
     float* dq_sums;
     bf16* dk;
     bf16* dv;
@@ -40,42 +37,16 @@ static_assert(QUERIES <= THREADS, "a thread a query");
 // Warps beside each other, and 16-column steps of each, in dK and dV and in dQ.
 constexpr u32 KEY_PARTS = WARPS / KEY_WARPS, QUERY_PARTS = WARPS / QUERY_WARPS;
 constexpr u32 KEY_STEPS = (STEPS + KEY_PARTS - 1) / KEY_PARTS, QUERY_STEPS = (STEPS + QUERY_PARTS - 1) / QUERY_PARTS;
-// Numbers of an accumulator of a warp.
-constexpr u32 FRAGMENT = 16 * 8;
-
 // Whether a warp has a column step; some have none where HEAD_DIM is no multiple of theirs.
 template <u32 PARTS>
 DEVICE bool has_step(u32 step) {
     return STEPS % PARTS == 0 || step < STEPS;
 }
 
-// A query tile and whose it is.
-struct HeadTile {
-    Tile tile;
-    u32 head;
-};
-
-// The query tiles of all heads of a group, one head after the other; one thread moves it on.
-struct Heads {
-    Walk walk;
-    u32 head, end;
-    // The tile that is worked on and the next, in turns.
+// The query tiles and, in turns, the one that is worked on and the next.
+struct Turns {
+    Heads heads;
     HeadTile turns[2];
-
-    DEVICE_MEMBER void start(const Backward& p) {
-        const u32 list = p.list_of[head];
-        const u32* const first = p.first + (u64)list * (gridDim.x + 1) + blockIdx.x;
-        walk.start(p.runs + first[0], first[1] - first[0], 0, 1);
-    }
-    DEVICE_MEMBER HeadTile next(const Backward& p) {
-        Tile tile = walk.next();
-        while (tile.len == 0 && head + 1 < end) {
-            head++;
-            start(p);
-            tile = walk.next();
-        }
-        return {tile, head};
-    }
 };
 
 // Which of this lane's pairs are visible: bit 16 · i + 4 · j + e for number e of accumulator j of rows 16 · i.
@@ -106,7 +77,7 @@ DEVICE void copy_queries(bf16* to, const bf16* from, const HeadTile& next, u32 h
 DEVICE void copy_stats(float2* to, const Backward& p, const HeadTile& next) {
     const u32 row = thread_again();
     if (next.tile.len == 0 || row >= QUERIES) return;
-    copy_async8(to + row, p.stats + ((u64)(next.tile.at + row) * p.heads + next.head), row < next.tile.rows());
+    copy_async8(to + row, stats_of(p.stats, next.head, p.queries) + next.tile.at + row, true);
 }
 
 // Scores become probabilities; `now` holds the numbers of a lane's rows g, g + 8, g + 16 and g + 24.
@@ -159,18 +130,25 @@ DEVICE void store_pairs(bf16* tile, const u32 (&pairs)[2][4][2]) {
     }
 }
 
-// c += pᵀ · b: 32 keys from `key` on by the column steps from `step` on, summed over the rows of a query tile.
-DEVICE void add_to_keys(float (&c)[2][2 * KEY_STEPS][4], const bf16* p, u32 key, const bf16* b, u32 step) {
-    const bf16* const pairs = place_in_columns<PAIR_STRIDE>(p + key);
+// c += p · b, or pᵀ · b: 32 rows of the first by the column steps of b from `step` on, summed over ROWS rows of b.
+template <bool TRANSPOSED, u32 ROWS, u32 PARTS, u32 ACCUMULATORS>
+DEVICE void add_product(float (&c)[2][ACCUMULATORS][4], const bf16* p, const bf16* b, u32 step) {
+    const bf16* const pairs = TRANSPOSED ? place_in_columns<PAIR_STRIDE>(p) : place_in_rows<PAIR_STRIDE>(p);
     const bf16* const rows = place_in_rows(b + 16 * step);
     UNROLL
-    for (u32 row = 0; row < QUERIES / 16; row++) {
+    for (u32 row = 0; row < ROWS / 16; row++) {
         u32 first[2][4];
         UNROLL
-        for (u32 i = 0; i < 2; i++) ldmatrix_transposed(first[i], pairs + square<PAIR_STRIDE>(row, i));
+        for (u32 i = 0; i < 2; i++) {
+            if (TRANSPOSED) {
+                ldmatrix_transposed(first[i], pairs + square<PAIR_STRIDE>(row, i));
+            } else {
+                ldmatrix(first[i], pairs + square<PAIR_STRIDE>(i, row));
+            }
+        }
         UNROLL
-        for (u32 j = 0; j < KEY_STEPS; j++) {
-            if (!has_step<KEY_PARTS>(step + j)) continue;
+        for (u32 j = 0; j < ACCUMULATORS / 2; j++) {
+            if (!has_step<PARTS>(step + j)) continue;
             u32 second[4];
             ldmatrix_transposed(second, rows + square(row, j));
             UNROLL
@@ -182,18 +160,12 @@ DEVICE void add_to_keys(float (&c)[2][2 * KEY_STEPS][4], const bf16* p, u32 key,
     }
 }
 
-// Adds a warp's accumulator to one of the sums, in an order in which every instruction covers whole 128 bytes: where one adds
-// four numbers a lane's lie side by side, else each number's lanes.
-DEVICE void add_fragment(float* sum, u32 lane, const float (&c)[4]) {
-#if ADDS_FOUR
-    add_four(sum + 4 * lane, c);
-#else
-    UNROLL
-    for (u32 e = 0; e < 4; e++) add_one(sum + WARP * e + lane, c[e]);
-#endif
+// c += pᵀ · b: 32 keys from `key` on.
+DEVICE void add_to_keys(float (&c)[2][2 * KEY_STEPS][4], const bf16* p, u32 key, const bf16* b, u32 step) {
+    add_product<true, QUERIES, KEY_PARTS>(c, p + key, b, step);
 }
 
-// Rows g and g + 8 of such a sum.
+// Rows g and g + 8 of one of the sums.
 DEVICE void load_fragment(float (&rows)[2][8], const float* sum, u32 g) {
     UNROLL
     for (u32 part = 0; part < 4; part++) {
@@ -208,36 +180,17 @@ DEVICE void load_fragment(float (&rows)[2][8], const float* sum, u32 g) {
     }
 }
 
-// dS · K, 32 queries by the column steps from `step` on, added to the sums of a query tile and head.
+// dS · K, 32 queries from `query` on by the column steps from `step` on, added to the sums of a query tile and head.
 DEVICE void add_to_queries(float* sums, const bf16* ds, u32 query, const bf16* k, u32 step) {
-    const u32 lane = threadIdx.x % WARP;
-    const bf16* const pairs = place_in_rows<PAIR_STRIDE>(ds + query * PAIR_STRIDE);
-    const bf16* const rows = place_in_rows(k + 16 * step);
     float c[2][2 * QUERY_STEPS][4];
     zero(c);
-    UNROLL
-    for (u32 row = 0; row < KEYS / 16; row++) {
-        u32 first[2][4];
-        UNROLL
-        for (u32 i = 0; i < 2; i++) ldmatrix(first[i], pairs + square<PAIR_STRIDE>(i, row));
-        UNROLL
-        for (u32 j = 0; j < QUERY_STEPS; j++) {
-            if (!has_step<QUERY_PARTS>(step + j)) continue;
-            u32 second[4];
-            ldmatrix_transposed(second, rows + square(row, j));
-            UNROLL
-            for (u32 i = 0; i < 2; i++) {
-                mma_bf16(c[i][2 * j], first[i], second[0], second[1]);
-                mma_bf16(c[i][2 * j + 1], first[i], second[2], second[3]);
-            }
-        }
-    }
+    add_product<false, KEYS, QUERY_PARTS>(c, ds + query * PAIR_STRIDE, k, step);
     UNROLL
     for (u32 i = 0; i < 2; i++) {
         UNROLL
         for (u32 j = 0; j < 2 * QUERY_STEPS; j++) {
             if (!has_step<QUERY_PARTS>(step + j / 2)) continue;
-            add_fragment(sums + ((query / 16 + i) * COLUMNS + 2 * step + j) * FRAGMENT, lane, c[i][j]);
+            add_fragment(sums + ((query / 16 + i) * COLUMNS + 2 * step + j) * FRAGMENT, threadIdx.x % WARP, c[i][j]);
         }
     }
 }
@@ -276,7 +229,7 @@ KERNEL_RESIDENT(attention_backward, Backward, THREADS, BLOCKS) {
     bf16* const p_tile = q_tiles + 2 * QUERIES * STRIDE;
     bf16* const ds_tile = p_tile + QUERIES * PAIR_STRIDE;
     float2* const stats = (float2*)(ds_tile + QUERIES * PAIR_STRIDE);
-    Heads* const queue = (Heads*)(stats + 2 * QUERIES);
+    Turns* const queue = (Turns*)(stats + 2 * QUERIES);
 
     const u32 kv_head = p.kv_head + blockIdx.y;
     const u32 key = blockIdx.x * KEYS, rows = p.keys - key < KEYS ? p.keys - key : KEYS;
@@ -287,11 +240,9 @@ KERNEL_RESIDENT(attention_backward, Backward, THREADS, BLOCKS) {
     const u32 key_stride = p.heads / p.group * HEAD_DIM;
     const u64 key_place = (u64)key * key_stride + kv_head * HEAD_DIM;
     if (threadIdx.x == 0) {
-        queue->head = kv_head * p.group;
-        queue->end = queue->head + p.group;
-        queue->start(p);
-        queue->turns[0] = queue->next(p);
-        queue->turns[1] = queue->next(p);
+        queue->heads.start(p, kv_head);
+        queue->turns[0] = queue->heads.next(p);
+        queue->turns[1] = queue->heads.next(p);
     }
     __syncthreads();
     float dk[2][2 * KEY_STEPS][4], dv[2][2 * KEY_STEPS][4];
@@ -332,15 +283,14 @@ KERNEL_RESIDENT(attention_backward, Backward, THREADS, BLOCKS) {
         store_pairs(ds_tile + warp_query * PAIR_STRIDE + warp_key, chances);
         // P and dS are here for all.
         __syncthreads();
-        if (threadIdx.x == 0) queue->turns[turn] = queue->next(p);
+        if (threadIdx.x == 0) queue->turns[turn] = queue->heads.next(p);
         add_to_keys(dv, p_tile, warp_key, dout_tile, key_step);
         // All are done with dout.
         __syncthreads();
         copy_queries(dout_tile, p.dout, queue->turns[turn ^ 1], p.heads);
         copy_commit();
-        const u32 tiles = (p.queries + QUERIES - 1) / QUERIES;
-        const u64 place = (u64)(head - p.kv_head * p.group) * tiles + tile.at / QUERIES;
-        add_to_queries(p.dq_sums + place * (QUERIES * HEAD_DIM), ds_tile, warp_query, k_tile, query_step);
+        float* const sums = sums_of(p.dq_sums, head - p.kv_head * p.group, p.queries, tile.at);
+        add_to_queries(sums, ds_tile, warp_query, k_tile, query_step);
         add_to_keys(dk, ds_tile, warp_key, q_tile, key_step);
     }
     // Keys and values are here also where no query is, and all are done with them.
@@ -354,23 +304,23 @@ KERNEL_RESIDENT(attention_backward, Backward, THREADS, BLOCKS) {
 }
 
 struct Round {
-    const float* dq_sums;
+    float* dq_sums;
     bf16* dq;
-    u64 queries;
-    // Of all, of this launch, the first of these
-    u32 heads, some, head;
+    // Heads: of all, of this launch, the first of these
+    u32 queries, heads, some, head;
     float scale;
+    u32 unused;
 };
 
 // dQ out of its sums: a thread takes rows g and g + 8 of one accumulator.
 KERNEL(attention_round, Round, THREADS) {
     const u64 job = (u64)blockIdx.x * THREADS + threadIdx.x;
-    const u64 tiles = (p.queries + QUERIES - 1) / QUERIES, of_head = tiles * (QUERIES / 2 * COLUMNS);
+    const u64 of_head = padded(p.queries) / 2 * COLUMNS;
     const u32 head = (u32)(job / of_head), column = (u32)(job % COLUMNS);
     if (head >= p.some) return;
     const u64 pair = job % of_head / COLUMNS, row = pair / 8 * 16 + pair % 8;
     float rows[2][8];
-    load_fragment(rows, p.dq_sums + ((head * tiles * (QUERIES / 16) + pair / 8) * COLUMNS + column) * FRAGMENT, (u32)(pair % 8));
+    load_fragment(rows, sums_of(p.dq_sums, head, p.queries, row) + column * FRAGMENT, (u32)(pair % 8));
     UNROLL
     for (u32 i = 0; i < 2; i++) {
         UNROLL

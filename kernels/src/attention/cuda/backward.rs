@@ -14,7 +14,9 @@ params! {
         dout: Address,
         lse: Address,
         stats: Address,
-        rows: u64,
+        queries: u32,
+        heads: u32,
+        padded: u64,
     }
 }
 
@@ -41,11 +43,12 @@ params! {
     struct Round {
         dq_sums: Address,
         dq: Address,
-        queries: u64,
+        queries: u32,
         heads: u32,
         some: u32,
         head: u32,
         scale: f32,
+        unused: u32,
     }
 }
 
@@ -96,8 +99,10 @@ pub struct Saved<'a> {
     pub dout: Region<'a>,
 }
 
-/// Bytes of `Heads` of backward.cu.
-const HEADS: usize = WALK + 32;
+/// What every kernel of the five products shares.
+pub(super) const BACKWARD: &str = include_str!("backward.cuh");
+/// Bytes of `Turns` of backward.cu.
+const TURNS: usize = WALK + 32;
 /// Bytes that the sums of dQ may take, where one key/value head's take no more: a launch for as many heads as fit, so that a long
 /// sequence does not hold all of dQ in f32. At 131072 tokens of 128 numbers a launch covers eight query heads, 1024 blocks for each
 /// of their key/value heads.
@@ -105,14 +110,21 @@ const SUMS: u64 = if cfg!(test) { TESTED_SUMS } else { 512 << 20 };
 /// So few that small tests take several launches.
 const TESTED_SUMS: u64 = 64 << 10;
 
-/// Sizes that every kernel here is launched with.
+/// What every kernel here is launched with.
 #[derive(Clone, Copy)]
-struct Call {
-    shape: Shape,
-    scale: f32,
-    tensors: [Address; 4],
-    stats: Address,
-    grads: [Address; 3],
+pub(super) struct Call {
+    pub(super) shape: Shape,
+    pub(super) scale: f32,
+    /// Queries, keys, values, the output's gradient.
+    pub(super) tensors: [Address; 4],
+    pub(super) stats: Address,
+    /// Of queries, keys, values.
+    pub(super) grads: [Address; 3],
+}
+
+/// Rows that queries take in what is laid out by heads: every tile is whole. `padded` of attention.cuh.
+fn padded(queries: usize) -> usize {
+    queries.next_multiple_of(128)
 }
 
 impl Attention {
@@ -137,9 +149,10 @@ impl Attention {
         let grads = [dq.need("dq", of_queries), dk.need("dk", of_keys), dv.need("dv", of_keys)];
 
         let (out, lse) = (saved.out.need("out", of_queries), saved.lse.need("lse", 4 * queries * heads));
-        let params = Stats { out, dout, lse, stats, rows: (queries * heads) as u64 };
+        let rows = padded(queries);
+        let params = Stats { out, dout, lse, stats, queries: queries as u32, heads: heads as u32, padded: rows as u64 };
         // SAFETY: one row of output, gradient and log-sum-exp for each query and head.
-        unsafe { queue.launch(&self.stats_kernel(), self.row_grid(queries * heads), &params)? };
+        unsafe { queue.launch(&self.stats_kernel(), self.row_grid(rows * heads), &params)? };
 
         let call = Call { shape, scale, tensors, stats, grads };
         match visible.passes {
@@ -156,14 +169,13 @@ impl Attention {
         if passes == Passes::Deterministic { stats } else { stats + sums }
     }
 
-    /// A multiple of 16.
     fn stats_bytes(&self, shape: &Shape) -> u64 {
-        (8 * shape.queries * shape.heads).next_multiple_of(16) as u64
+        (8 * padded(shape.queries) * shape.heads) as u64
     }
 
-    /// Bytes of the sums of dQ of a key/value head: whole tiles of its group's query heads, in f32.
+    /// Bytes of the sums of dQ of a key/value head: those of its group's query heads, in f32.
     fn sums_bytes(&self, shape: &Shape) -> u64 {
-        let rows = shape.queries.next_multiple_of(FUSED.queries) * (shape.heads / shape.kv_heads);
+        let rows = padded(shape.queries) * (shape.heads / shape.kv_heads);
         4 * (rows * self.head_dim) as u64
     }
 
@@ -178,48 +190,64 @@ impl Attention {
         visible: &Visible<D>,
         call: &Call,
     ) -> Result<()> {
-        let (Shape { queries, keys, heads, kv_heads, .. }, at_once) = (call.shape, self.heads_at_once(&call.shape));
-        let ([dq, dk, dv], group) = (call.grads, heads / kv_heads);
+        let (Shape { queries, heads, kv_heads, .. }, at_once) = (call.shape, self.heads_at_once(&call.shape));
+        let group = heads / kv_heads;
         let dq_sums = call.stats.plus(self.stats_bytes(&call.shape));
         for kv_head in (0..kv_heads).step_by(at_once) {
             let some = at_once.min(kv_heads - kv_head);
             let bytes = self.sums_bytes(&call.shape) * some as u64;
             queue.runtime().driver().fill(queue.stream(), dq_sums, 0, bytes)?;
-            let params = Fused {
-                tensors: call.tensors,
-                stats: call.stats,
-                dq_sums,
-                dk,
-                dv,
-                lists: visible.lists(visible.places.backward_keys),
-                kv_head: kv_head as u32,
-                queries: queries as u32,
-                keys: keys as u32,
-                heads: heads as u32,
-                group: group as u32,
-                scale: call.scale,
-                scale_log2: call.scale * std::f32::consts::LOG2_E,
-                unused: 0,
-            };
-            let grid = [keys.div_ceil(FUSED.keys) as u32, some as u32, 1];
-            // SAFETY: the tensors have the sizes of the shape that the lists were made for, the sums those of `some` heads.
-            unsafe { queue.launch(&self.fused_kernel(), grid, &params)? };
-            let (head, of_some) = ((kv_head * group) as u32, (some * group) as u32);
+            if visible.hopper.backward {
+                self.launch_hopper_backward(queue, visible, call, dq_sums, [kv_head, some])?;
+            } else {
+                self.launch_fused(queue, visible, call, dq_sums, [kv_head, some])?;
+            }
             let params = Round {
                 dq_sums,
-                dq,
-                queries: queries as u64,
+                dq: call.grads[0],
+                queries: queries as u32,
                 heads: heads as u32,
-                some: of_some,
-                head,
+                some: (some * group) as u32,
+                head: (kv_head * group) as u32,
                 scale: call.scale,
+                unused: 0,
             };
             // A thread takes sixteen numbers.
             let grid = [blocks(bytes / 64, 32 * FUSED.warps), 1, 1];
-            // SAFETY: as above.
+            // SAFETY: the sums are those of `some` heads, the gradient has the size of the shape.
             unsafe { queue.launch(&self.round_kernel(), grid, &params)? };
         }
         Ok(())
+    }
+
+    fn launch_fused<D: Driver, C: Compiler>(
+        &self,
+        queue: Queue<'_, D, C>,
+        visible: &Visible<D>,
+        call: &Call,
+        dq_sums: Address,
+        [kv_head, some]: [usize; 2],
+    ) -> Result<()> {
+        let (Shape { queries, keys, heads, kv_heads, .. }, [_, dk, dv]) = (call.shape, call.grads);
+        let params = Fused {
+            tensors: call.tensors,
+            stats: call.stats,
+            dq_sums,
+            dk,
+            dv,
+            lists: visible.lists(visible.places.backward_keys),
+            kv_head: kv_head as u32,
+            queries: queries as u32,
+            keys: keys as u32,
+            heads: heads as u32,
+            group: (heads / kv_heads) as u32,
+            scale: call.scale,
+            scale_log2: call.scale * std::f32::consts::LOG2_E,
+            unused: 0,
+        };
+        let grid = [keys.div_ceil(FUSED.keys) as u32, some as u32, 1];
+        // SAFETY: the tensors have the sizes of the shape that the lists were made for, the sums those of `some` heads.
+        unsafe { queue.launch(&self.fused_kernel(), grid, &params) }
     }
 
     fn backward_in_order<D: Driver, C: Compiler>(
@@ -273,8 +301,9 @@ impl Attention {
         constants.push(("FRESH", 0));
         let rows = 2 * FUSED.keys + 3 * FUSED.queries;
         // P and dS, two numbers of each query in turns, and the walk.
-        let extra = 2 * Tiling::bytes(FUSED.queries, FUSED.keys) + 2 * 8 * FUSED.queries + HEADS;
-        self.kernel("attention_backward", include_str!("backward.cu"), constants, FUSED, (rows, extra))
+        let extra = 2 * Tiling::bytes(FUSED.queries, FUSED.keys) + 2 * 8 * FUSED.queries + TURNS;
+        let own = vec![BACKWARD, include_str!("backward.cu")];
+        self.kernel("attention_backward", own, constants, FUSED, (rows, extra))
     }
 
     fn round_kernel(&self) -> Kernel {
@@ -288,14 +317,14 @@ impl Attention {
         let rows = 2 * (SMALL.queries + SMALL.keys);
         // Two numbers of each query, in turns, and a word of visible pairs for each thread.
         let extra = WALK + 2 * 8 * SMALL.queries + 4 * 32 * SMALL.warps;
-        self.kernel("attention_backward_keys", include_str!("backward_keys.cu"), constants, SMALL, (rows, extra))
+        self.kernel("attention_backward_keys", vec![include_str!("backward_keys.cu")], constants, SMALL, (rows, extra))
     }
 
     fn queries_kernel(&self) -> Kernel {
         let mut constants = SMALL.constants(self.head_dim);
         constants.push(("FRESH", 0));
         let rows = (2 * (SMALL.queries + SMALL.keys), WALK);
-        self.kernel("attention_backward_queries", include_str!("backward_queries.cu"), constants, SMALL, rows)
+        self.kernel("attention_backward_queries", vec![include_str!("backward_queries.cu")], constants, SMALL, rows)
     }
 
     fn stats_kernel(&self) -> Kernel {

@@ -49,6 +49,12 @@ DEVICE void copy_queries(bf16* to, const bf16* from, const Tile& tile, u32 heads
     if (tile.len != 0) copy_tile<QUERIES>(to, from + ((u64)tile.at * stride + head * HEAD_DIM), stride, tile.rows());
 }
 
+DEVICE void copy_stats(float2* to, const Backward& p, u32 head, u32 at) {
+    const u32 row = thread_again();
+    if (row < QUERIES) copy_async8(to + row, stats_of(p.stats, head, p.queries) + at + row, true);
+    copy_commit();
+}
+
 KERNEL_RESIDENT(attention_backward_keys, Backward, THREADS, BLOCKS) {
     SHARED(raw);
     bf16* const k_tile = (bf16*)raw;
@@ -87,12 +93,7 @@ KERNEL_RESIDENT(attention_backward_keys, Backward, THREADS, BLOCKS) {
         for (u32 turn = 0; walk->tiles[turn].len != 0;) {
             const Tile tile = walk->tiles[turn];
             float2* const now = stats + turn * QUERIES;
-            for (u32 row = threadIdx.x; row < QUERIES; row += THREADS) {
-                float2 nothing;
-                nothing.x = -minus_infinity();
-                nothing.y = 0.0f;
-                now[row] = row < tile.rows() ? p.stats[(u64)(tile.at + row) * p.heads + head] : nothing;
-            }
+            copy_stats(now, p, head, tile.at);
             if (tile.masked()) *visible = visible_pairs(tile, p.seen + (u64)list * p.queries, key + warp_row, p.keys);
             copy_wait<0>();
             // The tiles and their numbers are here for all.

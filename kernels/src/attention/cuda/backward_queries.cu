@@ -74,8 +74,7 @@ KERNEL_RESIDENT(attention_backward_queries, Backward, THREADS, BLOCKS) {
     float2 stats[2];
     UNROLL
     for (u32 i = 0; i < 2; i++) {
-        const u32 row = warp_row + 8 * i + lane / 4;
-        stats[i] = p.stats[(u64)(query + (row < rows ? row : 0)) * p.heads + head];
+        stats[i] = stats_of(p.stats, head, p.queries)[query + warp_row + 8 * i + lane / 4];
     }
     for (u32 turn = 0; walk->tiles[turn].len != 0;) {
         const Tile tile = walk->tiles[turn];

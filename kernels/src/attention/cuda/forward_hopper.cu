@@ -2,19 +2,12 @@
 // (arXiv 2407.08608), §3.1 and §3.2: one thread asks the copy engine for tiles, two warpgroups of 64 queries each multiply,
 // and while one tile's probabilities are multiplied with V, the next tile's scores are already under way.
 //
-// A tile lies in panels of 64 columns, 128 bytes a row, since that is what a swizzle covers: [HEAD_DIM ÷ 64][rows][64]. A tile
-// that is shorter than KEYS brings keys behind its end too; their probabilities are zero.
+// A tile that is shorter than KEYS brings keys behind its end too; their probabilities are zero.
 
-constexpr u32 GROUP = 128;
 constexpr u32 CONSUMERS = QUERIES / 64;
-constexpr u32 STAGES = 2;
-constexpr u32 PANEL = 64;
-constexpr u32 PANELS = HEAD_DIM / PANEL;
 constexpr u32 KEY_ACCUMULATORS = KEYS / 8;
 constexpr u32 QUERY_BYTES = 2 * QUERIES * HEAD_DIM;
 constexpr u32 KEY_BYTES = 2 * KEYS * HEAD_DIM;
-// Of 8 rows of a panel.
-constexpr u32 EIGHT_ROWS = 8 * 2 * PANEL;
 
 static_assert(THREADS == (1 + CONSUMERS) * GROUP && KEYS == 128, "one word of visible keys a row");
 
@@ -41,14 +34,6 @@ struct Signals {
 
 // ---- the producer
 
-template <u32 ROWS>
-DEVICE void copy_panels(unsigned char* to, const TensorMap* map, u32 head, u32 row, Barrier* barrier) {
-    UNROLL
-    for (u32 panel = 0; panel < PANELS; panel++) {
-        copy_box(to + panel * ROWS * 2 * PANEL, map, PANEL * panel, head, row, barrier);
-    }
-}
-
 DEVICE void produce(const Forward& p, Signals* signals, unsigned char* tiles, u32 query, u32 head, Walk walk) {
     unsigned char *const k_tiles = tiles + QUERY_BYTES, *const v_tiles = k_tiles + STAGES * KEY_BYTES;
     const u32 kv_head = head / p.group;
@@ -72,25 +57,6 @@ DEVICE void produce(const Forward& p, Signals* signals, unsigned char* tiles, u3
 }
 
 // ---- the consumers
-
-// s = q · kᵀ, under way: 64 queries from `q` on, and a tile of keys.
-DEVICE void start_scores(float (&s)[KEY_ACCUMULATORS][4], const unsigned char* q, const unsigned char* k) {
-    UNROLL
-    for (u32 step = 0; step < STEPS; step++) {
-        const u32 panel = step / 4, place = step % 4 * 32;
-        const u64 a = matrix(q + panel * QUERIES * 2 * PANEL + place, 0, EIGHT_ROWS);
-        const u64 b = matrix(k + panel * KEYS * 2 * PANEL + place, 0, EIGHT_ROWS);
-        product_of_shared(s, a, b, step > 0);
-    }
-}
-
-// out += p · v, under way.
-DEVICE void start_weighted_sum(float (&out)[COLUMNS][4], const u32 (&p)[KEYS / 16][4], const unsigned char* v) {
-    UNROLL
-    for (u32 step = 0; step < KEYS / 16; step++) {
-        product_of_registers(out, p[step], matrix(v + 2 * step * EIGHT_ROWS, KEYS * 2 * PANEL, EIGHT_ROWS));
-    }
-}
 
 // Which of the keys that a lane holds are visible: bit 2 · j + e of word i for row g + 8 · i, accumulator j, number e.
 DEVICE void visible_pairs(u32 (&bits)[2], const Tile& tile, const Seen* seen, u32 row, u32 queries) {
@@ -194,7 +160,7 @@ DEVICE void consume(const Forward& p, Signals* signals, const unsigned char* til
     Tile tile = signals->tiles[0];
     if (tile.len == 0) return store(p, out, largest, sum, row, head);
     products_begin();
-    start_scores(s, q, k_tiles);
+    start_scores<QUERIES>(s, q, k_tiles);
     products_commit();
     if (tile.masked()) visible_pairs(bits, tile, seen, row, p.queries);
     products_wait<0>();
@@ -211,7 +177,7 @@ DEVICE void consume(const Forward& p, Signals* signals, const unsigned char* til
         tile = signals->tiles[next];
         if (tile.len == 0) break;
         products_begin();
-        start_scores(s, q, k_tiles + next * KEY_BYTES);
+        start_scores<QUERIES>(s, q, k_tiles + next * KEY_BYTES);
         products_commit();
         barrier_wait(&signals->v_full[stage], turn);
         products_begin();

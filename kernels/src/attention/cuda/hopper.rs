@@ -1,5 +1,6 @@
-//! The forward pass on compute capability 9.0: `forward_hopper.cu`.
+//! Both passes on compute capability 9.0: `forward_hopper.cu`, `backward_hopper.cu`.
 
+use super::backward::{BACKWARD, Call};
 use super::{Attention, Tiling, Visible};
 use crate::attention::Shape;
 use crate::cuda::driver::{Address, Driver, Result, Tensor, TensorMap};
@@ -8,15 +9,22 @@ use crate::cuda::source::{Compiler, HOPPER, Source};
 use crate::cuda::{Budget, Kernel, params};
 
 /// 64 queries for each of two warpgroups, and a third that copies; as many keys as registers hold scores of.
-pub(super) const TILING: Tiling = Tiling { queries: 128, keys: 128, warps: 12, blocks: 1 };
-/// Tiles of keys, and of values, that are there or on their way.
+pub(super) const FORWARD: Tiling = Tiling { queries: 128, keys: 128, warps: 12, blocks: 1 };
+/// Tiles of a kind that are there or on their way.
 const STAGES: usize = 2;
 /// Of `Signals` of forward_hopper.cu.
-const SIGNALS: usize = 8 * (1 + 4 * STAGES) + 8 * STAGES;
+const FORWARD_SIGNALS: usize = 8 * (1 + 4 * STAGES) + 8 * STAGES;
+/// Of `Signals` of backward_hopper.cu, but for the numbers of queries.
+const BACKWARD_SIGNALS: usize = 8 * (3 + 3 * STAGES) + 12 * STAGES;
 /// Tiles begin at a multiple of this, which is what a swizzle repeats after.
 const ALIGNMENT: usize = 1024;
 
-/// Whether heads of this size have it: rows of whole 128-byte pieces.
+/// 64 keys for each of two warpgroups; as many queries as registers hold scores, P and dS of beside dK and dV.
+pub(super) fn backward(head_dim: usize) -> Tiling {
+    Tiling { queries: 8192 / head_dim, keys: 128, warps: 12, blocks: 1 }
+}
+
+/// Whether heads of this size have them: rows of whole 128-byte pieces.
 pub(super) fn knows(head_dim: usize) -> bool {
     matches!(head_dim, 64 | 128)
 }
@@ -37,6 +45,25 @@ params! {
     }
 }
 
+params! {
+    struct Backward {
+        tensors: [TensorMap; 4],
+        stats: Address,
+        dq_sums: Address,
+        dk: Address,
+        dv: Address,
+        lists: [Address; 4],
+        kv_head: u32,
+        queries: u32,
+        keys: u32,
+        heads: u32,
+        group: u32,
+        scale: f32,
+        scale_log2: f32,
+        rest: [u32; 9],
+    }
+}
+
 impl Attention {
     pub(super) fn launch_hopper<D: Driver, C: Compiler>(
         &self,
@@ -48,16 +75,17 @@ impl Attention {
     ) -> Result<()> {
         assert!(scale > 0.0, "kernels: attention's scale is {scale}");
         let Shape { queries, keys, heads, kv_heads, .. } = visible.shape;
-        let map = |at: Address, rows: usize, heads: usize, box_rows: usize| {
-            let (rows, heads, columns) = (rows.max(1) as u64, heads as u64, self.head_dim as u64);
-            queue.runtime().driver().tensor_map(&Tensor { at, rows, heads, columns, box_rows: box_rows as u32 })
-        };
         let of_keys = 2 * keys * kv_heads * self.head_dim;
-        let q = map(q.need("q", 2 * queries * heads * self.head_dim), queries, heads, TILING.queries)?;
-        let k = map(k.need("k", of_keys), keys, kv_heads, TILING.keys)?;
-        let v = map(v.need("v", of_keys), keys, kv_heads, TILING.keys)?;
+        let q = q.need("q", 2 * queries * heads * self.head_dim);
+        let [k, v] = [k.need("k", of_keys), v.need("v", of_keys)];
+        let map = |at, rows, heads, box_rows| self.map(queue, at, [rows, heads, box_rows]);
+        let tensors = [
+            map(q, queries, heads, FORWARD.queries)?,
+            map(k, keys, kv_heads, FORWARD.keys)?,
+            map(v, keys, kv_heads, FORWARD.keys)?,
+        ];
         let params = Forward {
-            tensors: [q, k, v],
+            tensors,
             out,
             lse,
             lists: visible.lists(visible.places.forward),
@@ -69,19 +97,87 @@ impl Attention {
             scale_log2: scale * std::f32::consts::LOG2_E,
             rest: [0; 14],
         };
-        let grid = [queries.div_ceil(TILING.queries) as u32, heads as u32, 1];
+        let grid = [queries.div_ceil(FORWARD.queries) as u32, heads as u32, 1];
         // SAFETY: the tensors have the sizes of the shape that the lists were made for.
-        unsafe { queue.launch(&self.hopper_kernel(), grid, &params) }
+        unsafe { queue.launch(&self.hopper_forward(), grid, &params) }
     }
 
-    pub(super) fn hopper_kernel(&self) -> Kernel {
-        let mut constants = TILING.constants(self.head_dim);
+    /// Adds to the sums of dQ, and writes dK and dV, of `some` key/value heads from `kv_head` on.
+    pub(super) fn launch_hopper_backward<D: Driver, C: Compiler>(
+        &self,
+        queue: Queue<'_, D, C>,
+        visible: &Visible<D>,
+        call: &Call,
+        dq_sums: Address,
+        [kv_head, some]: [usize; 2],
+    ) -> Result<()> {
+        let Shape { queries, keys, heads, kv_heads, .. } = call.shape;
+        let ([q, k, v, dout], [_, dk, dv]) = (call.tensors, call.grads);
+        let tiling = backward(self.head_dim);
+        let map = |at, rows, heads, box_rows| self.map(queue, at, [rows, heads, box_rows]);
+        let tensors = [
+            map(q, queries, heads, tiling.queries)?,
+            map(k, keys, kv_heads, tiling.keys)?,
+            map(v, keys, kv_heads, tiling.keys)?,
+            map(dout, queries, heads, tiling.queries)?,
+        ];
+        let params = Backward {
+            tensors,
+            stats: call.stats,
+            dq_sums,
+            dk,
+            dv,
+            lists: visible.lists(visible.places.backward_keys),
+            kv_head: kv_head as u32,
+            queries: queries as u32,
+            keys: keys as u32,
+            heads: heads as u32,
+            group: (heads / kv_heads) as u32,
+            scale: call.scale,
+            scale_log2: call.scale * std::f32::consts::LOG2_E,
+            rest: [0; 9],
+        };
+        let grid = [keys.div_ceil(tiling.keys) as u32, some as u32, 1];
+        // SAFETY: the tensors have the sizes of the shape that the lists were made for, the sums those of `some` heads.
+        unsafe { queue.launch(&self.hopper_backward(), grid, &params) }
+    }
+
+    /// A tensor `[rows, heads, D]` as the copy engine takes it, in boxes of `box_rows` rows.
+    fn map<D: Driver, C: Compiler>(
+        &self,
+        queue: Queue<'_, D, C>,
+        at: Address,
+        [rows, heads, box_rows]: [usize; 3],
+    ) -> Result<TensorMap> {
+        let (rows, heads, columns) = (rows.max(1) as u64, heads as u64, self.head_dim as u64);
+        queue.runtime().driver().tensor_map(&Tensor { at, rows, heads, columns, box_rows: box_rows as u32 })
+    }
+
+    pub(super) fn hopper_kernels(&self) -> [Kernel; 2] {
+        [self.hopper_forward(), self.hopper_backward()]
+    }
+
+    fn hopper_forward(&self) -> Kernel {
+        let tiles = 2 * (FORWARD.queries + 2 * STAGES * FORWARD.keys) * self.head_dim;
+        let text = vec![include_str!("forward_hopper.cu")];
+        self.hopper_kernel("attention_forward_hopper", text, FORWARD, tiles + FORWARD_SIGNALS)
+    }
+
+    fn hopper_backward(&self) -> Kernel {
+        let tiling = backward(self.head_dim);
+        let tiles = 2 * 2 * (tiling.keys + STAGES * tiling.queries) * self.head_dim;
+        let (pairs, stats) = (2 * tiling.queries * tiling.keys, 8 * STAGES * tiling.queries);
+        let text = vec![BACKWARD, include_str!("backward_hopper.cu")];
+        self.hopper_kernel("attention_backward_hopper", text, tiling, tiles + pairs + stats + BACKWARD_SIGNALS)
+    }
+
+    fn hopper_kernel(&self, entry: &'static str, own: Vec<&'static str>, tiling: Tiling, bytes: usize) -> Kernel {
+        let mut constants = tiling.constants(self.head_dim);
         constants.push(("FRESH", 0));
-        let texts = vec![HOPPER, include_str!("attention.cuh"), include_str!("forward_hopper.cu")];
+        let mut texts = vec![HOPPER, include_str!("attention.cuh"), include_str!("panels.cuh")];
+        texts.extend(own);
         let source = Source { file: "attention_hopper.cu", texts, constants };
-        let rows = TILING.queries + 2 * STAGES * TILING.keys;
-        let shared = (2 * rows * self.head_dim + SIGNALS + ALIGNMENT) as u32;
-        let (threads, budget) = (32 * TILING.warps as u32, Budget { blocks: TILING.blocks });
-        Kernel { source, entry: "attention_forward_hopper", threads, shared, budget }
+        let (threads, shared) = (32 * tiling.warps as u32, (bytes + ALIGNMENT) as u32);
+        Kernel { source, entry, threads, shared, budget: Budget { blocks: tiling.blocks } }
     }
 }

@@ -76,7 +76,7 @@ impl Attention {
     pub fn kernels(&self) -> Vec<Kernel> {
         let mut kernels = vec![self.forward_kernel(FORWARD, false)];
         kernels.extend([SMALL, FEW].map(|tiling| self.forward_kernel(tiling, true)));
-        kernels.extend(hopper::knows(self.head_dim).then(|| self.hopper_kernel()));
+        kernels.extend(hopper::knows(self.head_dim).then(|| self.hopper_kernels()).into_iter().flatten());
         kernels.extend(self.backward_kernels());
         kernels.extend(["attention_combine", "attention_merge"].map(|entry| self.merge_kernel(entry)));
         kernels
@@ -94,7 +94,7 @@ impl Attention {
         assert!(visible.passes != Passes::Split, "kernels: these lists were made for a split pass alone");
         let numbers = visible.shape.queries * visible.shape.heads;
         let to = (out.need("out", 2 * numbers * self.head_dim), lse.need("lse", 4 * numbers));
-        if visible.hopper {
+        if visible.hopper.forward {
             return self.launch_hopper(queue, visible, scale, inputs, to);
         }
         self.launch_forward(queue, visible, scale, inputs, to, None)
@@ -193,7 +193,7 @@ impl Attention {
         let rows = tiling.queries + 2 * tiling.keys;
         // A word of visible pairs for each thread and 16-row tile.
         let extra = WALK + 4 * 32 * tiling.warps * row_tiles;
-        self.kernel("attention_forward", include_str!("forward.cu"), constants, tiling, (rows, extra))
+        self.kernel("attention_forward", vec![include_str!("forward.cu")], constants, tiling, (rows, extra))
     }
 
     fn merge_kernel(&self, entry: &'static str) -> Kernel {
@@ -216,14 +216,15 @@ impl Attention {
     fn kernel(
         &self,
         entry: &'static str,
-        text: &'static str,
+        own: Vec<&'static str>,
         constants: Vec<(&'static str, i64)>,
         tiling: Tiling,
         (rows, extra): (usize, usize),
     ) -> Kernel {
         let head_dim = self.head_dim;
         assert!((16..=128).contains(&head_dim) && head_dim.is_multiple_of(16), "kernels: heads of {head_dim} on a GPU");
-        let source = Source { file: "attention.cu", texts: vec![include_str!("attention.cuh"), text], constants };
+        let texts = [vec![include_str!("attention.cuh")], own].concat();
+        let source = Source { file: "attention.cu", texts, constants };
         let shared = (Tiling::bytes(rows, head_dim) + extra) as u32;
         let budget = Budget { blocks: tiling.blocks };
         Kernel { source, entry, threads: 32 * tiling.warps as u32, shared, budget }

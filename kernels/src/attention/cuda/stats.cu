@@ -12,16 +12,17 @@ struct Stats {
     const bf16* out;
     const bf16* dout;
     const float* lse;
-    // [queries, H]
+    // [H, padded queries], zeros behind the last query
     float2* stats;
-    u64 rows;
+    u32 queries, heads;
+    u64 padded;
 };
 
 KERNEL(attention_stats, Stats, WARPS * WARP) {
-    const u64 row = ((u64)blockIdx.x * (WARPS * WARP) + threadIdx.x) / LANES;
-    const u32 place = threadIdx.x % LANES;
+    const u64 row = ((u64)blockIdx.x * (WARPS * WARP) + threadIdx.x) / LANES, query = row / p.heads;
+    const u32 place = threadIdx.x % LANES, head = (u32)(row % p.heads);
     float sum = 0.0f;
-    if (row < p.rows && place < PLACES) {
+    if (query < p.queries && place < PLACES) {
         float out[8], dout[8];
         load8(out, p.out + row * HEAD_DIM + place * 8);
         load8(dout, p.dout + row * HEAD_DIM + place * 8);
@@ -30,11 +31,10 @@ KERNEL(attention_stats, Stats, WARPS * WARP) {
     }
     UNROLL
     for (u32 distance = LANES / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(ALL_LANES, sum, distance);
-    if (row < p.rows && place == 0) {
-        const float lse = p.lse[row];
-        float2 stats;
-        stats.x = lse == minus_infinity() ? -minus_infinity() : lse * LOG2_E;
-        stats.y = sum;
-        p.stats[row] = stats;
-    }
+    if (query >= p.padded || place > 0) return;
+    const float lse = query < p.queries ? p.lse[row] : 0.0f;
+    float2 stats;
+    stats.x = lse == minus_infinity() ? -minus_infinity() : lse * LOG2_E;
+    stats.y = sum;
+    p.stats[head * p.padded + query] = stats;
 }

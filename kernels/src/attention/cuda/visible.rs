@@ -4,7 +4,7 @@ use super::hopper;
 use super::lists::{Lists, Ragged, Run};
 use crate::attention::{Mask, Shape};
 use crate::cuda::driver::{Address, Driver, Result};
-use crate::cuda::runtime::{Memory, Queue};
+use crate::cuda::runtime::{Hopper, Memory, Queue};
 use crate::cuda::source::Compiler;
 
 /// Rows of the tiles of a kernel, and how its block is cut.
@@ -76,8 +76,8 @@ impl Packing {
 pub struct Visible<D: Driver> {
     pub(super) shape: Shape,
     pub(super) passes: Passes,
-    /// Whether the forward pass is that of compute capability 9.0, whose tiles are larger.
-    pub(super) hopper: bool,
+    /// Which passes are those of compute capability 9.0, whose tiles are others.
+    pub(super) hopper: Hopper,
     pub(super) packing: Packing,
     /// Key tiles of the query tile that has most of them, in a split pass.
     pub(super) key_tiles: usize,
@@ -118,20 +118,22 @@ impl<D: Driver> Visible<D> {
         shape.check(mask);
         assert!(shape.queries.max(shape.keys) < 1 << 31, "kernels: attention over {shape:?} on a GPU");
         let packing = Packing::new(mask, shape);
-        let hopper = queue.runtime().hopper() && hopper::knows(shape.head_dim);
+        let hopper = if hopper::knows(shape.head_dim) { queue.runtime().hopper() } else { Hopper::default() };
         let (mut image, mut places) = (Image::default(), Places::default());
         let of = |tiling: Tiling| Lists::new(mask, shape, (tiling.queries, tiling.keys));
         let lists = match passes {
             Passes::Split => Lists::new(mask, shape, (packing.queries(), packing.tiling.keys)),
-            Passes::Forward | Passes::Backward | Passes::Deterministic if hopper => of(hopper::TILING),
-            Passes::Forward | Passes::Backward | Passes::Deterministic => of(FORWARD),
+            Passes::Forward | Passes::Backward | Passes::Deterministic => {
+                of(if hopper.forward { hopper::FORWARD } else { FORWARD })
+            }
         };
         let key_tiles = lists.keys.most_tiles();
         let place = if passes == Passes::Split { &mut places.split } else { &mut places.forward };
         *place = image.put_ragged(lists.keys);
         (places.list_of, places.rows) = (image.put(lists.list_of), image.put(lists.rows.into_iter().flatten()));
         if passes == Passes::Backward {
-            places.backward_keys = image.put_ragged(of(FUSED).queries);
+            let tiling = if hopper.backward { hopper::backward(shape.head_dim) } else { FUSED };
+            places.backward_keys = image.put_ragged(of(tiling).queries);
         }
         if passes == Passes::Deterministic {
             let lists = of(SMALL);

@@ -2,7 +2,7 @@
 
 use super::attention::Case;
 use super::{Random, emulate_hopper, mistaken, normal};
-use crate::attention::cuda::{Attention, Passes, Visible};
+use crate::attention::cuda::{Attention, Passes, Saved, Visible};
 use crate::attention::{Mask, Pattern, Patterns, Shape};
 use crate::conformance::attention::{PATTERNS, square, starts};
 use crate::conformance::heads::MIXES;
@@ -23,6 +23,7 @@ fn shapes() {
         [127, 127, 3, 1, 128],
         [300, 300, 2, 2, 128],
         [20, 700, 2, 1, 64],
+        [200, 200, 4, 2, 128],
     ] {
         let starts = vec![0; sizes[0]];
         let (patterns, query_row) = (Pattern::Full.into(), sizes[1] - sizes[0]);
@@ -67,8 +68,8 @@ fn offsets() {
     }
 }
 
-/// Each wait that keeps warpgroups, copies and products in order, and what says that they may go on.
-const ORDER: [&str; 16] = [
+/// Each wait that keeps warpgroups, copies and products of the forward pass in order, and what says that they may go on.
+const FORWARD: [&str; 16] = [
     "barriers_made();\n    }\n    __syncthreads();",
     "barrier_wait(&signals->q_full, 0);",
     "barrier_wait(&signals->k_full[0], 0);",
@@ -87,27 +88,73 @@ const ORDER: [&str; 16] = [
     "barrier_expect(&signals->v_full[stage], KEY_BYTES);",
 ];
 
+/// Those of the backward pass.
+const BACKWARD: [&str; 17] = [
+    "barriers_made();\n    }\n    __syncthreads();",
+    "barrier_wait(&signals->keys_full, 0);",
+    "barrier_wait(&signals->q_full[stage], turn);",
+    "barrier_wait(&signals->dout_full[stage], turn);",
+    "barrier_wait(&signals->empty[stage], turn ^ 1);",
+    "barrier_wait(&signals->pairs_full, n % 2);",
+    "barrier_wait(&signals->pairs_empty, n % 2 ^ 1);",
+    "if (lane == 0) barrier_arrive(&signals->empty[stage]);",
+    "if (lane == 0) barrier_arrive(&signals->pairs_full);",
+    "if (lane == 0) barrier_arrive(&signals->pairs_empty);",
+    "            barrier_arrive(&signals->q_full[stage]);",
+    "products_wait<1>();",
+    "products_wait<0>();",
+    "stored_for_products();",
+    "__syncwarp();",
+    "barrier_expect(&signals->q_full[stage], QUERY_BYTES + STATS_BYTES);",
+    "barrier_expect(&signals->dout_full[stage], QUERY_BYTES);",
+];
+
 #[test]
 fn every_wait_is_missed() {
     let text = include_str!("../../attention/cuda/forward_hopper.cu");
+    all_are_missed("KERNEL_RESIDENT(attention_forward_hopper", text, &FORWARD, output);
+}
+
+#[test]
+fn every_wait_of_the_backward_pass_is_missed() {
+    let text = include_str!("../../attention/cuda/backward_hopper.cu");
+    all_are_missed("KERNEL_RESIDENT(attention_backward_hopper", text, &BACKWARD, gradient);
+}
+
+/// What a call gives under one order of threads; nothing if it failed, or without a compiler.
+type Call = fn(u64, Option<Mistake>) -> Option<Option<Vec<f32>>>;
+
+fn all_are_missed(word: &'static str, file: &str, order: &[&'static str], call: Call) {
+    let results = |mistake| -> Option<Vec<_>> {
+        (0..6).flat_map(|order| [order, (order + 1) << 32]).map(|seed| call(seed, mistake)).collect()
+    };
     let Some(right) = results(None) else { return };
     assert!(right.iter().all(Option::is_some));
-    for taken in ORDER {
-        let count = text.matches(taken).count();
-        assert!(count > 0, "{taken} is not in the kernel");
-        for number in 0..count {
-            let mistake = Mistake { word: "KERNEL_RESIDENT(attention_forward_hopper", text: taken, number };
-            assert_ne!(results(Some(mistake)).as_ref(), Some(&right), "{taken} number {number} is not missed");
+    let same = |mistake| results(mistake).as_ref() == Some(&right);
+    assert!(same(None), "what is compared has to be the same each time");
+    for &text in order {
+        assert!(file.contains(text), "{text} is not in the kernel");
+        for number in 0..file.matches(text).count() {
+            // The shared parts of the file come before.
+            let mistake = Mistake { word, text, number: number + before(text) };
+            assert!(!same(Some(mistake)), "{text} number {number} is not missed");
         }
     }
 }
 
-/// Outputs under some orders of threads; nothing of a call that failed.
-fn results(mistake: Option<Mistake>) -> Option<Vec<Option<Vec<f32>>>> {
-    (0..6).flat_map(|order| [order, (order + 1) << 32]).map(|seed| result(seed, mistake)).collect()
+/// How often the text occurs in what every such kernel is compiled behind.
+fn before(text: &str) -> usize {
+    let shared = [
+        include_str!("../../cuda/emulation/primitives.h"),
+        include_str!("../../cuda/emulation/hopper.h"),
+        crate::cuda::source::PRELUDE,
+        include_str!("../../attention/cuda/attention.cuh"),
+    ];
+    shared.iter().map(|file| file.matches(text).count()).sum()
 }
 
-fn result(seed: u64, mistake: Option<Mistake>) -> Option<Option<Vec<f32>>> {
+/// Outputs.
+fn output(seed: u64, mistake: Option<Mistake>) -> Option<Option<Vec<f32>>> {
     let gpu = mistaken(seed, true, mistake)?;
     let mut random = Random::new(3);
     let (queries, keys) = (70, 700);
@@ -120,4 +167,21 @@ fn result(seed: u64, mistake: Option<Mistake>) -> Option<Option<Vec<f32>>> {
     let (inputs, outputs) = ([q.all(), k.all(), v.all()], (out.all(), lse.all()));
     let done = op.forward(gpu.queue(), &visible, 0.2, inputs, outputs);
     Some(done.is_ok().then(|| gpu.read_bf16(&out)))
+}
+
+/// dQ, dK and dV; the seed also says in which order blocks add to dQ, before any thread runs.
+fn gradient(seed: u64, mistake: Option<Mistake>) -> Option<Option<Vec<f32>>> {
+    let gpu = mistaken(seed, true, mistake)?;
+    let (t, mut random) = (400, Random::new(4));
+    let (op, shape) = (Attention { head_dim: 64 }, Shape { queries: t, keys: t, heads: 2, kv_heads: 1, head_dim: 64 });
+    let mask = Mask { patterns: Pattern::Full.into(), query_row: 0, key_row: 0, starts: &vec![0; t] };
+    let visible = Visible::new(gpu.queue(), &mask, &shape, Passes::Backward).expect("lists");
+    let [q, out, dout, k, v] = [128, 128, 128, 64, 64].map(|width| gpu.bf16(&normal(&mut random, t * width)));
+    let lse = gpu.f32(&vec![3.0; 2 * t]);
+    let saved = Saved { q: q.all(), k: k.all(), v: v.all(), out: out.all(), lse: lse.all(), dout: dout.all() };
+    let scratch = gpu.room(op.backward_bytes(&shape, Passes::Backward) as usize);
+    let to = [128, 64, 64].map(|width| gpu.room(2 * t * width));
+    let regions = [to[0].all(), to[1].all(), to[2].all()];
+    let done = op.backward(gpu.queue(), &visible, 0.2, saved, regions, scratch.all());
+    Some(done.is_ok().then(|| to.iter().flat_map(|memory| gpu.read_bf16(memory)).collect()))
 }

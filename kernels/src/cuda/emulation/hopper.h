@@ -31,24 +31,42 @@ struct alignas(64) TensorMap {
 };
 
 static inline void copy_box(void* to, const TensorMap* map, u32 column, u32 head, u32 row, Barrier* barrier) {
-    TensorBox box = {to, barrier, {column, head, row}, {}};
+    TensorBox box = {to, barrier, nullptr, 0, {column, head, row}, {}};
     memcpy(box.map, map->words, sizeof box.map);
     emulated_copy_box(box);
+}
+
+static inline void copy_bytes(void* to, const void* from, u32 bytes, Barrier* barrier) {
+    emulated_copy_box({to, barrier, from, bytes, {}, {}});
 }
 
 static inline u64 matrix(const void* at, u32 leading, u32 stride) {
     return (u64)(shared_address(at) & 0x3ffff) >> 4 | (u64)(leading >> 4) << 16 | (u64)(stride >> 4) << 32 | (u64)1 << 62;
 }
 
-static inline void product_of_shared(float (&d)[16][4], u64 a, u64 b, bool add) {
-    WarpgroupProduct operands = {&d[0][0], 128, a, b, {}, false, add};
+template <u32 COUNT>
+static inline void product_of_shared(float (&d)[COUNT][4], u64 a, u64 b, bool add) {
+    WarpgroupProduct operands = {&d[0][0], 8 * COUNT, a, b, {}, false, false, add};
+    emulated_meet(PRODUCT, &operands);
+}
+
+static inline void product_of_turned(float (&d)[8][4], u64 a, u64 b, bool add) {
+    WarpgroupProduct operands = {&d[0][0], 64, a, b, {}, false, true, add};
     emulated_meet(PRODUCT, &operands);
 }
 
 template <u32 COUNT>
 static inline void product_of_registers(float (&d)[COUNT][4], const u32 (&a)[4], u64 b) {
-    WarpgroupProduct operands = {&d[0][0], 8 * COUNT, 0, b, {a[0], a[1], a[2], a[3]}, true, true};
+    WarpgroupProduct operands = {&d[0][0], 8 * COUNT, 0, b, {a[0], a[1], a[2], a[3]}, true, true, true};
     emulated_meet(PRODUCT, &operands);
+}
+
+static inline void store_for_products(void* to, u32 word) {
+    emulated_store(to, word);
+}
+
+static inline void stored_for_products() {
+    emulated_stored();
 }
 
 static inline void products_begin() {}

@@ -3,7 +3,8 @@
 //
 // A thread of a block is a fiber. The warps of a block run in an order drawn from the seed, each for a drawn number of
 // meetings or until its lanes stand at the block's barrier, and the lanes of a warp run one after the other, in a drawn
-// order, from meeting to meeting. So a kernel that lacks a barrier reads, under some seed, what has not been written yet.
+// order, from meeting to meeting; others may run before all of them have come there. So a kernel that lacks a barrier reads,
+// under some seed, what has not been written yet.
 // An asynchronous copy may arrive at any time before its wait, and an asynchronous product may be computed then: seeds below 2³² let
 // that happen at the wait, others at drawn times. Copies of whole boxes arrive in a drawn order.
 // Shared memory is full of NaN when a block begins and lies between protected pages, as buffers do. Compiled with
@@ -135,6 +136,7 @@ struct Lane {
     uint32_t parity;
     std::vector<std::vector<Copy>> groups;
     std::vector<Copy> open;
+    std::vector<std::pair<uint32_t*, uint32_t>> stores;
 };
 
 // A warp's part of a product that was started and has not been computed.
@@ -304,6 +306,7 @@ void prepare(Lane& lane) {
     lane.state = READY;
     lane.groups.clear();
     lane.open.clear();
+    lane.stores.clear();
 }
 
 void resume(Lane& lane) {
@@ -312,6 +315,12 @@ void resume(Lane& lane) {
     leaving(lane.stack, STACK);
     switch_stack(&scheduler_stack, lane.stack_pointer);
     back_in_scheduler();
+}
+
+uint32_t count(State state) {
+    uint32_t found = 0;
+    for (const Lane& lane : lanes) found += lane.state == state;
+    return found;
 }
 
 // ---- meetings
@@ -405,10 +414,14 @@ void end_phase(Mbarrier* barrier) {
     if (barrier->left > 0 || barrier->bytes != 0) return;
     barrier->phase ^= 1;
     barrier->left = barrier->arrivals;
+    if (!copies_hurry) return;
+    for (Lane& lane : lanes) {
+        if (lane.state == WAITING && lane.operands == barrier && lane.parity != barrier->phase) lane.state = READY;
+    }
 }
 
 // Words of a tensor map as `child.rs` writes them: address, sizes, strides of heads and rows in bytes, rows of a box.
-void land(const TensorBox& box) {
+uint64_t land_box(const TensorBox& box) {
     const uint64_t *map = box.map, rows = map[6], row_bytes = 128;
     unsigned char* to = (unsigned char*)box.to;
     if (!inside_shared(to, rows * row_bytes)) emulated_fault("a box outside shared memory");
@@ -425,8 +438,22 @@ void land(const TensorBox& box) {
             }
         }
     }
+    return rows * row_bytes;
+}
+
+uint64_t land_bytes(const TensorBox& box) {
+    if (!inside_shared(box.to, box.bytes)) emulated_fault("a copy outside shared memory");
+    if (((uintptr_t)box.to | (uintptr_t)box.from | box.bytes) % 16 != 0) {
+        emulated_fault("a copy whose addresses or bytes are no multiple of 16");
+    }
+    memcpy(box.to, box.from, box.bytes);
+    return box.bytes;
+}
+
+void land(const TensorBox& box) {
+    const uint64_t bytes = box.from ? land_bytes(box) : land_box(box);
     Mbarrier* barrier = barrier_at(box.barrier);
-    barrier->bytes -= (int32_t)(rows * row_bytes);
+    barrier->bytes -= (int32_t)bytes;
     end_phase(barrier);
 }
 
@@ -441,13 +468,11 @@ void land_one() {
 // Lets threads go on whose phase is over; without any, boxes arrive until there is one.
 bool wake() {
     for (;;) {
-        bool woken = false;
         for (Lane& lane : lanes) {
-            if (lane.state != WAITING || ((Mbarrier*)lane.operands)->phase == lane.parity) continue;
-            lane.state = READY;
-            woken = true;
+            if (lane.state == WAITING && ((Mbarrier*)lane.operands)->phase != lane.parity) lane.state = READY;
         }
-        if (woken || boxes.empty()) return woken;
+        if (count(READY) > 0) return true;
+        if (boxes.empty()) return false;
         land_one();
     }
 }
@@ -473,9 +498,9 @@ void compute(const Pending& pending, uint32_t warp) {
     float a[16][16];
     static float b[16][256];
     for (uint32_t k = 0; k < 16; k++) {
-        for (uint32_t n = 0; n < all.columns; n++) b[k][n] = number(all.b_matrix, n, k, all.a_in_registers);
+        for (uint32_t n = 0; n < all.columns; n++) b[k][n] = number(all.b_matrix, n, k, all.turned);
         for (uint32_t row = 0; row < 16 && !all.a_in_registers; row++) {
-            a[row][k] = number(all.a_matrix, warp % 4 * 16 + row, k, false);
+            a[row][k] = number(all.a_matrix, warp % 4 * 16 + row, k, all.turned);
         }
     }
     for (uint32_t lane = 0; lane < WARP && all.a_in_registers; lane++) {
@@ -545,12 +570,13 @@ void meet(Lane* warp, Meeting kind) {
 
 // ---- scheduling
 
-// Runs the lanes that can, in a drawn order; false if there was none.
+// Runs the lanes that can, in a drawn order, now and then only some of them; false if there was none.
 bool run_lanes(Lane* warp) {
     bool ran = false;
     const uint64_t drawn = draw();
     const uint32_t first = drawn % WARP, step = (drawn >> 8) % WARP | 1;
-    for (uint32_t i = 0; i < WARP; i++) {
+    const uint32_t some = (drawn >> 16) % 4 == 0 ? (drawn >> 24) % WARP + 1 : WARP;
+    for (uint32_t i = 0; i < some; i++) {
         Lane& lane = warp[(first + i * step) % WARP];
         if (lane.state != READY) continue;
         resume(lane);
@@ -566,8 +592,8 @@ bool complete(Lane* warp) {
     if (waiting == 0) return false;
     for (uint32_t lane = 0; lane < WARP; lane++) {
         running = &warp[lane];
-        // It comes when its barrier lets it.
-        if (warp[lane].state == WAITING) return false;
+        // It comes when its turn comes, or its barrier lets it.
+        if (warp[lane].state == READY || warp[lane].state == WAITING) return false;
         if (warp[lane].state != MEETING) emulated_fault("a lane is not where the others of its warp wait for it");
         if (warp[lane].kind != warp[0].kind) emulated_fault("the lanes of a warp wait at different instructions");
     }
@@ -592,12 +618,6 @@ std::vector<uint32_t> numbers(uint32_t count) {
     std::vector<uint32_t> order(count);
     for (uint32_t i = 0; i < count; i++) order[i] = i;
     return order;
-}
-
-uint32_t count(State state) {
-    uint32_t found = 0;
-    for (const Lane& lane : lanes) found += lane.state == state;
-    return found;
 }
 
 void run_block() {
@@ -850,6 +870,16 @@ void emulated_barrier_wait(void* at, uint32_t parity) {
 
 void emulated_copy_box(const TensorBox& box) {
     boxes.push_back(box);
+}
+
+void emulated_store(void* to, uint32_t word) {
+    if (!inside_shared(to, 4) || (uintptr_t)to % 4 != 0) emulated_fault("a store for products outside shared memory");
+    running->stores.emplace_back((uint32_t*)to, word);
+}
+
+void emulated_stored() {
+    for (const auto& store : running->stores) *store.first = store.second;
+    running->stores.clear();
 }
 
 void emulated_commit() {

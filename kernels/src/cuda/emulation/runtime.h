@@ -38,13 +38,16 @@ struct WarpgroupProduct {
     uint32_t columns;
     uint64_t a_matrix, b_matrix;
     uint32_t a[4];
-    bool a_in_registers, add;
+    // `turned` matrices in shared memory lie by columns.
+    bool a_in_registers, turned, add;
 };
 
-// A box of a tensor map on its way to shared memory.
+// A box of a tensor map, or bytes from `from` on, on its way to shared memory.
 struct TensorBox {
     void* to;
     void* barrier;
+    const void* from;
+    uint32_t bytes;
     uint32_t at[3];
     uint64_t map[16];
 };
@@ -65,5 +68,8 @@ void emulated_barrier_init(void* barrier, uint32_t arrivals);
 void emulated_barrier_arrive(void* barrier, uint32_t bytes);
 void emulated_barrier_wait(void* barrier, uint32_t parity);
 void emulated_copy_box(const TensorBox& box);
+// A word for products to read: it is not there before the thread says that it has stored all.
+void emulated_store(void* to, uint32_t word);
+void emulated_stored();
 [[noreturn]] void emulated_fault(const char* message);
 }

@@ -1,0 +1,57 @@
+// What the kernels share that make all gradients in five products (Dao 2023, FlashAttention-2, algorithm 2): every visible pair of
+// tiles is scored once. One block a key tile and key/value head, over the visible query tiles of the group's heads; dK and dV stay
+// in registers, dQ goes to f32 sums in global memory, to which blocks add in whatever order they come.
+
+// Numbers of an accumulator of a warp.
+constexpr u32 FRAGMENT = 16 * 8;
+
+// A query tile and whose it is.
+struct HeadTile {
+    Tile tile;
+    u32 head;
+};
+
+// The query tiles of all heads of a group, one head after the other; one thread moves it on.
+struct Heads {
+    Walk walk;
+    u32 head, end;
+
+    template <class Params>
+    DEVICE_MEMBER void start(const Params& p) {
+        const u32 list = p.list_of[head];
+        const u32* const first = p.first + (u64)list * (gridDim.x + 1) + blockIdx.x;
+        walk.start(p.runs + first[0], first[1] - first[0], 0, 1);
+    }
+    template <class Params>
+    DEVICE_MEMBER void start(const Params& p, u32 kv_head) {
+        head = kv_head * p.group;
+        end = head + p.group;
+        start(p);
+    }
+    template <class Params>
+    DEVICE_MEMBER HeadTile next(const Params& p) {
+        Tile tile = walk.next();
+        while (tile.len == 0 && head + 1 < end) {
+            head++;
+            start(p);
+            tile = walk.next();
+        }
+        return {tile, head};
+    }
+};
+
+// The sums of dQ of a launch, fragments: [query heads, padded(queries) ÷ 16, COLUMNS]. Here those of 16 rows from `row` on.
+DEVICE float* sums_of(float* sums, u32 head, u32 queries, u32 row) {
+    return sums + ((u64)head * (padded(queries) / 16) + row / 16) * (COLUMNS * FRAGMENT);
+}
+
+// Adds a warp's accumulator to one of the sums, in an order in which every instruction covers whole 128 bytes: where one adds
+// four numbers a lane's lie side by side, else each number's lanes.
+DEVICE void add_fragment(float* sum, u32 lane, const float (&c)[4]) {
+#if ADDS_FOUR
+    add_four(sum + 4 * lane, c);
+#else
+    UNROLL
+    for (u32 e = 0; e < 4; e++) add_one(sum + WARP * e + lane, c[e]);
+#endif
+}
