@@ -71,9 +71,7 @@ impl Error {
         let Self::Device(error @ kernels::device::Error::OutOfMemory { requested, live, limit }) = self else {
             return self;
         };
-        // Without a limit, or below it, the machine itself has no more than what is in use.
-        let over = live.saturating_add(requested).saturating_sub(limit);
-        let missing = if over == 0 { requested } else { over };
+        let missing = missing(requested, live, limit);
         let more = readable_bytes(missing);
         let remedies = match plan.remedies(missing, limit).join(", or ") {
             words if words.is_empty() => format!("{more} are missing, and no small change of the recipe saves them"),
@@ -83,12 +81,15 @@ impl Error {
     }
 }
 
-/// What helps where memory is short.
-fn advice(error: &kernels::device::Error) -> &'static str {
-    match error {
-        kernels::device::Error::OutOfMemory { .. } => {
-            "; use a shorter text, or `--weights q8_0` where it is read on the CPU"
-        }
-        kernels::device::Error::Gpu(_) => "",
-    }
+/// Bytes that an allocation lacks: without a limit, or below it, the machine itself has no more than what is in use.
+fn missing(requested: u64, live: u64, limit: u64) -> u64 {
+    let over = live.saturating_add(requested).saturating_sub(limit);
+    if over == 0 { requested } else { over }
+}
+
+/// What helps where memory is short and nothing is trained.
+fn advice(error: &kernels::device::Error) -> String {
+    let kernels::device::Error::OutOfMemory { requested, live, limit } = *error else { return String::new() };
+    let more = readable_bytes(missing(requested, live, limit));
+    format!("; {more} are missing: use a shorter text, or `--weights q8_0` where it is read on the CPU")
 }

@@ -102,13 +102,22 @@ struct Attended {
     gradients: Vec<f32>,
 }
 
-/// Attention over some tiles, some of them short.
+/// Attention over some tiles, some of them short, with heads of both sizes that have kernels of their own.
 fn attend<D: Driver, C: Compiler, P: Products<D, C>>(card: &Cuda<D, C, P>) -> crate::device::Result<Attended> {
+    let [small, large] = [attend_with(card, 64)?, attend_with(card, 128)?];
+    let outputs = [small.outputs, large.outputs].concat();
+    Ok(Attended { outputs, gradients: [small.gradients, large.gradients].concat() })
+}
+
+fn attend_with<D: Driver, C: Compiler, P: Products<D, C>>(
+    card: &Cuda<D, C, P>,
+    head_dim: usize,
+) -> crate::device::Result<Attended> {
     const T: usize = 300;
-    let shape = Shape { queries: T, keys: T, heads: 2, kv_heads: 1, head_dim: 128 };
+    let shape = Shape { queries: T, keys: T, heads: 2, kv_heads: 1, head_dim };
     let numbers =
         |len: usize, step: usize| -> Vec<f32> { (0..len).map(|at| (at * step % 509) as f32 / 254.0 - 1.0).collect() };
-    let (queries, keys) = (T * 2 * 128, T * 128);
+    let (queries, keys) = (T * 2 * head_dim, T * head_dim);
     let given = [(queries, 7919), (keys, 6133), (keys, 3571), (queries, 2027)];
     let [q, k, v, dout] = given.map(|(len, step)| card.upload(&numbers(len, step)));
     let (q, k, v, dout) = (q?, k?, v?, dout?);
