@@ -156,6 +156,14 @@ impl Results<'_> {
         if bytes.is_finite() { number::bytes(bytes as u64) } else { "–".to_owned() }
     }
 
+    /// How long a plan's turns took, as a person writes it.
+    pub(crate) fn pace_words(&self, plan: &str, what: &str) -> String {
+        match self.value("pace", &format!("{plan}: {what} ms")) {
+            long if long >= 1000.0 => fixed(long / 1000.0, 2) + " s",
+            ms => fixed(ms, 2) + " ms",
+        }
+    }
+
     pub(crate) fn table(&self, what: &str, rows: &[Row], columns: &[Column]) -> Table {
         let heads = columns.iter().map(|column| (column.head(), Align::Right));
         let mut table = Table::new(

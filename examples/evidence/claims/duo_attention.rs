@@ -50,19 +50,20 @@ fn gates() -> Arm {
     };
     let recipe =
         Recipe::new(presets::tiny(), NATIVE).attention(duo(Gates::Learned, 0.75, [4, 16])).data([keys]).train([stage]);
+    let full = Plan { block: 16, ..plan(Recipe::new(presets::tiny(), NATIVE)) };
     let plan = Plan { block: 16, ..plan(recipe) };
-    let reading = |name: &str, heads| Reading {
+    let reading = |name: &str, plan: &Plan, heads| Reading {
         name: name.to_owned(),
         plan: plan.clone(),
         lengths: vec![NATIVE],
         k_max: false,
         heads,
     };
-    let mut readings = vec![reading("all heads", Heads::Planned)];
+    let mut readings = vec![reading("all heads", &full, Heads::Planned)];
     for (share, learned, drawn, inverted) in SHARES {
-        readings.push(reading(learned, Heads::Learned(share)));
-        readings.push(reading(drawn, Heads::Drawn(share)));
-        readings.push(reading(inverted, Heads::Inverted(share)));
+        readings.push(reading(learned, &plan, Heads::Learned(share)));
+        readings.push(reading(drawn, &plan, Heads::Drawn(share)));
+        readings.push(reading(inverted, &plan, Heads::Inverted(share)));
     }
     let trial = Trial { plan: plan.clone(), text: Reads::Chronicles, search: None, after: vec![300], readings };
     Arm::trial("gates", "gates learned", trial)
@@ -171,7 +172,7 @@ fn paces(results: &Results) -> Table {
     );
     for (what, original) in [("prefill", "1.73×"), ("decode", "2.18×")] {
         let of = |plan: &str| results.value("pace", &format!("{plan}: {what} ms"));
-        let words = |plan: &str| fixed(of(plan), 2) + " ms";
+        let words = |plan: &str| results.pace_words(plan, what);
         let ratio = format!("{}×", fixed(of("full") / of("75%"), 2));
         table.row([what.to_owned(), words("full"), words("50%"), words("75%"), ratio, original.to_owned()]);
     }

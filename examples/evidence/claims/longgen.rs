@@ -157,11 +157,10 @@ fn pace_table(results: &Results) -> Table {
         heads.into_iter().enumerate().map(|(at, head)| (head, if at == 0 { Align::Left } else { Align::Right })),
     );
     for (what, original) in [("step", "1.55×"), ("prefill", "1.67×"), ("decode", "1.41×")] {
-        let of = |plan: &str| fixed(results.value("pace", &format!("{plan}: {what} ms")), 2) + " ms";
         table.row([
             what.to_owned(),
-            of("full"),
-            of("third"),
+            results.pace_words("full", what),
+            results.pace_words("third", what),
             format!("{}×", fixed(ratio(results, what), 2)),
             original.to_owned(),
         ]);
