@@ -8,25 +8,11 @@
 // of a thread, scores and dP another 48: one block of eight warps a multiprocessor. A block of 64 keys would read no more, but
 // add to dQ twice as often.
 
-struct Backward {
+struct Backward : Gradients {
     const bf16* q;
     const bf16* k;
     const bf16* v;
     const bf16* dout;
-    const float2* stats;
-    float* dq_sums;
-    bf16* dk;
-    bf16* dv;
-    // lists.rs: [H], [lists, key tiles + 1], runs of query tiles, [lists, queries]
-    const u32* list_of;
-    const u32* first;
-    const Run* runs;
-    const Seen* seen;
-    // The first key/value head of this launch
-    u32 kv_head;
-    u32 queries, keys, heads, group;
-    float scale, scale_log2;
-    u32 unused;
 };
 
 // Of a row of P and dS, queries by keys: as STRIDE, in different banks.

@@ -2,6 +2,24 @@
 // tiles is scored once. One block a key tile and key/value head, over the visible query tiles of the group's heads; dK and dV stay
 // in registers, dQ goes to f32 sums in global memory, to which blocks add in whatever order they come.
 
+// What such a kernel is given besides queries, keys, values and the output's gradient.
+struct Gradients {
+    const float2* stats;
+    float* dq_sums;
+    bf16* dk;
+    bf16* dv;
+    // lists.rs: [H], [lists, key tiles + 1], runs of query tiles, [lists, queries]
+    const u32* list_of;
+    const u32* first;
+    const Run* runs;
+    const Seen* seen;
+    // The first key/value head of this launch
+    u32 kv_head;
+    u32 queries, keys, heads, group;
+    float scale, scale_log2;
+    u32 unused;
+};
+
 // Numbers of an accumulator of a warp.
 constexpr u32 FRAGMENT = 16 * 8;
 
@@ -16,20 +34,17 @@ struct Heads {
     Walk walk;
     u32 head, end;
 
-    template <class Params>
-    DEVICE_MEMBER void start(const Params& p) {
+    DEVICE_MEMBER void start(const Gradients& p) {
         const u32 list = p.list_of[head];
         const u32* const first = p.first + (u64)list * (gridDim.x + 1) + blockIdx.x;
         walk.start(p.runs + first[0], first[1] - first[0], 0, 1);
     }
-    template <class Params>
-    DEVICE_MEMBER void start(const Params& p, u32 kv_head) {
+    DEVICE_MEMBER void start(const Gradients& p, u32 kv_head) {
         head = kv_head * p.group;
         end = head + p.group;
         start(p);
     }
-    template <class Params>
-    DEVICE_MEMBER HeadTile next(const Params& p) {
+    DEVICE_MEMBER HeadTile next(const Gradients& p) {
         Tile tile = walk.next();
         while (tile.len == 0 && head + 1 < end) {
             head++;

@@ -21,8 +21,8 @@ params! {
 }
 
 params! {
-    struct Fused {
-        tensors: [Address; 4],
+    /// `Gradients` of backward.cuh.
+    pub(super) struct Gradients {
         stats: Address,
         dq_sums: Address,
         dk: Address,
@@ -36,6 +36,13 @@ params! {
         scale: f32,
         scale_log2: f32,
         unused: u32,
+    }
+}
+
+params! {
+    struct Fused {
+        gradients: Gradients,
+        tensors: [Address; 4],
     }
 }
 
@@ -114,12 +121,34 @@ const TESTED_SUMS: u64 = 64 << 10;
 #[derive(Clone, Copy)]
 pub(super) struct Call {
     pub(super) shape: Shape,
-    pub(super) scale: f32,
+    scale: f32,
     /// Queries, keys, values, the output's gradient.
     pub(super) tensors: [Address; 4],
-    pub(super) stats: Address,
+    stats: Address,
     /// Of queries, keys, values.
-    pub(super) grads: [Address; 3],
+    grads: [Address; 3],
+}
+
+impl Call {
+    /// What five products take for the key/value heads from `kv_head` on.
+    fn gradients<D: Driver>(&self, visible: &Visible<D>, dq_sums: Address, kv_head: usize) -> Gradients {
+        let (Shape { queries, keys, heads, kv_heads, .. }, [_, dk, dv]) = (self.shape, self.grads);
+        Gradients {
+            stats: self.stats,
+            dq_sums,
+            dk,
+            dv,
+            lists: visible.lists(visible.places.backward_keys),
+            kv_head: kv_head as u32,
+            queries: queries as u32,
+            keys: keys as u32,
+            heads: heads as u32,
+            group: (heads / kv_heads) as u32,
+            scale: self.scale,
+            scale_log2: self.scale * std::f32::consts::LOG2_E,
+            unused: 0,
+        }
+    }
 }
 
 /// Rows that queries take in what is laid out by heads: every tile is whole. `padded` of attention.cuh.
@@ -197,10 +226,11 @@ impl Attention {
             let some = at_once.min(kv_heads - kv_head);
             let bytes = self.sums_bytes(&call.shape) * some as u64;
             queue.runtime().driver().fill(queue.stream(), dq_sums, 0, bytes)?;
+            let gradients = call.gradients(visible, dq_sums, kv_head);
             if visible.hopper.backward {
-                self.launch_hopper_backward(queue, visible, call, dq_sums, [kv_head, some])?;
+                self.launch_hopper_backward(queue, call, gradients, some)?;
             } else {
-                self.launch_fused(queue, visible, call, dq_sums, [kv_head, some])?;
+                self.launch_fused(queue, call, gradients, some)?;
             }
             let params = Round {
                 dq_sums,
@@ -223,29 +253,12 @@ impl Attention {
     fn launch_fused<D: Driver, C: Compiler>(
         &self,
         queue: Queue<'_, D, C>,
-        visible: &Visible<D>,
         call: &Call,
-        dq_sums: Address,
-        [kv_head, some]: [usize; 2],
+        gradients: Gradients,
+        some: usize,
     ) -> Result<()> {
-        let (Shape { queries, keys, heads, kv_heads, .. }, [_, dk, dv]) = (call.shape, call.grads);
-        let params = Fused {
-            tensors: call.tensors,
-            stats: call.stats,
-            dq_sums,
-            dk,
-            dv,
-            lists: visible.lists(visible.places.backward_keys),
-            kv_head: kv_head as u32,
-            queries: queries as u32,
-            keys: keys as u32,
-            heads: heads as u32,
-            group: (heads / kv_heads) as u32,
-            scale: call.scale,
-            scale_log2: call.scale * std::f32::consts::LOG2_E,
-            unused: 0,
-        };
-        let grid = [keys.div_ceil(FUSED.keys) as u32, some as u32, 1];
+        let params = Fused { gradients, tensors: call.tensors };
+        let grid = [call.shape.keys.div_ceil(FUSED.keys) as u32, some as u32, 1];
         // SAFETY: the tensors have the sizes of the shape that the lists were made for, the sums those of `some` heads.
         unsafe { queue.launch(&self.fused_kernel(), grid, &params) }
     }

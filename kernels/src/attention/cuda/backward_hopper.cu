@@ -19,22 +19,9 @@ constexpr u32 KEY_PANEL = KEYS * 2 * PANEL;
 static_assert(THREADS == (1 + CONSUMERS) * GROUP && QUERIES <= 128, "one word of visible queries a key");
 static_assert(PANELS * QUERY_PANELS == CONSUMERS, "a panel of dQ for each");
 
-struct Backward {
+struct Backward : Gradients {
+    u32 rest[8];
     TensorMap q, k, v, dout;
-    const float2* stats;
-    float* dq_sums;
-    bf16* dk;
-    bf16* dv;
-    // lists.rs: [H], [lists, key tiles + 1], runs of query tiles, [lists, queries]
-    const u32* list_of;
-    const u32* first;
-    const Run* runs;
-    const Seen* seen;
-    // The first key/value head of this launch
-    u32 kv_head;
-    u32 queries, keys, heads, group;
-    float scale, scale_log2;
-    u32 rest[9];
 };
 
 // What the producer and the consumers tell each other by.

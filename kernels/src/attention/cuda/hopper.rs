@@ -1,6 +1,6 @@
 //! Both passes on compute capability 9.0: `forward_hopper.cu`, `backward_hopper.cu`.
 
-use super::backward::{BACKWARD, Call};
+use super::backward::{BACKWARD, Call, Gradients};
 use super::{Attention, Tiling, Visible};
 use crate::attention::Shape;
 use crate::cuda::driver::{Address, Driver, Result, Tensor, TensorMap};
@@ -47,20 +47,9 @@ params! {
 
 params! {
     struct Backward {
+        gradients: Gradients,
+        rest: [u32; 8],
         tensors: [TensorMap; 4],
-        stats: Address,
-        dq_sums: Address,
-        dk: Address,
-        dv: Address,
-        lists: [Address; 4],
-        kv_head: u32,
-        queries: u32,
-        keys: u32,
-        heads: u32,
-        group: u32,
-        scale: f32,
-        scale_log2: f32,
-        rest: [u32; 9],
     }
 }
 
@@ -102,18 +91,16 @@ impl Attention {
         unsafe { queue.launch(&self.hopper_forward(), grid, &params) }
     }
 
-    /// Adds to the sums of dQ, and writes dK and dV, of `some` key/value heads from `kv_head` on.
+    /// Adds to the sums of dQ, and writes dK and dV, of `some` key/value heads.
     pub(super) fn launch_hopper_backward<D: Driver, C: Compiler>(
         &self,
         queue: Queue<'_, D, C>,
-        visible: &Visible<D>,
         call: &Call,
-        dq_sums: Address,
-        [kv_head, some]: [usize; 2],
+        gradients: Gradients,
+        some: usize,
     ) -> Result<()> {
         let Shape { queries, keys, heads, kv_heads, .. } = call.shape;
-        let ([q, k, v, dout], [_, dk, dv]) = (call.tensors, call.grads);
-        let tiling = backward(self.head_dim);
+        let ([q, k, v, dout], tiling) = (call.tensors, backward(self.head_dim));
         let map = |at, rows, heads, box_rows| self.map(queue, at, [rows, heads, box_rows]);
         let tensors = [
             map(q, queries, heads, tiling.queries)?,
@@ -121,22 +108,7 @@ impl Attention {
             map(v, keys, kv_heads, tiling.keys)?,
             map(dout, queries, heads, tiling.queries)?,
         ];
-        let params = Backward {
-            tensors,
-            stats: call.stats,
-            dq_sums,
-            dk,
-            dv,
-            lists: visible.lists(visible.places.backward_keys),
-            kv_head: kv_head as u32,
-            queries: queries as u32,
-            keys: keys as u32,
-            heads: heads as u32,
-            group: (heads / kv_heads) as u32,
-            scale: call.scale,
-            scale_log2: call.scale * std::f32::consts::LOG2_E,
-            rest: [0; 9],
-        };
+        let params = Backward { gradients, rest: [0; 8], tensors };
         let grid = [keys.div_ceil(tiling.keys) as u32, some as u32, 1];
         // SAFETY: the tensors have the sizes of the shape that the lists were made for, the sums those of `some` heads.
         unsafe { queue.launch(&self.hopper_backward(), grid, &params) }
