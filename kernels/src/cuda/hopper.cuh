@@ -69,6 +69,11 @@ DEVICE u64 matrix(const void* at, u32 leading, u32 stride) {
     return (u64)(shared_address(at) & 0x3ffff) >> 4 | (u64)(leading >> 4) << 16 | (u64)(stride >> 4) << 32 | (u64)1 << 62;
 }
 
+// The matrix `bytes` behind another.
+DEVICE u64 farther(u64 matrix, u32 bytes) {
+    return matrix + (bytes >> 4);
+}
+
 // d (+)= a · bᵀ for a 64×16 and b N×16, both in shared memory with their 16 columns in one 128-byte row: the stride is
 // from 8 rows to the next 8. Warp w of the group holds rows 16w.. of d, in fragments of mma.m16n8k16, 8 columns each.
 DEVICE void product_of_shared(float (&d)[8][4], u64 a, u64 b, bool add) {
@@ -180,13 +185,23 @@ DEVICE void products_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory");
 }
 
-// Keeps the compiler from moving what is done to accumulators across products that are under way.
+// Keeps the compiler from moving what is done to operands in registers across products that are under way: what was read or
+// written before stays before, what comes after stays behind.
 template <u32 COUNT>
 DEVICE void keep(float (&d)[COUNT][4]) {
     UNROLL
     for (u32 j = 0; j < COUNT; j++) {
         UNROLL
         for (u32 e = 0; e < 4; e++) asm volatile("" : "+f"(d[j][e]) :: "memory");
+    }
+}
+
+template <u32 COUNT>
+DEVICE void keep(u32 (&a)[COUNT][4]) {
+    UNROLL
+    for (u32 j = 0; j < COUNT; j++) {
+        UNROLL
+        for (u32 e = 0; e < 4; e++) asm volatile("" : "+r"(a[j][e]) :: "memory");
     }
 }
 

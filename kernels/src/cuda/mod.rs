@@ -50,16 +50,13 @@ pub struct Kernel {
 /// Limits that a compiled kernel is held to. No kernel may spill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Blocks that fit a multiprocessor at the same time, by registers (65 536) and by shared memory (163 KiB on compute
-    /// capability 8.0).
+    /// Blocks that fit a multiprocessor at the same time, by registers (65 536) and by shared memory.
     pub blocks: u32,
 }
 
 impl Budget {
     /// Registers of a multiprocessor.
     const REGISTERS: u32 = 1 << 16;
-    /// Shared memory of a multiprocessor of compute capability 8.0, bytes; 9.0 has more.
-    const SHARED: u32 = 164 << 10;
     /// Shared memory that the system takes of every block, bytes.
     const RESERVED: u32 = 1 << 10;
 
@@ -68,9 +65,10 @@ impl Budget {
         (Self::REGISTERS / (self.blocks * threads) / 8 * 8).min(255)
     }
 
-    /// Shared memory a block may take, bytes.
-    pub fn shared(&self) -> u32 {
-        Self::SHARED / self.blocks - Self::RESERVED
+    /// Shared memory a block may take, bytes: on every GPU from compute capability 8.0 on, or on `hopper`'s 9.0.
+    pub fn shared(&self, hopper: bool) -> u32 {
+        let all: u32 = if hopper { 228 << 10 } else { 164 << 10 };
+        all / self.blocks - Self::RESERVED
     }
 }
 

@@ -226,7 +226,7 @@ KERNEL_RESIDENT(attention_backward, Backward, THREADS, BLOCKS) {
     const u32 key_stride = p.heads / p.group * HEAD_DIM;
     const u64 key_place = (u64)key * key_stride + kv_head * HEAD_DIM;
     if (threadIdx.x == 0) {
-        queue->heads.start(p, kv_head);
+        queue->heads.start(p, kv_head, blockIdx.x);
         queue->turns[0] = queue->heads.next(p);
         queue->turns[1] = queue->heads.next(p);
     }

@@ -17,7 +17,8 @@ struct Gradients {
     u32 kv_head;
     u32 queries, keys, heads, group;
     float scale, scale_log2;
-    u32 unused;
+    // Heads of this launch; of these, as many at a time (backward_hopper.cu)
+    u32 some, section, unused;
 };
 
 // Numbers of an accumulator of a warp.
@@ -29,17 +30,18 @@ struct HeadTile {
     u32 head;
 };
 
-// The query tiles of all heads of a group, one head after the other; one thread moves it on.
+// The query tiles of all heads of a group that see a key tile, one head after the other; one thread moves it on.
 struct Heads {
     Walk walk;
-    u32 head, end;
+    u32 key_tile, head, end;
 
     DEVICE_MEMBER void start(const Gradients& p) {
-        const u32 list = p.list_of[head];
-        const u32* const first = p.first + (u64)list * (gridDim.x + 1) + blockIdx.x;
+        const u32 places = (p.keys + KEYS - 1) / KEYS + 1;
+        const u32* const first = p.first + (u64)p.list_of[head] * places + key_tile;
         walk.start(p.runs + first[0], first[1] - first[0], 0, 1);
     }
-    DEVICE_MEMBER void start(const Gradients& p, u32 kv_head) {
+    DEVICE_MEMBER void start(const Gradients& p, u32 kv_head, u32 tile) {
+        key_tile = tile;
         head = kv_head * p.group;
         end = head + p.group;
         start(p);

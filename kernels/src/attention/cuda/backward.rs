@@ -35,6 +35,8 @@ params! {
         group: u32,
         scale: f32,
         scale_log2: f32,
+        some: u32,
+        section: u32,
         unused: u32,
     }
 }
@@ -109,7 +111,7 @@ pub struct Saved<'a> {
 /// What every kernel of the five products shares.
 pub(super) const BACKWARD: &str = include_str!("backward.cuh");
 /// Bytes of `Turns` of backward.cu.
-const TURNS: usize = WALK + 32;
+const TURNS: usize = WALK + 40;
 /// Bytes that the sums of dQ may take, where one key/value head's take no more: a launch for as many heads as fit, so that a long
 /// sequence does not hold all of dQ in f32. At 131072 tokens of 128 numbers a launch covers eight query heads, 1024 blocks for each
 /// of their key/value heads.
@@ -130,8 +132,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// What five products take for the key/value heads from `kv_head` on.
-    fn gradients<D: Driver>(&self, visible: &Visible<D>, dq_sums: Address, kv_head: usize) -> Gradients {
+    /// What five products take for `some` key/value heads from `kv_head` on.
+    fn gradients<D: Driver>(&self, visible: &Visible<D>, dq_sums: Address, [kv_head, some]: [usize; 2]) -> Gradients {
         let (Shape { queries, keys, heads, kv_heads, .. }, [_, dk, dv]) = (self.shape, self.grads);
         Gradients {
             stats: self.stats,
@@ -146,6 +148,8 @@ impl Call {
             group: (heads / kv_heads) as u32,
             scale: self.scale,
             scale_log2: self.scale * std::f32::consts::LOG2_E,
+            some: some as u32,
+            section: 0,
             unused: 0,
         }
     }
@@ -226,11 +230,11 @@ impl Attention {
             let some = at_once.min(kv_heads - kv_head);
             let bytes = self.sums_bytes(&call.shape) * some as u64;
             queue.runtime().driver().fill(queue.stream(), dq_sums, 0, bytes)?;
-            let gradients = call.gradients(visible, dq_sums, kv_head);
+            let gradients = call.gradients(visible, dq_sums, [kv_head, some]);
             if visible.hopper.backward {
-                self.launch_hopper_backward(queue, call, gradients, some)?;
+                self.launch_hopper_backward(queue, call, gradients)?;
             } else {
-                self.launch_fused(queue, call, gradients, some)?;
+                self.launch_fused(queue, call, gradients)?;
             }
             let params = Round {
                 dq_sums,
@@ -255,10 +259,9 @@ impl Attention {
         queue: Queue<'_, D, C>,
         call: &Call,
         gradients: Gradients,
-        some: usize,
     ) -> Result<()> {
         let params = Fused { gradients, tensors: call.tensors };
-        let grid = [call.shape.keys.div_ceil(FUSED.keys) as u32, some as u32, 1];
+        let grid = [call.shape.keys.div_ceil(FUSED.keys) as u32, gradients.some, 1];
         // SAFETY: the tensors have the sizes of the shape that the lists were made for, the sums those of `some` heads.
         unsafe { queue.launch(&self.fused_kernel(), grid, &params) }
     }

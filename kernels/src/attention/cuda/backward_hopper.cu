@@ -20,27 +20,29 @@ static_assert(THREADS == (1 + CONSUMERS) * GROUP && QUERIES <= 128, "one word of
 static_assert(PANELS * QUERY_PANELS == CONSUMERS, "a panel of dQ for each");
 
 struct Backward : Gradients {
-    u32 rest[8];
+    u32 rest[6];
     TensorMap q, k, v, dout;
 };
 
 // What the producer and the consumers tell each other by.
 struct alignas(16) Signals {
     float2 stats[STAGES][QUERIES];
-    Barrier keys_full, q_full[STAGES], dout_full[STAGES], empty[STAGES], pairs_full, pairs_empty;
+    // Of the queries of a tile that is masked.
+    Seen seen[STAGES][QUERIES];
+    Barrier keys_full, q_full[STAGES], dout_full[STAGES], empty[STAGES], pairs_full;
     // The tile that is, or will be, in each stage.
     HeadTile turns[STAGES];
 };
 
 // ---- the producer
 
-DEVICE void produce(const Backward& p, Signals* signals, unsigned char* tiles, u32 kv_head) {
+DEVICE void produce(const Backward& p, Signals* signals, unsigned char* tiles, u32 key_tile, u32 kv_head) {
     unsigned char *const q_tiles = tiles + 2 * KEY_BYTES, *const dout_tiles = q_tiles + STAGES * QUERY_BYTES;
     barrier_expect(&signals->keys_full, 2 * KEY_BYTES);
-    copy_panels<KEYS>(tiles, &p.k, kv_head, blockIdx.x * KEYS, &signals->keys_full);
-    copy_panels<KEYS>(tiles + KEY_BYTES, &p.v, kv_head, blockIdx.x * KEYS, &signals->keys_full);
+    copy_panels<KEYS>(tiles, &p.k, kv_head, key_tile * KEYS, &signals->keys_full);
+    copy_panels<KEYS>(tiles + KEY_BYTES, &p.v, kv_head, key_tile * KEYS, &signals->keys_full);
     Heads heads;
-    heads.start(p, kv_head);
+    heads.start(p, kv_head, key_tile);
     for (u32 n = 0;; n++) {
         const u32 stage = n % STAGES, turn = n / STAGES % 2;
         const HeadTile next = heads.next(p);
@@ -50,10 +52,13 @@ DEVICE void produce(const Backward& p, Signals* signals, unsigned char* tiles, u
             barrier_arrive(&signals->q_full[stage]);
             return;
         }
-        barrier_expect(&signals->q_full[stage], QUERY_BYTES + STATS_BYTES);
+        const u32 seen_bytes = next.tile.masked() ? next.tile.rows() * (u32)sizeof(Seen) : 0;
+        barrier_expect(&signals->q_full[stage], QUERY_BYTES + STATS_BYTES + seen_bytes);
         copy_panels<QUERIES>(q_tiles + stage * QUERY_BYTES, &p.q, next.head, next.tile.at, &signals->q_full[stage]);
         const float2* const stats = stats_of(p.stats, next.head, p.queries) + next.tile.at;
         copy_bytes(signals->stats[stage], stats, STATS_BYTES, &signals->q_full[stage]);
+        const Seen* const seen = p.seen + (u64)p.list_of[next.head] * p.queries + next.tile.at;
+        if (seen_bytes > 0) copy_bytes(signals->seen[stage], seen, seen_bytes, &signals->q_full[stage]);
         barrier_expect(&signals->dout_full[stage], QUERY_BYTES);
         copy_panels<QUERIES>(dout_tiles + stage * QUERY_BYTES, &p.dout, next.head, next.tile.at, &signals->dout_full[stage]);
     }
@@ -65,11 +70,11 @@ DEVICE void produce(const Backward& p, Signals* signals, unsigned char* tiles, u
 DEVICE void visible_pairs(u32 (&bits)[2], const Tile& tile, const Seen* seen, u32 key, u32 keys) {
     const u32 lane = threadIdx.x % WARP;
     bits[0] = bits[1] = 0;
-    _Pragma("unroll 1")
+    _Pragma("unroll 2")
     for (u32 j = 0; j < 2 * QUERY_ACCUMULATORS; j++) {
         const u32 query = 8 * (j / 2) + lane % 4 * 2 + j % 2;
         if (query >= tile.rows()) continue;
-        const Seen mine = load_seen(seen + tile.at + query);
+        const Seen mine = load_seen(seen + query);
         UNROLL
         for (u32 i = 0; i < 2; i++) {
             const u32 at = key + 8 * i + lane / 4;
@@ -121,10 +126,11 @@ DEVICE void store_pairs(unsigned char* pairs, const u32 (&ds)[QUERIES / 16][4], 
 
 // dQ = dSᵀ · K of 64 queries and 64 columns, under way.
 DEVICE void start_queries(float (&dq)[8][4], const unsigned char* pairs, const unsigned char* k) {
+    const u64 first = matrix(pairs, 0, EIGHT_ROWS), second = matrix(k, 0, EIGHT_ROWS);
     UNROLL
     for (u32 step = 0; step < KEYS / 16; step++) {
-        const u64 first = matrix(pairs + 2 * step * EIGHT_ROWS, 0, EIGHT_ROWS);
-        product_of_turned(dq, first, matrix(k + 2 * step * EIGHT_ROWS, 0, EIGHT_ROWS), step > 0);
+        const u32 rows = 2 * step * EIGHT_ROWS;
+        product_of_turned(dq, farther(first, rows), farther(second, rows), step > 0);
     }
 }
 
@@ -149,13 +155,13 @@ DEVICE void store_keys(bf16* to, u32 stride, u32 valid, const float (&c)[COLUMNS
     }
 }
 
-DEVICE void consume(const Backward& p, Signals* signals, unsigned char* tiles, u32 kv_head) {
-    const u32 consumer = threadIdx.x / GROUP - 1, warp = threadIdx.x % GROUP / WARP, lane = threadIdx.x % WARP;
+DEVICE void consume(const Backward& p, Signals* signals, unsigned char* tiles, u32 key_tile, u32 kv_head) {
+    const u32 consumer = warpgroup() - 1, warp = threadIdx.x % GROUP / WARP, lane = threadIdx.x % WARP;
     // Rows of the block's tile, and keys of all.
-    const u32 row = 64 * consumer + 16 * warp, key = blockIdx.x * KEYS + row;
+    const u32 row = 64 * consumer + 16 * warp, key = key_tile * KEYS + row;
     const unsigned char *const k = tiles, *const v = k + KEY_BYTES;
     const unsigned char *const q_tiles = v + KEY_BYTES, *const dout_tiles = q_tiles + STAGES * QUERY_BYTES;
-    unsigned char* const pairs = tiles + 2 * KEY_BYTES + 2 * STAGES * QUERY_BYTES;
+    unsigned char* const both_pairs = tiles + 2 * KEY_BYTES + 2 * STAGES * QUERY_BYTES;
     float dk[COLUMNS][4], dv[COLUMNS][4];
     UNROLL
     for (u32 j = 0; j < COLUMNS; j++) {
@@ -178,7 +184,7 @@ DEVICE void consume(const Backward& p, Signals* signals, unsigned char* tiles, u
         start_scores<KEYS>(dp, v + consumer * 8 * EIGHT_ROWS, dout);
         products_commit();
         u32 bits[2] = {~0u, ~0u};
-        if (now.tile.masked()) visible_pairs(bits, now.tile, p.seen + (u64)p.list_of[now.head] * p.queries, key, p.keys);
+        if (now.tile.masked()) visible_pairs(bits, now.tile, signals->seen[stage], key, p.keys);
         const float2* const stats = signals->stats[stage] + lane % 4 * 2;
         products_wait<1>();
         keep(s);
@@ -191,10 +197,15 @@ DEVICE void consume(const Backward& p, Signals* signals, unsigned char* tiles, u
         score_gradients(dp, chances, stats);
         UNROLL
         for (u32 j = 0; j < QUERIES / 16; j++) as_first_operand(ds[j], dp, 2 * j);
+        keep(chances);
+        keep(ds);
+        keep(dv);
+        keep(dk);
         products_begin();
         start_weighted_sum(dv, chances, dout);
         products_commit();
-        barrier_wait(&signals->pairs_empty, n % 2 ^ 1);
+        // Those of two tiles in turns: whoever writes has met, at the tile between, all who read what was there before.
+        unsigned char* const pairs = both_pairs + n % 2 * QUERY_PANELS * KEY_PANEL;
         store_pairs(pairs, ds, row);
         stored_for_products();
         __syncwarp();
@@ -209,7 +220,6 @@ DEVICE void consume(const Backward& p, Signals* signals, unsigned char* tiles, u
         products_commit();
         products_wait<1>();
         keep(dq);
-        if (lane == 0) barrier_arrive(&signals->pairs_empty);
         const u32 query = now.tile.at + consumer % QUERY_PANELS * PANEL + 16 * warp;
         float* const sums = sums_of(p.dq_sums, now.head - p.kv_head * p.group, p.queries, query);
         add_queries(sums + consumer % PANELS * 8 * FRAGMENT, dq);
@@ -227,14 +237,15 @@ DEVICE void consume(const Backward& p, Signals* signals, unsigned char* tiles, u
 KERNEL_RESIDENT(attention_backward_hopper, Backward, THREADS, 1) {
     SHARED(raw);
     unsigned char* const tiles = raw + (0u - shared_address(raw)) % 1024;
-    const u32 kv_head = p.kv_head + blockIdx.y;
-    Signals* const signals = (Signals*)(tiles + 2 * KEY_BYTES + 2 * STAGES * QUERY_BYTES + QUERY_PANELS * KEY_PANEL);
+    // Under a causal mask the first key tiles have the most queries.
+    const Job mine = job((p.keys + KEYS - 1) / KEYS, p.some, p.section);
+    const u32 kv_head = p.kv_head + mine.head;
+    Signals* const signals = (Signals*)(tiles + 2 * KEY_BYTES + 2 * STAGES * QUERY_BYTES + 2 * QUERY_PANELS * KEY_PANEL);
     if (threadIdx.x == 0) {
         // One thread of each warp of the consumers says that it is done.
         constexpr u32 CONSUMING = CONSUMERS * GROUP / WARP;
         barrier_init(&signals->keys_full, 1);
         barrier_init(&signals->pairs_full, CONSUMING);
-        barrier_init(&signals->pairs_empty, CONSUMING);
         UNROLL
         for (u32 stage = 0; stage < STAGES; stage++) {
             barrier_init(&signals->q_full[stage], 1);
@@ -246,9 +257,9 @@ KERNEL_RESIDENT(attention_backward_hopper, Backward, THREADS, 1) {
     __syncthreads();
     if (threadIdx.x < GROUP) {
         fewer_registers<24>();
-        if (threadIdx.x == 0) produce(p, signals, tiles, kv_head);
+        if (threadIdx.x == 0) produce(p, signals, tiles, mine.tile, kv_head);
     } else {
         more_registers<240>();
-        consume(p, signals, tiles, kv_head);
+        consume(p, signals, tiles, mine.tile, kv_head);
     }
 }

@@ -20,7 +20,7 @@ struct Forward {
     const u32* first;
     const Run* runs;
     const Seen* seen;
-    u32 queries, heads, group, unused;
+    u32 queries, heads, group, section;
     float scale, scale_log2;
     u32 rest[14];
 };
@@ -34,11 +34,15 @@ struct Signals {
 
 // ---- the producer
 
-DEVICE void produce(const Forward& p, Signals* signals, unsigned char* tiles, u32 query, u32 head, Walk walk) {
+DEVICE void produce(const Forward& p, Signals* signals, unsigned char* tiles, u32 query, u32 head) {
     unsigned char *const k_tiles = tiles + QUERY_BYTES, *const v_tiles = k_tiles + STAGES * KEY_BYTES;
     const u32 kv_head = head / p.group;
     barrier_expect(&signals->q_full, QUERY_BYTES);
     copy_panels<QUERIES>(tiles, &p.q, head, query, &signals->q_full);
+    const u32 places = (p.queries + QUERIES - 1) / QUERIES + 1;
+    const u32* const first = p.first + (u64)p.list_of[head] * places + query / QUERIES;
+    Walk walk;
+    walk.start(p.runs + first[0], first[1] - first[0], 0, 1);
     for (u32 n = 0;; n++) {
         const u32 stage = n % STAGES, turn = n / STAGES % 2;
         const Tile tile = walk.next();
@@ -58,6 +62,20 @@ DEVICE void produce(const Forward& p, Signals* signals, unsigned char* tiles, u3
 
 // ---- the consumers
 
+// Marks the first of a lane's keys of a tile, those below `end`.
+DEVICE u32 keys_below(u32 end, u32 lane) {
+    const u32 past = end % 8, own = lane % 4 * 2;
+    return (u32)((1ull << (end / 8 * 2 + (past > own ? past > own + 1 ? 2 : 1 : 0))) - 1);
+}
+
+// Those in an interval of all keys.
+DEVICE u32 keys_within(const Tile& tile, u32 from, u32 to, u32 lane) {
+    const u32 end = tile.at + tile.rows();
+    if (from >= end || to <= tile.at || from >= to) return 0;
+    const u32 first = from > tile.at ? from - tile.at : 0;
+    return keys_below((to < end ? to : end) - tile.at, lane) & ~keys_below(first, lane);
+}
+
 // Which of the keys that a lane holds are visible: bit 2 · j + e of word i for row g + 8 · i, accumulator j, number e.
 DEVICE void visible_pairs(u32 (&bits)[2], const Tile& tile, const Seen* seen, u32 row, u32 queries) {
     const u32 lane = threadIdx.x % WARP;
@@ -65,12 +83,15 @@ DEVICE void visible_pairs(u32 (&bits)[2], const Tile& tile, const Seen* seen, u3
     for (u32 i = 0; i < 2; i++) {
         const u32 query = row + 8 * i + lane / 4;
         const Seen mine = load_seen(seen + (query < queries ? query : queries - 1));
-        bits[i] = 0;
-        _Pragma("unroll 1")
-        for (u32 j = 0; j < 2 * KEY_ACCUMULATORS; j++) {
-            const u32 key = 8 * (j / 2) + lane % 4 * 2 + j % 2;
-            if (key < tile.rows() && sees(mine, tile.at + key)) bits[i] |= 1u << j;
+        bits[i] = keys_within(tile, mine.near_from, mine.near_to, lane);
+        u32 far = keys_within(tile, mine.far_from, mine.far_to, lane);
+        if (far && mine.step != NO_STRIPS) {
+            _Pragma("unroll 1")
+            for (u32 j = 0; j < 2 * KEY_ACCUMULATORS; j++) {
+                if (!sees(mine, tile.at + 8 * (j / 2) + lane % 4 * 2 + j % 2)) far &= ~(1u << j);
+            }
         }
+        bits[i] |= far;
     }
 }
 
@@ -142,8 +163,9 @@ DEVICE void store(const Forward& p, float (&out)[COLUMNS][4], const float (&larg
     }
 }
 
-DEVICE void consume(const Forward& p, Signals* signals, const unsigned char* tiles, u32 query, u32 head, const Seen* seen) {
-    const u32 consumer = threadIdx.x / GROUP - 1, lane = threadIdx.x % WARP;
+DEVICE void consume(const Forward& p, Signals* signals, const unsigned char* tiles, u32 query, u32 head) {
+    const Seen* const seen = p.seen + (u64)p.list_of[head] * p.queries;
+    const u32 consumer = warpgroup() - 1, lane = threadIdx.x % WARP;
     const u32 row = query + 64 * consumer + threadIdx.x % GROUP / WARP * 16;
     const unsigned char *const q = tiles + consumer * 8 * EIGHT_ROWS, *const k_tiles = tiles + QUERY_BYTES;
     const unsigned char* const v_tiles = k_tiles + STAGES * KEY_BYTES;
@@ -173,6 +195,8 @@ DEVICE void consume(const Forward& p, Signals* signals, const unsigned char* til
         const u32 next = (stage + 1) % STAGES, next_turn = turn ^ (next == 0);
         UNROLL
         for (u32 j = 0; j < KEYS / 16; j++) as_first_operand(weights[j], s, 2 * j);
+        keep(weights);
+        keep(out);
         barrier_wait(&signals->k_full[next], next_turn);
         tile = signals->tiles[next];
         if (tile.len == 0) break;
@@ -209,9 +233,10 @@ KERNEL_RESIDENT(attention_forward_hopper, Forward, THREADS, 1) {
     SHARED(raw);
     unsigned char* const tiles = raw + (0u - shared_address(raw)) % 1024;
     Signals* const signals = (Signals*)(tiles + QUERY_BYTES + 2 * STAGES * KEY_BYTES);
-    // Under a causal mask the last query tiles have the most keys: they start first.
-    const u32 query_tiles = gridDim.x, query_tile = query_tiles - 1 - blockIdx.x;
-    const u32 query = query_tile * QUERIES, head = blockIdx.y, list = p.list_of[head];
+    // Under a causal mask the last query tiles have the most keys.
+    const u32 query_tiles = (p.queries + QUERIES - 1) / QUERIES;
+    const Job mine = job(query_tiles, p.heads, p.section);
+    const u32 query = (query_tiles - 1 - mine.tile) * QUERIES;
     if (threadIdx.x == 0) {
         barrier_init(&signals->q_full, 1);
         UNROLL
@@ -227,14 +252,9 @@ KERNEL_RESIDENT(attention_forward_hopper, Forward, THREADS, 1) {
     __syncthreads();
     if (threadIdx.x < GROUP) {
         fewer_registers<24>();
-        if (threadIdx.x == 0) {
-            const u32* const first = p.first + (u64)list * (query_tiles + 1) + query_tile;
-            Walk walk;
-            walk.start(p.runs + first[0], first[1] - first[0], 0, 1);
-            produce(p, signals, tiles, query, head, walk);
-        }
+        if (threadIdx.x == 0) produce(p, signals, tiles, query, mine.head);
     } else {
         more_registers<240>();
-        consume(p, signals, tiles, query, head, p.seen + (u64)list * p.queries);
+        consume(p, signals, tiles, query, mine.head);
     }
 }

@@ -14,8 +14,12 @@ pub(super) const FORWARD: Tiling = Tiling { queries: 128, keys: 128, warps: 12, 
 const STAGES: usize = 2;
 /// Of `Signals` of forward_hopper.cu.
 const FORWARD_SIGNALS: usize = 8 * (1 + 4 * STAGES) + 8 * STAGES;
-/// Of `Signals` of backward_hopper.cu, but for the numbers of queries.
-const BACKWARD_SIGNALS: usize = 8 * (3 + 3 * STAGES) + 12 * STAGES;
+/// Of `Signals` of backward_hopper.cu, but for what it holds of each query.
+const BACKWARD_SIGNALS: usize = (8 * (2 + 3 * STAGES) + 12 * STAGES).next_multiple_of(16);
+/// Of each query of a tile there: two numbers, and which keys it sees.
+const OF_QUERY: usize = 8 + 32;
+/// Bytes of tensors that many blocks read and that are meant to stay in the second-level cache, which holds 50 MB on an H100.
+const SHARED_BY_BLOCKS: usize = if cfg!(test) { 40 << 10 } else { 32 << 20 };
 /// Tiles begin at a multiple of this, which is what a swizzle repeats after.
 const ALIGNMENT: usize = 1024;
 
@@ -29,6 +33,11 @@ pub(super) fn knows(head_dim: usize) -> bool {
     matches!(head_dim, 64 | 128)
 }
 
+/// Key/value heads at a time, of each of which many blocks read so many bytes.
+fn section(bytes: usize) -> usize {
+    (SHARED_BY_BLOCKS / bytes.max(1)).max(1)
+}
+
 params! {
     struct Forward {
         tensors: [TensorMap; 3],
@@ -38,7 +47,7 @@ params! {
         queries: u32,
         heads: u32,
         group: u32,
-        unused: u32,
+        section: u32,
         scale: f32,
         scale_log2: f32,
         rest: [u32; 14],
@@ -48,7 +57,7 @@ params! {
 params! {
     struct Backward {
         gradients: Gradients,
-        rest: [u32; 8],
+        rest: [u32; 6],
         tensors: [TensorMap; 4],
     }
 }
@@ -64,9 +73,14 @@ impl Attention {
     ) -> Result<()> {
         assert!(scale > 0.0, "kernels: attention's scale is {scale}");
         let Shape { queries, keys, heads, kv_heads, .. } = visible.shape;
+        if queries == 0 {
+            return Ok(());
+        }
         let of_keys = 2 * keys * kv_heads * self.head_dim;
         let q = q.need("q", 2 * queries * heads * self.head_dim);
         let [k, v] = [k.need("k", of_keys), v.need("v", of_keys)];
+        // A map wants an address, also of what has no rows.
+        let [k, v] = if keys == 0 { [q, q] } else { [k, v] };
         let map = |at, rows, heads, box_rows| self.map(queue, at, [rows, heads, box_rows]);
         let tensors = [
             map(q, queries, heads, FORWARD.queries)?,
@@ -81,12 +95,12 @@ impl Attention {
             queries: queries as u32,
             heads: heads as u32,
             group: (heads / kv_heads) as u32,
-            unused: 0,
+            section: (section(2 * of_keys / kv_heads) * heads / kv_heads) as u32,
             scale,
             scale_log2: scale * std::f32::consts::LOG2_E,
             rest: [0; 14],
         };
-        let grid = [queries.div_ceil(FORWARD.queries) as u32, heads as u32, 1];
+        let grid = [(queries.div_ceil(FORWARD.queries) * heads) as u32, 1, 1];
         // SAFETY: the tensors have the sizes of the shape that the lists were made for.
         unsafe { queue.launch(&self.hopper_forward(), grid, &params) }
     }
@@ -97,10 +111,13 @@ impl Attention {
         queue: Queue<'_, D, C>,
         call: &Call,
         gradients: Gradients,
-        some: usize,
     ) -> Result<()> {
         let Shape { queries, keys, heads, kv_heads, .. } = call.shape;
+        if keys == 0 {
+            return Ok(());
+        }
         let ([q, k, v, dout], tiling) = (call.tensors, backward(self.head_dim));
+        let [q, dout] = if queries == 0 { [k, v] } else { [q, dout] };
         let map = |at, rows, heads, box_rows| self.map(queue, at, [rows, heads, box_rows]);
         let tensors = [
             map(q, queries, heads, tiling.queries)?,
@@ -108,8 +125,9 @@ impl Attention {
             map(v, keys, kv_heads, tiling.keys)?,
             map(dout, queries, heads, tiling.queries)?,
         ];
-        let params = Backward { gradients, rest: [0; 8], tensors };
-        let grid = [keys.div_ceil(tiling.keys) as u32, some as u32, 1];
+        let section = section(2 * 2 * queries * heads / kv_heads * self.head_dim) as u32;
+        let params = Backward { gradients: Gradients { section, ..gradients }, rest: [0; 6], tensors };
+        let grid = [(keys.div_ceil(tiling.keys) * gradients.some as usize) as u32, 1, 1];
         // SAFETY: the tensors have the sizes of the shape that the lists were made for, the sums those of `some` heads.
         unsafe { queue.launch(&self.hopper_backward(), grid, &params) }
     }
@@ -138,9 +156,9 @@ impl Attention {
     fn hopper_backward(&self) -> Kernel {
         let tiling = backward(self.head_dim);
         let tiles = 2 * 2 * (tiling.keys + STAGES * tiling.queries) * self.head_dim;
-        let (pairs, stats) = (2 * tiling.queries * tiling.keys, 8 * STAGES * tiling.queries);
+        let (pairs, numbers) = (2 * 2 * tiling.queries * tiling.keys, STAGES * OF_QUERY * tiling.queries);
         let text = vec![BACKWARD, include_str!("backward_hopper.cu")];
-        self.hopper_kernel("attention_backward_hopper", text, tiling, tiles + pairs + stats + BACKWARD_SIGNALS)
+        self.hopper_kernel("attention_backward_hopper", text, tiling, tiles + pairs + numbers + BACKWARD_SIGNALS)
     }
 
     fn hopper_kernel(&self, entry: &'static str, own: Vec<&'static str>, tiling: Tiling, bytes: usize) -> Kernel {

@@ -24,6 +24,7 @@ fn shapes() {
         [300, 300, 2, 2, 128],
         [20, 700, 2, 1, 64],
         [200, 200, 4, 2, 128],
+        [70, 70, 6, 3, 64],
     ] {
         let starts = vec![0; sizes[0]];
         let (patterns, query_row) = (Pattern::Full.into(), sizes[1] - sizes[0]);
@@ -89,23 +90,21 @@ const FORWARD: [&str; 16] = [
 ];
 
 /// Those of the backward pass.
-const BACKWARD: [&str; 17] = [
+const BACKWARD: [&str; 15] = [
     "barriers_made();\n    }\n    __syncthreads();",
     "barrier_wait(&signals->keys_full, 0);",
     "barrier_wait(&signals->q_full[stage], turn);",
     "barrier_wait(&signals->dout_full[stage], turn);",
     "barrier_wait(&signals->empty[stage], turn ^ 1);",
     "barrier_wait(&signals->pairs_full, n % 2);",
-    "barrier_wait(&signals->pairs_empty, n % 2 ^ 1);",
     "if (lane == 0) barrier_arrive(&signals->empty[stage]);",
     "if (lane == 0) barrier_arrive(&signals->pairs_full);",
-    "if (lane == 0) barrier_arrive(&signals->pairs_empty);",
     "            barrier_arrive(&signals->q_full[stage]);",
     "products_wait<1>();",
     "products_wait<0>();",
     "stored_for_products();",
     "__syncwarp();",
-    "barrier_expect(&signals->q_full[stage], QUERY_BYTES + STATS_BYTES);",
+    "barrier_expect(&signals->q_full[stage], QUERY_BYTES + STATS_BYTES + seen_bytes);",
     "barrier_expect(&signals->dout_full[stage], QUERY_BYTES);",
 ];
 

@@ -44,6 +44,10 @@ static inline u64 matrix(const void* at, u32 leading, u32 stride) {
     return (u64)(shared_address(at) & 0x3ffff) >> 4 | (u64)(leading >> 4) << 16 | (u64)(stride >> 4) << 32 | (u64)1 << 62;
 }
 
+static inline u64 farther(u64 matrix, u32 bytes) {
+    return matrix + (bytes >> 4);
+}
+
 template <u32 COUNT>
 static inline void product_of_shared(float (&d)[COUNT][4], u64 a, u64 b, bool add) {
     WarpgroupProduct operands = {&d[0][0], 8 * COUNT, a, b, {}, false, false, add};
@@ -81,8 +85,8 @@ static inline void products_wait() {
     emulated_meet(PRODUCTS_WAIT, &left);
 }
 
-template <u32 COUNT>
-static inline void keep(float (&)[COUNT][4]) {}
+template <class Number, u32 COUNT>
+static inline void keep(Number (&)[COUNT][4]) {}
 
 template <int N>
 static inline void fewer_registers() {}
