@@ -44,9 +44,10 @@ fn all_close(what: &str, ours: &Weights, theirs: &Weights, most: f64) {
     }
 }
 
-/// Runs `check` on an emulated GPU and on the CPU; nothing where no C++ compiler is.
+/// Runs `check` on an emulated GPU and on the CPU; nothing where no C++ compiler is. The GPU is of compute capability 9.0, where heads
+/// have the 64 numbers that its own kernels take.
 fn both(plan: &Plan, weights: &Weights, mode: Mode, check: impl FnOnce(Engine<emulation::Device>, Engine<Cpu>)) {
-    let Some(gpu) = emulation::device(1) else { return };
+    let Some(gpu) = emulation::device_of(1, plan.model.head_dim == 64) else { return };
     let gpu = Engine::new(gpu, plan, weights, 3, mode).expect("an engine on the GPU");
     check(gpu, Engine::new(Cpu::new(), plan, weights, 3, mode).expect("an engine on the CPU"));
 }
@@ -107,6 +108,15 @@ fn heads_that_differ() {
 fn positions_that_skip_and_documents() {
     fixture("skip", [FULL; 3], true);
     fixture("documents", [WINDOW, FULL, WINDOW], true);
+}
+
+/// Warpgroups: more than a tile of tokens, heads that share keys, a border between documents.
+#[test]
+fn compute_capability_9() {
+    let model = Llama { heads: 2, kv_heads: 1, head_dim: 64, context: 256, ..tiny_llama() };
+    let plan = Plan { layers: vec![WINDOW, FULL, WINDOW].into(), ..recipe(model).plan().unwrap() };
+    let documents = Batch::sequence(text(200, 97).tokens, &[0, 90]).expect("a batch");
+    agrees("compute capability 9.0", &plan, &Weights::new(), &documents, true);
 }
 
 /// A text of one document.
