@@ -1,6 +1,7 @@
 //! The backward pass: five products and sums of dQ that blocks add to as they come, or seven products in one order.
 
-use super::visible::{FUSED, Passes, SMALL, Tiling, Visible};
+use super::tiling::{FUSED, SMALL, Tiling};
+use super::visible::{Passes, Visible};
 use super::{Attention, WALK};
 use crate::attention::Shape;
 use crate::cuda::driver::{Address, Driver, Result};

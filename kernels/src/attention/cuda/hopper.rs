@@ -1,15 +1,14 @@
 //! Both passes on compute capability 9.0: `forward_hopper.cu`, `backward_hopper.cu`.
 
 use super::backward::{BACKWARD, Call, Gradients};
-use super::{Attention, Tiling, Visible};
+use super::tiling::{HOPPER_FORWARD, Tiling, hopper_backward};
+use super::{Attention, Visible};
 use crate::attention::Shape;
 use crate::cuda::driver::{Address, Driver, Result, Tensor, TensorMap};
 use crate::cuda::runtime::{Queue, Region};
 use crate::cuda::source::{Compiler, HOPPER, Source};
 use crate::cuda::{Budget, Kernel, params};
 
-/// 64 queries for each of two warpgroups, and a third that copies; as many keys as registers hold scores of.
-pub(super) const FORWARD: Tiling = Tiling { queries: 128, keys: 128, warps: 12, blocks: 1 };
 /// Tiles of a kind that are there or on their way.
 const STAGES: usize = 2;
 /// Of `Signals` of forward_hopper.cu.
@@ -22,16 +21,6 @@ const OF_QUERY: usize = 8 + 32;
 const SHARED_BY_BLOCKS: usize = if cfg!(test) { 40 << 10 } else { 32 << 20 };
 /// Tiles begin at a multiple of this, which is what a swizzle repeats after.
 const ALIGNMENT: usize = 1024;
-
-/// 64 keys for each of two warpgroups; as many queries as registers hold scores, P and dS of beside dK and dV.
-pub(super) fn backward(head_dim: usize) -> Tiling {
-    Tiling { queries: 8192 / head_dim, keys: 128, warps: 12, blocks: 1 }
-}
-
-/// Whether heads of this size have them: rows of whole 128-byte pieces.
-pub(super) fn knows(head_dim: usize) -> bool {
-    matches!(head_dim, 64 | 128)
-}
 
 /// Key/value heads at a time, of each of which many blocks read so many bytes.
 fn section(bytes: usize) -> usize {
@@ -83,9 +72,9 @@ impl Attention {
         let [k, v] = if keys == 0 { [q, q] } else { [k, v] };
         let map = |at, rows, heads, box_rows| self.map(queue, at, [rows, heads, box_rows]);
         let tensors = [
-            map(q, queries, heads, FORWARD.queries)?,
-            map(k, keys, kv_heads, FORWARD.keys)?,
-            map(v, keys, kv_heads, FORWARD.keys)?,
+            map(q, queries, heads, HOPPER_FORWARD.queries)?,
+            map(k, keys, kv_heads, HOPPER_FORWARD.keys)?,
+            map(v, keys, kv_heads, HOPPER_FORWARD.keys)?,
         ];
         let params = Forward {
             tensors,
@@ -100,7 +89,7 @@ impl Attention {
             scale_log2: scale * std::f32::consts::LOG2_E,
             rest: [0; 14],
         };
-        let grid = [(queries.div_ceil(FORWARD.queries) * heads) as u32, 1, 1];
+        let grid = [(queries.div_ceil(HOPPER_FORWARD.queries) * heads) as u32, 1, 1];
         // SAFETY: the tensors have the sizes of the shape that the lists were made for.
         unsafe { queue.launch(&self.hopper_forward(), grid, &params) }
     }
@@ -116,7 +105,7 @@ impl Attention {
         if keys == 0 {
             return Ok(());
         }
-        let ([q, k, v, dout], tiling) = (call.tensors, backward(self.head_dim));
+        let ([q, k, v, dout], tiling) = (call.tensors, hopper_backward(self.head_dim));
         let [q, dout] = if queries == 0 { [k, v] } else { [q, dout] };
         let map = |at, rows, heads, box_rows| self.map(queue, at, [rows, heads, box_rows]);
         let tensors = [
@@ -148,13 +137,13 @@ impl Attention {
     }
 
     fn hopper_forward(&self) -> Kernel {
-        let tiles = 2 * (FORWARD.queries + 2 * STAGES * FORWARD.keys) * self.head_dim;
+        let tiles = 2 * (HOPPER_FORWARD.queries + 2 * STAGES * HOPPER_FORWARD.keys) * self.head_dim;
         let text = vec![include_str!("forward_hopper.cu")];
-        self.hopper_kernel("attention_forward_hopper", text, FORWARD, tiles + FORWARD_SIGNALS)
+        self.hopper_kernel("attention_forward_hopper", text, HOPPER_FORWARD, tiles + FORWARD_SIGNALS)
     }
 
     fn hopper_backward(&self) -> Kernel {
-        let tiling = backward(self.head_dim);
+        let tiling = hopper_backward(self.head_dim);
         let tiles = 2 * 2 * (tiling.keys + STAGES * tiling.queries) * self.head_dim;
         let (pairs, numbers) = (2 * 2 * tiling.queries * tiling.keys, STAGES * OF_QUERY * tiling.queries);
         let text = vec![BACKWARD, include_str!("backward_hopper.cu")];

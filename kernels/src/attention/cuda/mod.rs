@@ -5,12 +5,14 @@
 mod backward;
 mod hopper;
 mod lists;
+mod tiling;
 mod visible;
 
 pub use self::backward::Saved;
 pub use self::visible::{Passes, Visible};
 
-use self::visible::{FEW, FORWARD, Packing, SMALL, Tiling};
+use self::tiling::{FEW, FORWARD, SMALL, Tiling, has_hopper};
+use self::visible::Packing;
 use super::Shape;
 use crate::cuda::driver::{Address, Driver, Result};
 use crate::cuda::runtime::{Queue, Region};
@@ -76,7 +78,7 @@ impl Attention {
     pub fn kernels(&self) -> Vec<Kernel> {
         let mut kernels = vec![self.forward_kernel(FORWARD, false)];
         kernels.extend([SMALL, FEW].map(|tiling| self.forward_kernel(tiling, true)));
-        kernels.extend(hopper::knows(self.head_dim).then(|| self.hopper_kernels()).into_iter().flatten());
+        kernels.extend(has_hopper(self.head_dim).then(|| self.hopper_kernels()).into_iter().flatten());
         kernels.extend(self.backward_kernels());
         kernels.extend(["attention_combine", "attention_merge"].map(|entry| self.merge_kernel(entry)));
         kernels

@@ -1,46 +1,11 @@
-//! Which tiles and pairs are visible in a call, in device memory, and how tiles are cut.
+//! Which tiles and pairs are visible in a call, in device memory.
 
-use super::hopper;
 use super::lists::{Lists, Ragged, Run};
+use super::tiling::{FEW, FORWARD, FUSED, HOPPER_FORWARD, SMALL, Tiling, has_hopper, hopper_backward};
 use crate::attention::{Mask, Shape};
 use crate::cuda::driver::{Address, Driver, Result};
 use crate::cuda::runtime::{Hopper, Memory, Queue};
 use crate::cuda::source::Compiler;
-
-/// Rows of the tiles of a kernel, and how its block is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tiling {
-    pub(super) queries: usize,
-    pub(super) keys: usize,
-    pub(super) warps: usize,
-    /// Blocks that share a multiprocessor.
-    pub(super) blocks: u32,
-}
-
-/// The forward pass: 128 queries, two 16-row tiles a warp, against 64 keys (Dao 2023, §3.3: as many queries as registers
-/// hold, so that keys and values are read from shared memory least often).
-pub(super) const FORWARD: Tiling = Tiling { queries: 128, keys: 64, warps: 4, blocks: 2 };
-/// A split pass of more rows than [`FEW`] has, and the backward pass in one order: two gradients of 16 rows and two tiles of
-/// scores fit a warp's registers.
-pub(super) const SMALL: Tiling = Tiling { queries: 64, keys: 64, warps: 4, blocks: 2 };
-/// A split pass of few rows, as in decoding: what counts is how many bytes of keys and values are on their way, and four small
-/// blocks have more of them than two large ones whose other warps have no rows.
-pub(super) const FEW: Tiling = Tiling { queries: 16, keys: 64, warps: 1, blocks: 4 };
-/// The backward pass in five products; backward.cu says why.
-pub(super) const FUSED: Tiling = Tiling { queries: 64, keys: 128, warps: 8, blocks: 1 };
-
-impl Tiling {
-    pub(super) fn constants(&self, head_dim: usize) -> Vec<(&'static str, i64)> {
-        let numbers = [("HEAD_DIM", head_dim), ("QUERIES", self.queries), ("KEYS", self.keys), ("WARPS", self.warps)];
-        let numbers = numbers.into_iter().chain([("BLOCKS", self.blocks as usize)]);
-        numbers.map(|(name, value)| (name, value as i64)).collect()
-    }
-
-    /// Bytes of a tile's rows in shared memory.
-    pub(super) fn bytes(rows: usize, width: usize) -> usize {
-        2 * rows * (width + 8)
-    }
-}
 
 /// How the rows of a split pass are put into tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +83,13 @@ impl<D: Driver> Visible<D> {
         shape.check(mask);
         assert!(shape.queries.max(shape.keys) < 1 << 31, "kernels: attention over {shape:?} on a GPU");
         let packing = Packing::new(mask, shape);
-        let hopper = if hopper::knows(shape.head_dim) { queue.runtime().hopper() } else { Hopper::default() };
+        let hopper = if has_hopper(shape.head_dim) { queue.runtime().hopper() } else { Hopper::default() };
         let (mut image, mut places) = (Image::default(), Places::default());
         let of = |tiling: Tiling| Lists::new(mask, shape, (tiling.queries, tiling.keys));
         let lists = match passes {
             Passes::Split => Lists::new(mask, shape, (packing.queries(), packing.tiling.keys)),
             Passes::Forward | Passes::Backward | Passes::Deterministic => {
-                of(if hopper.forward { hopper::FORWARD } else { FORWARD })
+                of(if hopper.forward { HOPPER_FORWARD } else { FORWARD })
             }
         };
         let key_tiles = lists.keys.most_tiles();
@@ -132,7 +97,7 @@ impl<D: Driver> Visible<D> {
         *place = image.put_ragged(lists.keys);
         (places.list_of, places.rows) = (image.put(lists.list_of), image.put(lists.rows.into_iter().flatten()));
         if passes == Passes::Backward {
-            let tiling = if hopper.backward { hopper::backward(shape.head_dim) } else { FUSED };
+            let tiling = if hopper.backward { hopper_backward(shape.head_dim) } else { FUSED };
             places.backward_keys = image.put_ragged(of(tiling).queries);
         }
         if passes == Passes::Deterministic {
