@@ -11,7 +11,7 @@ use recipe_core::{EvalPlan, Plan};
 
 use super::args::EvalArgs;
 use super::machine::{self, Open, on_machine};
-use super::{load, output, train};
+use super::{load, output, trained};
 use crate::engine::{Engine, Mode};
 use crate::eval::{Evaluation, Short};
 use crate::train::{Checkpoints, Lock, Run};
@@ -72,7 +72,7 @@ fn measured<D: Device>(open: Open<'_, D>, plan: &Plan, (model, adapter): Model<'
 
 /// The newest checkpoint of a run and the model that it began with, measured into the run's folder; its report is redrawn.
 fn of_run(plan: &Plan, dir: &Path, moved: Option<&Path>, args: &EvalArgs, wanted: Vec<EvalPlan>) -> Result<()> {
-    let run = train::run_in(plan, dir)?;
+    let run = trained::run_in(plan, dir)?;
     let ask = Ask::of(wanted, args)?;
     let _lock = Lock::take(dir)?;
     let (_, machine) = machine::chosen(&run.plan, args.device)?;
@@ -104,7 +104,7 @@ fn of_checkpoint<D: Device>(
     let Some(resumed) = Checkpoints::new(dir, 1).resume(&mut engine, &run.origin)? else {
         return Err(Error::usage(format!("{}: this run has no checkpoint yet", dir.display())));
     };
-    let gates = train::gates(plan, &engine, &resumed.place);
+    let gates = trained::gates(plan, &engine, &resumed.place);
     Ok(course.after(engine, &resumed.place, gates.as_ref()))
 }
 

@@ -23,6 +23,7 @@ mod rehearse;
 mod search;
 mod sources;
 mod train;
+mod trained;
 
 use clap::{CommandFactory, Parser};
 

@@ -1,10 +1,7 @@
 //! `train`.
 
-use std::fs;
-use std::path::Path;
-
 use kernels::device::Device;
-use recipe_core::{Learns, Plan, readable_bytes};
+use recipe_core::{Plan, readable_bytes};
 
 use super::args::TrainArgs;
 use super::eval::{Ask, OfRun, redraw};
@@ -127,35 +124,4 @@ fn drive<D: Device>(
     })?;
     progress.finish("trained");
     Ok(place)
-}
-
-/// Whether a folder holds a run.
-pub(super) fn is_run(path: &Path) -> bool {
-    fs::exists(path.join("run.json")).unwrap_or(false)
-}
-
-/// The run in `dir`, which this program trained.
-pub(super) fn run_in(plan: &Plan, dir: &Path) -> Result<Run> {
-    if !is_run(dir) {
-        return Err(Error::usage(format!(
-            "{}: no run is here; train with --out first, or give a model with --model",
-            dir.display()
-        )));
-    }
-    let run = Run::read(dir)?;
-    if run.recipe != plan.name {
-        return Err(Error::usage(format!(
-            "{}: this is a run of `{}`, and this program is `{}`; use the program that trained it",
-            dir.display(),
-            run.recipe,
-            plan.name
-        )));
-    }
-    Ok(run)
-}
-
-/// The gates of a run at `place`, where it has come to them.
-pub(super) fn gates<D: Device>(plan: &Plan, engine: &Engine<D>, place: &Place) -> Option<Vec<Vec<f64>>> {
-    let stage = plan.stages.get(place.stage);
-    engine.gates().filter(|_| stage.is_some_and(|stage| stage.learns != Learns::Weights))
 }

@@ -2,14 +2,13 @@
 //! mixture of full and streaming attention.
 
 use kernels::attention::{Patterns, Shape};
-use kernels::device::{Attention, Device, GateGrads, Grads, Rows, Saved};
+use kernels::device::{Attention, Device, GateGrads, Grads, Saved};
 use kernels::rope::Direction;
-use recipe_core::{Form, Pattern, Plan};
+use recipe_core::{Form, Pattern};
 
-use super::Error;
-use super::layer::Pass;
+use super::pass::Pass;
 use super::workspace::{Activations, Gated, Remap, Scratch};
-use crate::model::parts::{Part, Places, parts, places};
+use crate::model::parts::{Part, parts};
 
 /// What the heads of a layer attend to.
 #[derive(Clone, Copy, Debug)]
@@ -40,31 +39,6 @@ pub(crate) struct Gradient<'a, D: Device> {
 impl Sight {
     pub(crate) fn remaps(self) -> bool {
         matches!(self, Self::Pattern(pattern) if pattern.remaps())
-    }
-}
-
-/// Rotary tables of positions that patterns give to the rows of a pass.
-pub(crate) struct Turned<D: Device>(Vec<(Places, D::Batch)>);
-
-impl<D: Device> Turned<D> {
-    /// The tables of every part of the plan's patterns for rows whose documents begin at `rows.starts`.
-    pub(crate) fn new(device: &D, plan: &Plan, rows: &Rows<'_>) -> Result<Self, Error> {
-        let mut tables: Vec<(Places, D::Batch)> = vec![];
-        for places in places(&plan.layers) {
-            let positions: Vec<u32> =
-                rows.starts.iter().enumerate().map(|(row, start)| places.of(row - start)).collect();
-            tables.push((places, device.batch(&Rows { positions: &positions, targets: &[], ..*rows })?));
-        }
-        Ok(Self(tables))
-    }
-
-    /// For a pass whose keys come out of a cache, which turns them itself.
-    pub(crate) fn none() -> Self {
-        Self(vec![])
-    }
-
-    fn at(&self, places: Places) -> Option<&D::Batch> {
-        self.0.iter().find(|(made_for, _)| *made_for == places).map(|(_, table)| table)
     }
 }
 

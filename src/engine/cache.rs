@@ -13,7 +13,7 @@ use kernels::device::{Attention, Device};
 use recipe_core::{Pattern, Plan};
 
 use super::Error;
-use super::layer::Pass;
+use super::pass::Pass;
 use crate::model::parts::Places;
 use kept::{Group, runs};
 use turn::Grown;

@@ -8,9 +8,8 @@ use kernels::device::{Device, Linear, Weight};
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
 
-use super::attend::Turned;
 use super::cache::{self, Cache, Turn};
-use super::layer::Pass;
+use super::pass::{Pass, Turned};
 use super::store::LayerIndex;
 use super::workspace::{Purpose, Workspace};
 use super::{Engine, Error};

@@ -9,36 +9,11 @@ use kernels::device::{Device, Linear, Product, Weight};
 use kernels::dropout::Mask;
 use kernels::linear::{Dims, Write};
 use kernels::rope::Direction;
-use recipe_core::Llama;
 
-use super::attend::{Gradient, Sight, Turned};
+use super::attend::{Gradient, Sight};
+use super::pass::{Gradients, Pass};
 use super::store::{Adapter, LayerIndex, Projection};
 use super::workspace::{Activations, Adapting, BackwardScratch, Kept, Mlp, Scratch};
-use crate::model::noise::Noise;
-
-/// What every op of one pass needs to know.
-pub(crate) struct Pass<'a, D: Device> {
-    pub(crate) device: &'a D,
-    pub(crate) batch: &'a D::Batch,
-    pub(crate) model: &'a Llama,
-    pub(crate) rows: usize,
-    /// The first of them among the rows of the batch.
-    pub(crate) first: usize,
-    /// Tables of the places that patterns give to rows.
-    pub(crate) turned: &'a Turned<D>,
-    /// What adapters do not see of their inputs.
-    pub(crate) noise: Option<Noise>,
-    /// The gates of all layers, where they learn `[layers, G]`.
-    pub(crate) gates: Option<&'a D::Buffer>,
-}
-
-/// Where a backward pass adds what it finds.
-pub(crate) struct Gradients<'a, D: Device> {
-    /// One for each parameter that learns.
-    pub(crate) weights: &'a mut [Option<D::Buffer>],
-    /// Of the gates, where they learn `[layers, G]`.
-    pub(crate) gates: Option<&'a mut D::Buffer>,
-}
 
 /// Buffers of an MLP for the rows at hand.
 struct MlpRows<'a, D: Device> {

@@ -30,6 +30,7 @@ mod generate;
 mod inputs;
 mod layer;
 mod moments;
+mod pass;
 mod store;
 mod workspace;
 
@@ -41,15 +42,15 @@ use recipe_core::{GatesPlan, Pattern, Plan, RopePlan};
 use crate::data::Batch;
 use crate::hub::{Tensor, Weights};
 use crate::model::noise::Noise;
-use attend::{Sight, Turned};
+use attend::Sight;
 pub use cache::Cache;
 pub use error::Error;
 pub use gates::GATES;
 use gates::{GateStore, teach};
 pub use generate::{Generated, Sampling, SamplingError};
 use inputs::Inputs;
-use layer::{Gradients, Pass};
 pub use moments::{Moments, Packed};
+use pass::{Gradients, Pass, Turned};
 use store::{ModelIndex, Store};
 use workspace::{Purpose, Workspace, workspace};
 

@@ -7,7 +7,7 @@ use kernels::device::Cpu;
 use recipe_core::{AdaptPlan, GatesPlan, HfConfig, Plan};
 
 use crate::cli::args::ExportFormat;
-use crate::cli::{load, train};
+use crate::cli::{load, trained};
 use crate::engine::{Engine, Mode};
 use crate::hub::{Tokenizer, Weights};
 use crate::train::{Checkpoints, GATES_FILE, MetricsLog, Place, StepMetrics, read_gates};
@@ -50,7 +50,7 @@ impl Source {
         moved: (Option<&Path>, Option<&Path>),
         format: ExportFormat,
     ) -> Result<Self> {
-        let run = train::run_in(plan, dir)?;
+        let run = trained::run_in(plan, dir)?;
         let (base, first) = (moved.0.unwrap_or(&run.model), moved.1.or(run.adapter.as_deref()));
         let plan = run.plan.clone();
         if format == ExportFormat::Adapter && plan.adapt == AdaptPlan::Full {
@@ -61,7 +61,7 @@ impl Source {
         let Some(resumed) = Checkpoints::new(dir, 1).resume(&mut engine, &run.origin)? else {
             return Err(Error::usage(format!("{}: this run has no checkpoint yet", dir.display())));
         };
-        let gates = train::gates(&plan, &engine, &resumed.place);
+        let gates = trained::gates(&plan, &engine, &resumed.place);
         let shown = gates.as_ref().map_or_else(|| plan.clone(), |gates| plan.with_gates(gates));
         let weights = if format == ExportFormat::Adapter { adapter(&plan, engine.trained()) } else { engine.merged() };
         let metrics = MetricsLog::read(&dir.join("metrics.jsonl"))?;

@@ -4,7 +4,7 @@ use kernels::device::{Device, Rows};
 use kernels::rope::Direction;
 
 use crate::engine::Error;
-use crate::engine::layer::Pass;
+use crate::engine::pass::Pass;
 
 /// Rotation at use: for a base that follows the length, where keys that were cached rotated would keep the base of their
 /// own time (Peng et al. 2023, arXiv 2309.00071, section 3.3), and for patterns whose parts want other positions.
