@@ -1,10 +1,11 @@
 //! Recipes from values: a key is a method, a word is a function, as in `recipe!`.
 
+use crate::list::Text;
 use crate::model::Llama;
-use crate::plan::{Device, Optimizer, SourceKind, StageKind, Text};
 use crate::recipe::{
-    Adapt, Attention, Context, Eval, FullLayers, Positions, Recipe, Rope, Select, Source, Sparse, Stage, Target, Window,
+    Adapt, Attention, Context, Eval, FullLayers, Positions, Recipe, Rope, Select, Source, Sparse, Stage, Window,
 };
+use crate::terms::{Device, Optimizer, SourceKind, StageKind, Target};
 
 impl Recipe {
     /// `model` from its own window to `target` tokens, and nothing else said: `model: …, context: own -> target`, or

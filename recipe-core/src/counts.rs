@@ -2,7 +2,7 @@
 
 use crate::model::Llama;
 use crate::plan::{AdaptPlan, Plan};
-use crate::recipe::Target;
+use crate::terms::Target;
 
 /// Numbers of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

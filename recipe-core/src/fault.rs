@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Text;
+use crate::list::Text;
 
 /// The place in a recipe that a verdict is about, as a path of keys: `rope.scale`, `train[0].lr`, `data[1].share`.
 ///

@@ -4,9 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::list::Text;
 use crate::pattern::Pattern;
-use crate::plan::{Learns, Plan, StagePlan, Text};
-use crate::recipe::{Form, Target};
+use crate::plan::{Learns, Plan, StagePlan};
+use crate::terms::{Form, Target};
 
 /// One kind of work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

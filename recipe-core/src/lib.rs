@@ -25,6 +25,7 @@ mod fault;
 mod flops;
 mod gates;
 mod layers;
+mod list;
 mod memory;
 mod model;
 mod optimizer;
@@ -38,7 +39,9 @@ mod rehearsal;
 mod rope;
 #[cfg(test)]
 mod samples;
+mod scaling;
 mod settle;
+mod terms;
 mod words;
 
 pub use config::{ConfigError, HfConfig};
@@ -46,18 +49,21 @@ pub use counts::Counts;
 pub use fault::{Fault, Field, Note};
 pub use flops::{Flops, StageFlops, Work};
 pub use gates::GateSummary;
+pub use list::{List, Text};
 pub use memory::{Memory, Term, nf4_bytes, workspace};
 pub use model::Llama;
 pub use parameters::{Init, Parameter};
 pub use pattern::Pattern;
 pub use plan::{
-    AdaptPlan, Device, Documents, EvalPlan, GatesPlan, Learns, List, MergePlan, Optimizer, Papers, Plan, PositionsPlan,
-    RopePlan, Scaling, Schedule, SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan, Text,
+    AdaptPlan, EvalPlan, GatesPlan, Learns, MergePlan, Papers, Plan, PositionsPlan, RopePlan, SelectPlan, SourcePlan,
+    StagePlan,
 };
 pub use readable::{readable_bytes, readable_tokens};
 pub use recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, Gates, LongRopeFactors, Loss, Merge, MergeForm, Needle, Place,
-    Positions, Recipe, Rope, Select, Source, Sparse, Stage, Strided, Target, TokenType, Window, parse_gates,
+    Adapt, Attention, Context, Eval, FullLayers, Gates, LongRopeFactors, Merge, MergeForm, Place, Positions, Recipe,
+    Rope, Select, Source, Sparse, Stage, Strided, Window, parse_gates,
 };
 pub use rehearsal::RehearsalRule;
+pub use scaling::Scaling;
+pub use terms::{Device, Documents, Form, Loss, Needle, Optimizer, Schedule, SourceKind, StageKind, Target, TokenType};
 pub use words::nearest;

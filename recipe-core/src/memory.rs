@@ -13,9 +13,10 @@ pub mod workspace;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::product;
-use crate::plan::{Device, Learns, Plan, StagePlan, Text};
+use crate::list::Text;
+use crate::plan::{Learns, Plan, StagePlan};
 use crate::readable::readable_bytes;
-use crate::recipe::Target;
+use crate::terms::{Device, Target};
 use workspace::Purpose;
 
 /// Sequences shorter than this share a micro-batch.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Scaling;
+use crate::scaling::Scaling;
 
 /// Every number that fixes the architecture: a Llama, or one of the dense models that differ from it in attention alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

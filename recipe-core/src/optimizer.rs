@@ -1,6 +1,6 @@
 //! What an optimiser keeps of each tensor that learns.
 
-use crate::plan::Optimizer;
+use crate::terms::Optimizer;
 
 /// bitsandbytes leaves the moments of smaller tensors in f32 (0.50, `min_8bit_size`): norms and biases of small models, which take
 /// little.

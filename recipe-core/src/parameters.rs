@@ -2,7 +2,7 @@
 
 use crate::model::Llama;
 use crate::plan::{AdaptPlan, Plan};
-use crate::recipe::Target;
+use crate::terms::Target;
 
 /// One tensor of the model, or of an adapter.
 #[derive(Clone, Debug, PartialEq)]

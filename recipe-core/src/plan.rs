@@ -3,21 +3,17 @@
 //! The macro writes a `Plan` as a constant, field by field; at run time `Recipe::plan` makes one. Fields are public so
 //! that the constant can be written, and nothing but those two makes one.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Note;
+use crate::list::{List, Text};
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::readable::readable_tokens;
-use crate::recipe::{Form, Loss, Needle, Target, TokenType};
-
-/// Text that may live in a constant.
-pub type Text = Cow<'static, str>;
-/// A list that may live in a constant.
-pub type List<T> = Cow<'static, [T]>;
+use crate::scaling::Scaling;
+use crate::terms::{
+    Device, Documents, Form, Loss, Needle, Optimizer, Schedule, SourceKind, StageKind, Target, TokenType,
+};
 
 /// What a recipe comes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,64 +77,6 @@ pub struct RopePlan {
     pub head_dim: usize,
 }
 
-/// `rope_type` and its parameters, as transformers computes them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Scaling {
-    /// `default`.
-    Default,
-    /// `linear`.
-    Linear {
-        /// `factor`.
-        factor: f64,
-    },
-    /// `dynamic`: the base follows the current length.
-    Dynamic {
-        /// `factor`.
-        factor: f64,
-        /// The original window; below it nothing changes.
-        original: usize,
-    },
-    /// `yarn`.
-    Yarn {
-        /// `factor`.
-        factor: f64,
-        /// `original_max_position_embeddings`.
-        original: usize,
-        /// `beta_fast`.
-        beta_fast: f64,
-        /// `beta_slow`.
-        beta_slow: f64,
-        /// `attention_factor`, multiplied into cos and sin.
-        attention_factor: f64,
-        /// `truncate`.
-        truncate: bool,
-    },
-    /// `longrope`: a factor for each pair.
-    LongRope {
-        /// `short_factor`, up to the original window.
-        short: List<f64>,
-        /// `long_factor`, beyond it.
-        long: List<f64>,
-        /// `factor`.
-        factor: f64,
-        /// `original_max_position_embeddings`.
-        original: usize,
-        /// `attention_factor`.
-        attention_factor: f64,
-    },
-    /// `llama3`.
-    Llama3 {
-        /// `factor`.
-        factor: f64,
-        /// `low_freq_factor`.
-        low: f64,
-        /// `high_freq_factor`.
-        high: f64,
-        /// `original_max_position_embeddings`.
-        original: usize,
-    },
-}
-
 /// Which weights learn, settled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum AdaptPlan {
@@ -165,15 +103,6 @@ pub enum AdaptPlan {
         /// `lora_dropout`: share of an adapter's inputs that a training step leaves out, in [0, 1).
         dropout: f64,
     },
-}
-
-/// What moves the weights that learn. Gates are few, and AdamW in f32 moves them always.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Optimizer {
-    /// AdamW with moments in f32 (arXiv 1711.05101).
-    AdamW,
-    /// AdamW with moments in 8 bits, block by block (arXiv 2110.02861); those of small tensors stay in f32.
-    AdamW8bit,
 }
 
 /// One source of text, settled.
@@ -209,81 +138,6 @@ pub struct Papers {
     pub loss: Loss,
 }
 
-/// What a source reads. Globs are relative to the working directory and resolved at run time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum SourceKind {
-    /// `text("glob")`: each file is a document.
-    Text {
-        /// The glob.
-        glob: Text,
-    },
-    /// `jsonl("glob", field = "text")`: each line is a document.
-    Jsonl {
-        /// The glob.
-        glob: Text,
-        /// The field that holds the text.
-        field: Text,
-    },
-    /// `parquet("glob", field = "text")`: each row is a document.
-    Parquet {
-        /// The glob.
-        glob: Text,
-        /// The column that holds the text.
-        field: Text,
-    },
-    /// `dataset("path", split = "train", field = "text")`: a directory as the Hugging Face Hub lays it out or `save_to_disk`
-    /// writes it.
-    Dataset {
-        /// The directory.
-        path: Text,
-        /// Which part of it.
-        split: Text,
-        /// Which of the configurations that its README.md names; empty for the usual one.
-        config: Text,
-        /// The field or column that holds the text.
-        field: Text,
-    },
-    /// `chat("glob", field = "messages")`: each line or row is a conversation, and only the assistant's turns are learned.
-    Chat {
-        /// The glob.
-        glob: Text,
-        /// The field that holds the messages.
-        field: Text,
-    },
-    /// `passkey`: generated documents that hide keys and ask for them.
-    Passkey,
-    /// `qa`: generated documents that ask what they said, half of the time by way of two facts.
-    Qa,
-}
-
-/// How the learning rate goes on after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Schedule {
-    /// It stays.
-    Constant,
-    /// Half a cosine, down to zero.
-    Cosine,
-    /// A line, down to zero.
-    Linear,
-    /// It stays, and falls along a line over the last fifth of the steps; never below a tenth of the peak, the warm-up
-    /// included.
-    Trapezoid,
-}
-
-/// A stage's word. It decides defaults in a recipe and a name in reports, nothing else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StageKind {
-    /// `extend`: longer sequences.
-    #[default]
-    Extend,
-    /// `replay`: short text at the native length, so that short-range abilities come back (arXiv 2409.00509).
-    Replay,
-    /// `anneal`: the learning rate falls to zero.
-    Anneal,
-    /// `gates`: which heads need the whole context; weights stay (arXiv 2410.10819).
-    Gates,
-}
-
 /// What a stage changes, and by which loss.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Learns {
@@ -302,15 +156,6 @@ pub enum Learns {
         /// attended to (`Code`).
         form: Form,
     },
-}
-
-/// Whether the documents that share a sequence see each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Documents {
-    /// Each is on its own.
-    Mask,
-    /// They count as one document.
-    Joined,
 }
 
 /// What happens to the weights when a stage is done.
@@ -474,24 +319,6 @@ pub enum EvalPlan {
     },
 }
 
-/// Where it runs and how much memory there is, in bytes; `cpu` alone sets no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Device {
-    /// `cpu(16GiB)`.
-    Cpu {
-        /// Bytes; `u64::MAX` for no limit.
-        memory: u64,
-    },
-    /// `cuda(80GB)`.
-    Cuda {
-        /// Bytes on the card.
-        memory: u64,
-        /// Whether the same step gives the same bits every time, for which attention's backward pass computes seven products in
-        /// place of five.
-        deterministic: bool,
-    },
-}
-
 impl SourcePlan {
     /// A source that is read in the usual way.
     pub fn new(kind: SourceKind, share: f64) -> Self {
@@ -504,13 +331,6 @@ impl Papers {
     pub const USUAL: Self = Self { exams: 0.5, asked: 5, shallowest: 0.0, deepest: 1.0, loss: Loss::All };
 }
 
-impl SourceKind {
-    /// Whether its documents are generated, as long as they are asked for.
-    pub fn is_generated(&self) -> bool {
-        matches!(self, Self::Passkey | Self::Qa)
-    }
-}
-
 impl RopePlan {
     /// Hugging Face's `factor`, where the scaling has one.
     pub fn scaling_factor(&self) -> Option<f64> {
@@ -521,37 +341,6 @@ impl RopePlan {
             | Scaling::Yarn { factor, .. }
             | Scaling::LongRope { factor, .. }
             | Scaling::Llama3 { factor, .. } => Some(factor),
-        }
-    }
-}
-
-impl Scaling {
-    /// Whether frequencies depend on the length at hand.
-    pub fn follows_length(&self) -> bool {
-        matches!(self, Self::Dynamic { .. } | Self::LongRope { .. })
-    }
-
-    /// Hugging Face's `rope_type`.
-    pub fn rope_type(&self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Linear { .. } => "linear",
-            Self::Dynamic { .. } => "dynamic",
-            Self::Yarn { .. } => "yarn",
-            Self::LongRope { .. } => "longrope",
-            Self::Llama3 { .. } => "llama3",
-        }
-    }
-}
-
-impl StageKind {
-    /// The word that a recipe writes it with.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Extend => "extend",
-            Self::Replay => "replay",
-            Self::Anneal => "anneal",
-            Self::Gates => "gates",
         }
     }
 }
@@ -591,48 +380,6 @@ impl EvalPlan {
             Self::Choice { path } => format!("{word}({path:?})"),
             _ => format!("{word}({length})"),
         }
-    }
-}
-
-impl Device {
-    /// `cuda(…)` with so many bytes, and nothing else said.
-    pub const fn cuda(memory: u64) -> Self {
-        Self::Cuda { memory, deterministic: false }
-    }
-
-    /// Whether the same work gives the same bits every time.
-    pub fn repeats(&self) -> bool {
-        match self {
-            Self::Cpu { .. } => true,
-            Self::Cuda { deterministic, .. } => *deterministic,
-        }
-    }
-
-    /// Bytes of memory; `u64::MAX` for no limit.
-    pub fn memory(&self) -> u64 {
-        match self {
-            Self::Cpu { memory } | Self::Cuda { memory, .. } => *memory,
-        }
-    }
-}
-
-/// As a recipe writes it: `cuda(80GB)`, `cpu(16GiB)`, `cpu`.
-impl fmt::Display for Device {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self {
-            Self::Cpu { .. } => "cpu",
-            Self::Cuda { .. } => "cuda",
-        };
-        let memory = match self.memory() {
-            u64::MAX => None,
-            n if n.is_multiple_of(1 << 30) => Some(format!("{}GiB", n >> 30)),
-            n if n.is_multiple_of(1_000_000_000) => Some(format!("{}GB", n / 1_000_000_000)),
-            n => Some(format!("{:.1}GB", n as f64 / 1e9)),
-        };
-        let deterministic = matches!(self, Self::Cuda { deterministic: true, .. });
-        let args: Vec<String> =
-            memory.into_iter().chain(deterministic.then(|| "deterministic = true".into())).collect();
-        if args.is_empty() { write!(out, "{word}") } else { write!(out, "{word}({})", args.join(", ")) }
     }
 }
 

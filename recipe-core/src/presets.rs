@@ -1,7 +1,7 @@
 //! Released models by name: what `model: llama2_7b` stands for.
 
 use crate::model::Llama;
-use crate::plan::Scaling;
+use crate::scaling::Scaling;
 
 /// Every name that [`named`] knows.
 pub const NAMES: [&str; 14] = [

@@ -1,10 +1,9 @@
 //! What the user wrote, nothing filled in: an `Option` is a word that was left out.
 
-use crate::check::check;
-use crate::fault::Fault;
 use crate::model::Llama;
-use crate::plan::{Device, Documents, Optimizer, Plan, Schedule, SourceKind, StageKind};
-use crate::settle::settle;
+use crate::terms::{
+    Device, Documents, Form, Loss, Needle, Optimizer, Schedule, SourceKind, StageKind, Target, TokenType,
+};
 
 /// A recipe as written. [`Recipe::plan`](crate::Recipe::plan) checks it and settles every number.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,18 +36,6 @@ pub struct Recipe {
     pub allow: Vec<String>,
     /// `device:`.
     pub device: Option<Device>,
-}
-
-impl Recipe {
-    /// Settles every number and holds it against every rule.
-    ///
-    /// # Errors
-    /// All faults at once, in the order of the recipe's keys.
-    pub fn plan(&self) -> Result<Plan, Vec<Fault>> {
-        let draft = settle(self);
-        let notes = check(self, &draft)?;
-        Ok(Plan { notes: notes.into(), ..draft })
-    }
 }
 
 /// `context: 4K -> 128K`, or `context: 8K` when the window stays.
@@ -329,46 +316,6 @@ pub enum Select {
     },
 }
 
-/// A kind of token that context changes, named as in Universal Dependencies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub enum TokenType {
-    /// Numbers.
-    Num,
-    /// Pronouns.
-    Pron,
-    /// Auxiliary verbs.
-    Aux,
-    /// Coordinating conjunctions.
-    Cconj,
-    /// Adpositions.
-    Adp,
-}
-
-impl TokenType {
-    /// All of them, in the order of their frequency among the tokens that gain most (arXiv 2409.00509).
-    pub const ALL: [Self; 5] = [Self::Num, Self::Pron, Self::Aux, Self::Cconj, Self::Adp];
-
-    /// The word that a recipe writes it with.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Num => "num",
-            Self::Pron => "pron",
-            Self::Aux => "aux",
-            Self::Cconj => "cconj",
-            Self::Adp => "adp",
-        }
-    }
-}
-
-/// Whose law is followed where a paper and its released program disagree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Form {
-    /// The paper's.
-    Paper,
-    /// The program's.
-    Code,
-}
-
 /// `adapt:`: which weights learn.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Adapt {
@@ -393,25 +340,6 @@ pub enum Adapt {
         /// Share of an adapter's inputs that a training step leaves out; none.
         dropout: Option<f64>,
     },
-}
-
-/// A projection that LoRA can adapt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub enum Target {
-    /// `q_proj`.
-    Q,
-    /// `k_proj`.
-    K,
-    /// `v_proj`.
-    V,
-    /// `o_proj`.
-    O,
-    /// `gate_proj`.
-    Gate,
-    /// `up_proj`.
-    Up,
-    /// `down_proj`.
-    Down,
 }
 
 /// One entry of `data: […]`.
@@ -440,15 +368,6 @@ impl Source {
     pub fn new(kind: SourceKind) -> Self {
         Self { kind, share: None, upsample: None, times: None, replay: false, asked: None, depth: None, loss: None }
     }
-}
-
-/// Which tokens of a generated document are learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Loss {
-    /// `all`.
-    All,
-    /// `answers`.
-    Answers,
 }
 
 /// One stage of `train: […]`: `extend(…)`, `replay(…)`, `anneal(…)` or `gates(…)`, with the `merge(…)` that may follow it.
@@ -537,29 +456,4 @@ pub enum Eval {
     Short(Option<f64>),
     /// `choice("file.jsonl")`.
     Choice(String),
-}
-
-/// What `needle` hides and asks for (RULER, arXiv 2404.06654).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Needle {
-    /// One key, asked for.
-    Single,
-    /// Several people's keys, one of them asked for.
-    MultiKey,
-    /// Several keys of one person, all asked for.
-    MultiValue,
-    /// Several people's keys, all asked for.
-    MultiQuery,
-}
-
-impl Needle {
-    /// The word that a recipe writes it with.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Single => "single",
-            Self::MultiKey => "multikey",
-            Self::MultiValue => "multivalue",
-            Self::MultiQuery => "multiquery",
-        }
-    }
 }

@@ -7,15 +7,17 @@ use std::fmt;
 
 use crate::fault::Note;
 use crate::layers::layer_map;
+use crate::list::List;
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::plan::{
-    AdaptPlan, Device, EvalPlan, GatesPlan, Learns, List, MergePlan, Plan, PositionsPlan, RopePlan, Scaling, Schedule,
-    SourcePlan, StageKind, StagePlan,
+    AdaptPlan, EvalPlan, GatesPlan, Learns, MergePlan, Plan, PositionsPlan, RopePlan, SourcePlan, StagePlan,
 };
 use crate::presets;
 use crate::recipe::Place;
 use crate::rope::{longrope_attention_factor, ntk_theta, yarn_attention_factor};
+use crate::scaling::Scaling;
+use crate::terms::{Device, Schedule, StageKind};
 
 /// Every number of a rehearsal that does not follow from the recipe.
 #[derive(Clone, Copy, Debug, PartialEq)]

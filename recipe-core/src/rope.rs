@@ -6,8 +6,9 @@
 use std::f64::consts::TAU;
 
 use crate::model::Llama;
-use crate::plan::{RopePlan, Scaling};
+use crate::plan::RopePlan;
 use crate::recipe::LongRopeFactors;
+use crate::scaling::Scaling;
 
 impl RopePlan {
     /// The law that `model` was released with.

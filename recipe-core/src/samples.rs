@@ -1,8 +1,8 @@
 //! Recipes that tests start from.
 
-use crate::plan::{Device, SourceKind};
 use crate::presets;
 use crate::recipe::{Adapt, Attention, Context, Eval, FullLayers, Recipe, Rope, Source, Sparse, Stage, Window};
+use crate::terms::{Device, SourceKind};
 
 /// Llama-2 7B, 4K to 128K, on one 80 GB GPU.
 pub(crate) fn llama2_128k() -> Recipe {

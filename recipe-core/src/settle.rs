@@ -4,21 +4,24 @@
 //! that saturates. The rules in `check` read the recipe and its draft side by side; only a draft without faults leaves
 //! this crate as a [`Plan`].
 
-use crate::check::NATIVE_CONTEXT;
 use crate::gates;
 use crate::layers::{full_count, layer_map};
 use crate::model::Llama;
 use crate::pattern::Pattern;
 use crate::plan::{
-    AdaptPlan, Device, Documents, EvalPlan, GatesPlan, Learns, MergePlan, Optimizer, Papers, Plan, PositionsPlan,
-    RopePlan, Scaling, Schedule, SelectPlan, SourceKind, SourcePlan, StageKind, StagePlan,
+    AdaptPlan, EvalPlan, GatesPlan, Learns, MergePlan, Papers, Plan, PositionsPlan, RopePlan, SelectPlan, SourcePlan,
+    StagePlan,
 };
 use crate::recipe::{
-    Adapt, Attention, Eval, Form, Gates, Merge, MergeForm, Place, Positions, Recipe, Rope, Select, Source, Sparse,
-    Stage, Strided, Target, TokenType, Window,
+    Adapt, Attention, Eval, Gates, Merge, MergeForm, Place, Positions, Recipe, Rope, Select, Source, Sparse, Stage,
+    Strided, Window,
 };
 use crate::rope::{ntk_theta, yarn_attention_factor};
+use crate::scaling::Scaling;
+use crate::terms::{Device, Documents, Form, Optimizer, Schedule, SourceKind, StageKind, Target, TokenType};
 
+/// The rule whose permission also makes the left side of `->` count as the native window.
+pub(crate) const NATIVE_CONTEXT: &str = "native_context";
 /// Tokens per kernel block.
 const BLOCK: usize = 64;
 /// Tokens of an MLP's tile. On the CPU the most that several sequences have together, so that they are one tile. A GPU unpacks a

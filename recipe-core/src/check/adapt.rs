@@ -2,7 +2,8 @@
 
 use super::{Case, Finding, Level, Rule, percent};
 use crate::fault::Field;
-use crate::recipe::{Adapt, Target};
+use crate::recipe::Adapt;
+use crate::terms::Target;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "zero_rank", level: Level::Law, find: zero_rank },

@@ -2,8 +2,8 @@
 
 use super::{Case, Finding, Level, Rule, percent};
 use crate::fault::Field;
-use crate::plan::SourceKind;
 use crate::recipe::{Source, Stage};
+use crate::terms::SourceKind;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "share_range", level: Level::Law, find: share_range },

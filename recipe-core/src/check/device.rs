@@ -4,10 +4,11 @@ use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
 use crate::layers::layer_map;
 use crate::pattern::Pattern;
-use crate::plan::{AdaptPlan, Device, Learns, Optimizer, Plan, StagePlan};
+use crate::plan::{AdaptPlan, Learns, Plan, StagePlan};
 use crate::readable::{readable_bytes, readable_tokens as tokens};
-use crate::recipe::{Place, Target};
+use crate::recipe::Place;
 use crate::settle::MOST_LAYERS;
+use crate::terms::{Device, Optimizer, Target};
 
 pub(super) const RULES: &[Rule] = &[Rule { name: "does_not_fit", level: Level::Guard, find: does_not_fit }];
 

@@ -3,9 +3,10 @@
 use super::train::each;
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::{GatesPlan, Learns, StageKind};
+use crate::plan::{GatesPlan, Learns};
 use crate::readable::readable_tokens as tokens;
 use crate::recipe::Attention;
+use crate::terms::StageKind;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "gates_without_duo", level: Level::Law, find: gates_without_duo },

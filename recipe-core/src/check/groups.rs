@@ -5,7 +5,8 @@ use crate::fault::Field;
 use crate::gates::MOST_HEADS;
 use crate::pattern::Pattern;
 use crate::readable::readable_tokens as tokens;
-use crate::recipe::{Attention, Form, Gates, Positions, Sparse, Strided};
+use crate::recipe::{Attention, Gates, Positions, Sparse, Strided};
+use crate::terms::Form;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "zero_stride", level: Level::Law, find: zero_stride },

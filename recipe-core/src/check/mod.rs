@@ -24,9 +24,19 @@ mod train;
 use crate::fault::{Fault, Field, Note};
 use crate::plan::Plan;
 use crate::recipe::Recipe;
+use crate::settle::{NATIVE_CONTEXT, settle};
 
-/// The rule whose permission also makes the left side of `->` count as the native window.
-pub(crate) const NATIVE_CONTEXT: &str = "native_context";
+impl Recipe {
+    /// Settles every number and holds it against every rule.
+    ///
+    /// # Errors
+    /// All faults at once, in the order of the recipe's keys.
+    pub fn plan(&self) -> Result<Plan, Vec<Fault>> {
+        let draft = settle(self);
+        let notes = check(self, &draft)?;
+        Ok(Plan { notes: notes.into(), ..draft })
+    }
+}
 
 /// What a rule reads.
 pub(crate) struct Case<'a> {

@@ -2,7 +2,7 @@
 
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::Optimizer;
+use crate::terms::Optimizer;
 
 pub(super) const RULES: &[Rule] =
     &[Rule { name: "optimizer_packs_nothing", level: Level::Guard, find: optimizer_packs_nothing }];

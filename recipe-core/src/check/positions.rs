@@ -2,9 +2,11 @@
 
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::{PositionsPlan, Scaling, StagePlan};
+use crate::plan::{PositionsPlan, StagePlan};
 use crate::readable::readable_tokens as tokens;
-use crate::recipe::{Form, Positions, Rope};
+use crate::recipe::{Positions, Rope};
+use crate::scaling::Scaling;
+use crate::terms::Form;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "keep_range", level: Level::Law, find: keep_range },

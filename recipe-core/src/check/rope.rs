@@ -3,9 +3,10 @@
 use super::size::MOST_HEAD_DIM;
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::{RopePlan, Scaling};
+use crate::plan::RopePlan;
 use crate::readable::readable_tokens as tokens;
 use crate::recipe::{LongRopeFactors, Rope};
+use crate::scaling::Scaling;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "rope_scale_range", level: Level::Law, find: rope_scale_range },

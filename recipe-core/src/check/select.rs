@@ -2,8 +2,9 @@
 
 use super::{Case, Finding, Level, Rule, percent};
 use crate::fault::Field;
-use crate::plan::{SelectPlan, SourceKind, StagePlan};
-use crate::recipe::{Form, Select, TokenType};
+use crate::plan::{SelectPlan, StagePlan};
+use crate::recipe::Select;
+use crate::terms::{Form, SourceKind, TokenType};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "select_keep_range", level: Level::Law, find: select_keep_range },

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::{Level, NATIVE_CONTEXT, rules};
-use crate::plan::{Device, Optimizer, Scaling, SourceKind, StageKind};
 use crate::recipe::{
-    Adapt, Attention, Context, Eval, Form, FullLayers, Gates, LongRopeFactors, Merge, MergeForm, Needle, Positions,
-    Recipe, Rope, Select, Source, Sparse, Stage, Strided, Target, TokenType, Window,
+    Adapt, Attention, Context, Eval, FullLayers, Gates, LongRopeFactors, Merge, MergeForm, Positions, Recipe, Rope,
+    Select, Source, Sparse, Stage, Strided, Window,
 };
 use crate::samples::{bare, llama2_128k};
+use crate::scaling::Scaling;
+use crate::terms::{Device, Form, Needle, Optimizer, SourceKind, StageKind, Target, TokenType};
 
 /// A change to the sample that breaks a rule.
 type Break = fn(&mut Recipe);

@@ -2,9 +2,10 @@
 
 use super::{Case, Finding, Level, Rule};
 use crate::fault::Field;
-use crate::plan::{Device, Learns, StageKind, StagePlan};
+use crate::plan::{Learns, StagePlan};
 use crate::readable::readable_tokens as tokens;
 use crate::recipe::Stage;
+use crate::terms::{Device, StageKind};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "steps_or_tokens", level: Level::Law, find: steps_or_tokens },

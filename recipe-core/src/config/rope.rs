@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::error::ConfigError;
 use super::number;
 use crate::plan::RopePlan;
-use crate::plan::Scaling;
 use crate::rope::{longrope_attention_factor, yarn_attention_factor};
+use crate::scaling::Scaling;
 
 /// Hugging Face's default.
 const THETA: f64 = 10_000.0;

@@ -1,6 +1,6 @@
 use super::*;
-use crate::plan::Scaling;
 use crate::presets;
+use crate::scaling::Scaling;
 
 const LLAMA2: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
     "intermediate_size": 11008, "max_position_embeddings": 4096, "num_attention_heads": 32, "num_hidden_layers": 32,

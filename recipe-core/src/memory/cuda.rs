@@ -2,8 +2,8 @@
 
 use super::{BF16, F32, product, sum, times};
 use crate::pattern::Pattern;
-use crate::plan::{Device, Learns, Plan, StagePlan};
-use crate::recipe::Target;
+use crate::plan::{Learns, Plan, StagePlan};
+use crate::terms::{Device, Target};
 
 /// What a query's row in a list of visible keys takes, and its share of the runs of tiles.
 const ROW: usize = 33;

@@ -41,8 +41,8 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::Device;
     use crate::samples::{bare, llama2_128k};
+    use crate::terms::Device;
 
     /// One K more does not fit, and offloading goes farther.
     #[test]

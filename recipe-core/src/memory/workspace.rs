@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 use crate::model::Llama;
 use crate::plan::Plan;
-use crate::recipe::{Form, Target};
+use crate::terms::{Form, Target};
 
 /// Layer inputs that stay in the device's memory where the others leave it: the one at hand, and one on its way.
 pub const NEAR: usize = 2;

@@ -108,7 +108,7 @@ fn adapters_keep_their_kind_and_scaling() {
         r.adapt = Some(Adapt::Lora {
             rank: 256,
             alpha: Some(64.0),
-            targets: Some(vec![crate::recipe::Target::V]),
+            targets: Some(vec![crate::terms::Target::V]),
             embed: false,
             norm: false,
             quantized: false,
@@ -119,7 +119,7 @@ fn adapters_keep_their_kind_and_scaling() {
     let AdaptPlan::Lora { rank: 32, alpha: 8.0, ref targets, quantized: false, .. } = toy.adapt else {
         panic!("{:?}", toy.adapt)
     };
-    assert_eq!(**targets, [crate::recipe::Target::V]);
+    assert_eq!(**targets, [crate::terms::Target::V]);
     let rule = RehearsalRule::STANDARD;
     assert_eq!(toy.stages[0].lr, rule.lr_lora);
     assert!(toy.stages.windows(2).all(|pair| (pair[1].lr / pair[0].lr - rule.lr_decay).abs() < 1e-12));
