@@ -7,8 +7,6 @@ use minijinja::value::{Serde, Value as Rendered};
 use minijinja::{Environment, ErrorKind, context};
 use serde_json::Value;
 
-use super::encoder::Encoder;
-
 /// Marks a token that nothing learns to predict; ids stay below it.
 pub(super) const UNCOUNTED: u32 = 1 << 31;
 
@@ -68,17 +66,6 @@ impl ChatTemplate {
         };
         let rendered = self.environment.get_template(NAME).and_then(|template| template.render(values));
         rendered.map_err(|error| format!("the chat template refuses this conversation: {error}"))
-    }
-}
-
-impl Encoder {
-    /// The tokens of a conversation; those that the assistant does not say carry [`UNCOUNTED`].
-    pub(super) fn conversation(&self, template: &ChatTemplate, messages: &[Value]) -> Result<Vec<u32>, String> {
-        let (text, spans) = template.render(messages)?;
-        let encoding = self.tokenizer().encode(text.as_str(), false).map_err(|error| error.to_string())?;
-        let said = |start: usize| spans.iter().any(|span| span.contains(&start));
-        let ids = encoding.get_ids().iter().zip(encoding.get_offsets());
-        Ok(ids.map(|(&id, &(start, _))| if said(start) { id } else { id | UNCOUNTED }).collect())
     }
 }
 

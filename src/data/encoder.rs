@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::chat::ChatTemplate;
+use super::chat::{ChatTemplate, UNCOUNTED};
 use super::chronicle::{self, Sentence};
 use super::digest::Digest;
 use super::error::Error;
@@ -70,6 +71,15 @@ impl Encoder {
 
     pub(super) fn template(&self) -> Option<&ChatTemplate> {
         self.template.as_ref()
+    }
+
+    /// The tokens of a conversation; those that the assistant does not say carry [`UNCOUNTED`].
+    pub(super) fn conversation(&self, template: &ChatTemplate, messages: &[Value]) -> Result<Vec<u32>, String> {
+        let (text, spans) = template.render(messages)?;
+        let encoding = self.tokenizer().encode(text.as_str(), false).map_err(|error| error.to_string())?;
+        let said = |start: usize| spans.iter().any(|span| span.contains(&start));
+        let ids = encoding.get_ids().iter().zip(encoding.get_offsets());
+        Ok(ids.map(|(&id, &(start, _))| if said(start) { id } else { id | UNCOUNTED }).collect())
     }
 
     /// Whether two texts give the same tokens apart and together.

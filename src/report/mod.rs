@@ -16,6 +16,7 @@ mod data;
 mod error;
 mod evaluation;
 mod exams;
+mod files;
 mod gates;
 mod html;
 mod layers;

@@ -1,11 +1,9 @@
 //! A report: blocks in order, written as a Markdown page with its pictures beside it, and as one HTML page that holds them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::plan::summary;
 use super::table::{Align, Table};
-use super::{Error, html, markdown};
 use recipe_core::{Note, Plan};
 
 /// A page under construction.
@@ -61,23 +59,6 @@ impl Page {
         if !block.is_empty() {
             self.blocks.push(block);
         }
-    }
-
-    /// Writes `report.md`, its pictures and `report.html` into `dir`; gives the HTML page's path. Each page comes when what
-    /// it shows is there.
-    pub(super) fn write(&self, dir: &Path) -> Result<PathBuf, Error> {
-        fs::create_dir_all(dir).map_err(Error::file(dir))?;
-        for block in &self.blocks {
-            if let Block::Picture { name, svg, .. } = block {
-                let path = dir.join(name);
-                fs::write(&path, svg).map_err(Error::file(&path))?;
-            }
-        }
-        for (name, text) in [("report.md", markdown::page(self)), ("report.html", html::page(self))] {
-            let path = dir.join(name);
-            fs::write(&path, text).map_err(Error::file(&path))?;
-        }
-        Ok(dir.join("report.html"))
     }
 }
 

@@ -4,7 +4,7 @@
 //! small integers themselves, in units of the super-block's d and dmin. In every function below a `group` is 32 values
 //! in a row, which share a shift: bits of value j of a group come from byte j of a stretch of 32 bytes.
 
-use super::quant::half_at;
+use half::f16;
 
 /// Values in a super-block.
 pub(super) const LENGTH: usize = 256;
@@ -89,4 +89,9 @@ fn scale_and_minimum(block: &[u8], group: usize) -> (f32, f32) {
         }
     };
     (d * f32::from(scale), dmin * f32::from(minimum))
+}
+
+/// The f16 at byte `at`.
+pub(super) fn half_at(block: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }

@@ -5,7 +5,7 @@
 
 use half::{bf16, f16};
 
-use super::k_quants;
+use super::k_quants::{self, half_at};
 
 /// A number format that this program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,11 +150,6 @@ fn five_bits(bytes: &[u8]) -> impl Iterator<Item = u8> {
 fn q8_0(block: &[u8; 34], out: &mut Vec<f32>) {
     let d = half_at(block, 0);
     out.extend(block[2..].iter().map(|&byte| f32::from(byte as i8) * d));
-}
-
-/// The f16 at byte `at`.
-pub(super) fn half_at(block: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
 /// Names of `enum ggml_type` in ggml.h.
