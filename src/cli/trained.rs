@@ -10,14 +10,9 @@ use crate::engine::Engine;
 use crate::train::{Place, Run};
 use crate::{Error, Result};
 
-/// Whether a folder holds a run.
-fn is_run(path: &Path) -> bool {
-    fs::exists(path.join("run.json")).unwrap_or(false)
-}
-
 /// The run in `dir`, which this program trained.
 pub(in crate::cli) fn run_in(plan: &Plan, dir: &Path) -> Result<Run> {
-    if !is_run(dir) {
+    if !fs::exists(dir.join("run.json")).unwrap_or(false) {
         return Err(Error::usage(format!(
             "{}: no run is here; train with --out first, or give a model with --model",
             dir.display()
