@@ -103,7 +103,7 @@ fn train(plan: &Plan, from: &Weights, text: &Text, out: &Path) -> Result<Weights
     let steps = plan.stages.iter().map(|stage| stage.steps as u64).sum();
     let progress = Progress::new(&plan.name, "steps", steps);
     let keeping = Keeping { out, every: 200, keep: 2, stop: || false };
-    train::run(&mut engine, plan, text, &Origin::default(), keeping, &|| Ok(from.clone()), &mut |event| match event {
+    train::run(&mut engine, plan, text, &Origin::default(), keeping, from, &mut |event| match event {
         Event::Resumed(resumed) => progress.resume_at(resumed.place.total_steps as u64),
         Event::Step(metrics) => progress.step(metrics),
         Event::Merged(_) => {}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::cli::{corpus, example, text, with_tokenizer};
 use common::fixture;
-use context_recipe::hub::{self, Adapter, Checkpoint, Dtype, TensorFile};
+use context_recipe::hub::{self, Adapter, Checkpoint, Dtype, Header, TensorFile};
 use context_recipe::plan::LongRopeFactors;
 use serde_json::{Value, json};
 
@@ -388,8 +388,8 @@ fn an_adapter_is_merged_into_the_model() {
         "{checked}"
     );
 
-    let mut merged = Checkpoint::open(&fixture("tiny_hf")).unwrap();
-    Adapter::open(&fixture("tiny_peft_saved")).unwrap().merge(&mut merged).unwrap();
+    let saved = Adapter::open(&fixture("tiny_peft_saved")).unwrap();
+    let merged = Header::open(&fixture("tiny_hf")).unwrap().adapted(saved).unwrap().read().unwrap();
     let whole = dir.path().join("whole");
     let options = hub::Options { dtype: Dtype::F32, ..hub::Options::default() };
     hub::write(&whole, &merged.config, merged.weights.views(), &options).unwrap();

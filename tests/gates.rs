@@ -175,7 +175,7 @@ fn run(plan: &Plan, fuse: u64, out: &Path) -> Result<Weights, train::Error> {
     let base = weights(&reference());
     let mut engine = Engine::new(Cpu::new(), plan, &base, 5, Mode::training(plan)).unwrap();
     let (noise, keeping) = (Noise { fuse: Cell::new(fuse) }, Keeping { out, every: 1, keep: 2, stop: || false });
-    train::run(&mut engine, plan, &noise, &Origin::default(), keeping, &|| Ok(base.clone()), &mut |_| {})?;
+    train::run(&mut engine, plan, &noise, &Origin::default(), keeping, &base, &mut |_| {})?;
     Ok(engine.trained())
 }
 

@@ -135,7 +135,7 @@ fn a_run_on_selected_text_resumes_bit_for_bit() {
         let mut engine = Engine::new(Cpu::new(), &plan, &weights(&reference()), 5, Mode::Train).unwrap();
         let sequences = Fused(corpora(&plan, dir.path()), Cell::new(fuse));
         let (origin, keeping) = (Origin::default(), Keeping { out, every: 1, keep: 2, stop: || false });
-        let original = || Ok(weights(&reference()));
+        let original = weights(&reference());
         train::run(&mut engine, &plan, &sequences, &origin, keeping, &original, &mut |_| {})?;
         Ok(engine.trained())
     };

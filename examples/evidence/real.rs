@@ -121,20 +121,13 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
     let mut engine = Engine::new(Cpu::new(), &plan, &real.checkpoint.weights, 0, Mode::Train).map_err(said)?;
     let corpora = Corpora::open(&plan, &real.encoder, &folder.join("cache"), &mut |_| ()).map_err(said)?;
     let mut outcome = Outcome::default();
-    let weights = |_: ()| Ok(real.checkpoint.weights.clone());
     let (started, spent, progress) = (Instant::now(), Spent::open(&folder), Progress::training(&plan));
     interrupt::at(spent.begun + place.hours * 3600.0 * threads() as f64 - spent.before);
     let keeping = Keeping { out: &folder, every: 5, keep: 1, stop: interrupt::over };
     let mut steps = 0;
     let run =
-        train::run(
-            &mut engine,
-            &plan,
-            &corpora,
-            &Origin::default(),
-            keeping,
-            &|| weights(()),
-            &mut |event| match event {
+        train::run(&mut engine, &plan, &corpora, &Origin::default(), keeping, &real.checkpoint.weights, &mut |event| {
+            match event {
                 Event::Step(metrics) => {
                     progress.step(metrics);
                     steps = metrics.step;
@@ -146,8 +139,8 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
                     progress.resume_at(steps as u64);
                 }
                 Event::Merged(_) => {}
-            },
-        );
+            }
+        });
     match run {
         Err(train::Error::Stopped { .. }) if !interrupt::asked() => {}
         Err(error) => return Err(format!("{error}; the same command goes on")),

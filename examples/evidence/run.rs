@@ -167,9 +167,8 @@ impl<'a> Session<'a> {
         let plan = upto(&self.plan, steps);
         let (started, begun, progress) = (Instant::now(), cpu_seconds(), Progress::training(&plan));
         let keeping = Keeping { out: self.folder.path(), every: usize::MAX, keep: 1, stop: interrupt::asked };
-        let original = || Ok(self.base.weights.clone());
         let (peak, mut loss) = (&mut self.outcome.cost.peak_bytes, 0.0);
-        train::run(engine, &plan, reads, &Origin::default(), keeping, &original, &mut |event| match event {
+        train::run(engine, &plan, reads, &Origin::default(), keeping, &self.base.weights, &mut |event| match event {
             Event::Step(metrics) => {
                 progress.step(metrics);
                 *peak = (*peak).max(metrics.peak_memory_bytes);

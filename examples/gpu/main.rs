@@ -30,7 +30,15 @@ use kernels::cuda::{emulation, shipped};
 
 /// Checks and measures the CUDA kernels on this machine's GPU.
 #[derive(Parser)]
-#[command(name = "gpu")]
+#[command(
+    name = "gpu",
+    after_help = "Examples:\n  \
+        gpu fill kernels/                        on any machine with NVRTC: every kernel, compiled\n  \
+        gpu check --emulated                     every op on an emulated GPU, beside the CPU\n  \
+        gpu check --kernels kernels/             the same on this machine's GPU\n  \
+        gpu sanitize --kernels kernels/          the same under compute-sanitizer\n  \
+        gpu bench --kernels kernels/ --python python3 --layers 32 --json bench.json"
+)]
 struct Cli {
     #[command(subcommand)]
     what: What,

@@ -42,12 +42,11 @@ fn scored(
     context: usize,
     args: &AnalyseArgs,
 ) -> Result<(std::sync::Arc<Encoder>, Vec<f32>)> {
-    let checkpoint = load::checkpoint(plan, path, adapter)?;
-    let encoder = load::encoder(&checkpoint)?;
+    let model = load::model(plan, path, adapter)?;
+    let encoder = load::encoder(&model)?;
     let tokens = encoder.encode(text)?;
     let cpu = Cpu::with_limit(plan.device.memory());
-    let mut engine = Engine::new(cpu, plan, &checkpoint.weights, 0, Mode::Infer)?;
-    drop(checkpoint);
+    let mut engine = Engine::new(cpu, plan, &model, 0, Mode::Infer)?;
     let pieces = (tokens.len() / context.max(1)).min(args.documents as usize);
     let progress = Progress::new(&format!("score {}", path.display()), "pieces", pieces as u64);
     let found = eval::log_probabilities(&mut engine, &tokens, context, pieces, &mut |_| progress.advance(1))?;

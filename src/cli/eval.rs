@@ -62,10 +62,9 @@ fn of_model<D: Device>(
 type Model<'a> = (&'a Path, Option<&'a Path>);
 
 fn measured<D: Device>(open: Open<'_, D>, plan: &Plan, (model, adapter): Model<'_>, ask: &Ask) -> Result<Evaluation> {
-    let checkpoint = load::checkpoint(plan, model, adapter)?;
-    let encoder = load::encoder(&checkpoint)?;
-    let mut session = Session::open(open, plan, &checkpoint.weights, &encoder, ask, "")?;
-    drop(checkpoint);
+    let model = load::model(plan, model, adapter)?;
+    let encoder = load::encoder(&model)?;
+    let mut session = Session::open(open, plan, &model, &encoder, ask, "")?;
     ask.units().iter().try_for_each(|unit| session.measure(unit))?;
     Ok(session.found)
 }
@@ -95,12 +94,11 @@ fn of_checkpoint<D: Device>(
     ask: &Ask,
 ) -> Result<Result<()>> {
     let plan = &run.plan;
-    let checkpoint = load::checkpoint(plan, moved.unwrap_or(&run.model), run.adapter.as_deref())?;
-    let encoder = load::encoder(&checkpoint)?;
+    let base = load::model(plan, moved.unwrap_or(&run.model), run.adapter.as_deref())?;
+    let encoder = load::encoder(&base)?;
     let course = OfRun { open, out: dir, plan, origin: &run.origin, ask, encoder: &encoder };
-    course.before(&checkpoint.weights)?;
-    let mut engine = Engine::new(open()?, plan, &checkpoint.weights, 0, Mode::training(plan))?;
-    drop(checkpoint);
+    course.before(&base)?;
+    let mut engine = Engine::new(open()?, plan, &base, 0, Mode::training(plan))?;
     let Some(resumed) = Checkpoints::new(dir, 1).resume(&mut engine, &run.origin)? else {
         return Err(Error::usage(format!("{}: this run has no checkpoint yet", dir.display())));
     };

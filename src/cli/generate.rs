@@ -19,15 +19,14 @@ pub(super) fn run(plan: &Plan, args: &GenerateArgs) -> Result<()> {
 }
 
 fn write<D: Device>(open: Open<'_, D>, plan: &Plan, args: &GenerateArgs) -> Result<()> {
-    let checkpoint = load::checkpoint(plan, &args.model, args.adapter.as_deref())?;
+    let model = load::model(plan, &args.model, args.adapter.as_deref())?;
     let plan = load::with_gates(plan, &args.model)?;
-    let tokenizer = checkpoint.tokenizer()?.clone();
+    let tokenizer = model.tokenizer()?.clone();
     let prompt = tokenizer.encode(&args.prompt, Special::Add)?;
     if prompt.is_empty() {
         return Err(Error::usage("the prompt has no tokens; write at least a word".to_owned()));
     }
-    let mut engine = Engine::new(open()?, &plan.merged(), &checkpoint.weights, 0, args.weights.mode())?;
-    drop(checkpoint);
+    let mut engine = Engine::new(open()?, &plan.merged(), &model, 0, args.weights.mode())?;
     let sampling = Sampling::new(args.temperature, args.top_p, args.top_k, args.seed)
         .map_err(|error| Error::usage(error.to_string()))?;
     let (mut written, mut shown, unread) = (vec![], 0, OnceCell::new());

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use recipe_core::{GatesPlan, Llama, Pattern, Plan, RopePlan};
 
 use crate::data::Encoder;
-use crate::hub::{self, Adapter, Checkpoint, Tokenizer, Weights};
+use crate::hub::{Adapter, Header, Tokenizer};
 use crate::report::rope_words;
 use crate::train::{GATES_FILE, read_gates};
 use crate::{Error, Result};
 
-/// Reads a checkpoint that has the recipe's shape, and merges the adapter into it.
+/// Opens a checkpoint that has the recipe's shape, with the adapter in it; its values are read when they are asked for.
 ///
 /// The recipe's rope and attention are what runs. A model whose config.json says neither the native rope nor the recipe's
 /// is used all the same, and the difference is said on stderr; so is one with a window of its own.
-pub(super) fn checkpoint(plan: &Plan, path: &Path, adapter: Option<&Path>) -> Result<Checkpoint> {
-    let (checkpoint, adapter) = merged(path, adapter)?;
-    let wrong = mismatches(&plan.model, &checkpoint.model);
+pub(super) fn model(plan: &Plan, path: &Path, adapter: Option<&Path>) -> Result<Header> {
+    // What is wrong with the adapter's files is said before a model is read.
+    let adapter = adapter.map(Adapter::open).transpose()?;
+    let base = Header::open(path)?.checked()?;
+    let wrong = mismatches(&plan.model, &base.model);
     if !wrong.is_empty() {
         let list = wrong.join(", ");
         return Err(Error::usage(format!(
@@ -26,12 +28,15 @@ pub(super) fn checkpoint(plan: &Plan, path: &Path, adapter: Option<&Path>) -> Re
         )));
     }
     let differences = [
-        rope_difference(plan, &checkpoint.model),
-        window_difference(plan, &checkpoint.model),
-        adapter.and_then(|adapter| adapter_difference(plan, &adapter, &checkpoint.model)),
+        rope_difference(plan, &base.model),
+        window_difference(plan, &base.model),
+        adapter.as_ref().and_then(|adapter| adapter_difference(plan, adapter, &base.model)),
     ];
     differences.iter().flatten().for_each(|difference| tell!("note: {difference}"));
-    Ok(checkpoint)
+    Ok(match adapter {
+        Some(adapter) => base.adapted(adapter)?,
+        None => base,
+    })
 }
 
 /// The plan as the model at `path` runs it: where the recipe's gates are learned, with those beside the model.
@@ -101,21 +106,6 @@ pub(super) fn adapter_difference(plan: &Plan, adapter: &Adapter, base: &Llama) -
     })
 }
 
-/// The weights alone, as [`checkpoint`] reads them.
-pub(super) fn weights(path: &Path, adapter: Option<&Path>) -> std::result::Result<Weights, hub::Error> {
-    Ok(merged(path, adapter)?.0.weights)
-}
-
-fn merged(path: &Path, adapter: Option<&Path>) -> std::result::Result<(Checkpoint, Option<Adapter>), hub::Error> {
-    // What is wrong with the adapter's files is said before a model is read.
-    let adapter = adapter.map(Adapter::open).transpose()?;
-    let mut checkpoint = Checkpoint::open(path)?;
-    if let Some(adapter) = &adapter {
-        adapter.merge(&mut checkpoint)?;
-    }
-    Ok((checkpoint, adapter))
-}
-
 /// In words, when the model has a window that neither the recipe's model nor the recipe's layers have.
 pub(super) fn window_difference(plan: &Plan, model: &Llama) -> Option<String> {
     let window = model.window;
@@ -129,9 +119,9 @@ pub(super) fn window_difference(plan: &Plan, model: &Llama) -> Option<String> {
     Some(format!("the model's own layers see {window} tokens; the recipe's attention is used instead"))
 }
 
-/// The checkpoint's tokenizer as the data module takes it.
-pub(super) fn encoder(checkpoint: &Checkpoint) -> Result<Arc<Encoder>> {
-    encoder_of(checkpoint.tokenizer()?)
+/// The model's tokenizer as the data module takes it.
+pub(super) fn encoder(model: &Header) -> Result<Arc<Encoder>> {
+    encoder_of(model.tokenizer()?)
 }
 
 pub(super) fn encoder_of(tokenizer: &Tokenizer) -> Result<Arc<Encoder>> {

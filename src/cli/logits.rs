@@ -25,12 +25,11 @@ struct Input {
 
 pub(super) fn run(plan: &Plan, args: &LogitsArgs) -> Result<()> {
     let batch = read(args)?;
-    let checkpoint = load::checkpoint(plan, &args.model, args.adapter.as_deref())?;
+    let model = load::model(plan, &args.model, args.adapter.as_deref())?;
     let plan = load::with_gates(plan, &args.model)?;
     let mode = if args.grad { Mode::Train } else { Mode::Infer };
     let cpu = Cpu::with_limit(plan.device.memory());
-    let mut engine = Engine::new(cpu, &plan.merged(), &checkpoint.weights, 0, mode)?;
-    drop(checkpoint);
+    let mut engine = Engine::new(cpu, &plan.merged(), &model, 0, mode)?;
     let shape = vec![batch.len(), plan.model.vocab];
     let mut found = Weights::new();
     found.insert("logits", Tensor { shape, data: engine.logits(&batch)? });

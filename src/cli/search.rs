@@ -25,13 +25,12 @@ pub(super) fn run(plan: &Plan, args: &SearchArgs) -> Result<()> {
             readable_tokens(plan.model.context)
         )));
     }
-    let checkpoint = load::checkpoint(plan, &args.model, args.adapter.as_deref())?;
-    let encoder = load::encoder(&checkpoint)?;
+    let model = load::model(plan, &args.model, args.adapter.as_deref())?;
+    let encoder = load::encoder(&model)?;
     let text = read_text(&args.text)?;
     let tokens = encoder.encode(&text)?;
     let cpu = Cpu::with_limit(plan.device.memory());
-    let mut engine = Engine::new(cpu, &plan.merged(), &checkpoint.weights, 0, Mode::Infer)?;
-    drop(checkpoint);
+    let mut engine = Engine::new(cpu, &plan.merged(), &model, 0, Mode::Infer)?;
     let documents = args.documents as usize;
     let mut loss = |factors: &[f64]| -> Result<f64> {
         engine.set_rope(&law(plan, factors, length));

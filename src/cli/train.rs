@@ -9,6 +9,7 @@ use super::machine::{self, Open, on_machine};
 use super::{interrupt, load, output, overrides, sources};
 use crate::data::Corpora;
 use crate::engine::{Engine, Mode};
+use crate::hub::Header;
 use crate::report::{self, Progress};
 use crate::train::{self, Checkpoints, Event, Keeping, Lock, Place, Run};
 use crate::{Error, Result};
@@ -26,11 +27,11 @@ fn on<D: Device>(open: Open<'_, D>, plan: Plan, args: &TrainArgs) -> Result<()> 
     let _lock = Lock::take(&args.out)?;
     let cache = args.out.join("cache");
     let read = sources::with_data(&plan, &args.data, &cache)?;
-    let checkpoint = load::checkpoint(&plan, &args.model, args.adapter.as_deref())?;
-    let encoder = load::encoder(&checkpoint)?;
+    let model = load::model(&plan, &args.model, args.adapter.as_deref())?;
+    let encoder = load::encoder(&model)?;
     let corpora = sources::opened(&read, &encoder, &cache)?;
     let device = open()?.describe().map_err(crate::engine::Error::from)?;
-    let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &checkpoint, &corpora, &device)?
+    let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &model, &corpora, &device)?
         .overridden(overrides::words(args));
     corpora.notes(&read).iter().for_each(|note| tell!("note: {note}"));
     if args.dry_run {
@@ -42,12 +43,11 @@ fn on<D: Device>(open: Open<'_, D>, plan: Plan, args: &TrainArgs) -> Result<()> 
     let course = OfRun { open, out: &args.out, plan: &plan, origin: &run.origin, ask: &ask, encoder: &encoder };
     if !ask.is_empty() {
         let hint = |_: &Error| tell!("note: --no-eval trains without measuring before and after");
-        course.before(&checkpoint.weights).inspect_err(hint)?;
+        course.before(&model).inspect_err(hint)?;
     }
     let seed = plan.stages.first().map_or(0, |stage| stage.seed);
-    let mut engine = Engine::new(open()?, &plan, &checkpoint.weights, seed, Mode::training(&plan))?;
-    drop(checkpoint);
-    let driven = drive(&mut engine, &read, &corpora, &run, args);
+    let mut engine = Engine::new(open()?, &plan, &model, seed, Mode::training(&plan))?;
+    let driven = drive(&mut engine, (&read, &model), &corpora, &run, args);
     // A run that was stopped has a report too.
     redraw(&plan, &args.out)?;
     finished(engine, &driven?, &course)
@@ -92,7 +92,7 @@ fn would_read(plan: &Plan, corpora: &Corpora) -> Result<()> {
 
 fn drive<D: Device>(
     engine: &mut Engine<D>,
-    plan: &Plan,
+    (plan, model): (&Plan, &Header),
     corpora: &Corpora,
     run: &Run,
     args: &TrainArgs,
@@ -101,9 +101,7 @@ fn drive<D: Device>(
     interrupt::watch();
     let keeping =
         Keeping { out: &args.out, every: args.save_every as usize, keep: args.keep as usize, stop: interrupt::asked };
-    // Not kept in memory: a merge is rare, and a model is large.
-    let original = || Ok(load::weights(&run.model, run.adapter.as_deref())?);
-    let place = train::run(engine, plan, corpora, &run.origin, keeping, &original, &mut |event| match event {
+    let place = train::run(engine, plan, corpora, &run.origin, keeping, model, &mut |event| match event {
         Event::Resumed(resumed) => {
             let overrides = run.origin.overrides.iter().map(|words| format!(" {words}")).collect::<String>();
             progress.note(&format!(

@@ -17,6 +17,9 @@ pub enum Error {
         /// By how much it is short, and what to write.
         remedies: String,
     },
+    /// A weight cannot be read.
+    #[error(transparent)]
+    Hub(#[from] crate::hub::Error),
     /// A weight that the plan asks for is not there.
     #[error("the weights have no tensor `{name}`, which the plan needs with shape {expected:?}")]
     MissingTensor {

@@ -40,7 +40,7 @@ use kernels::device::{Head, HeadGrads, Rows, Scores};
 use recipe_core::{GatesPlan, Pattern, Plan, RopePlan};
 
 use crate::data::Batch;
-use crate::hub::{Tensor, Weights};
+use crate::hub::{Tensor, Tensors, Weights};
 use crate::model::noise::Noise;
 use attend::Sight;
 pub use cache::Cache;
@@ -96,13 +96,14 @@ impl Mode {
 }
 
 impl<D: Device> Engine<D> {
-    /// Puts `weights` (Hugging Face names) on the device.
+    /// Puts `weights` (Hugging Face names) on the device, one after the other: of a [`Header`](crate::hub::Header) no more than one is
+    /// in the host's memory.
     ///
     /// Adapters that `weights` lack start fresh from `seed`, and so does a whole model when `weights` are empty.
     ///
     /// # Errors
-    /// A missing or misshapen tensor, or too little memory.
-    pub fn new(device: D, plan: &Plan, weights: &Weights, seed: u64, mode: Mode) -> Result<Self, Error> {
+    /// A missing, misshapen or unreadable tensor, or too little memory.
+    pub fn new(device: D, plan: &Plan, weights: &dyn Tensors, seed: u64, mode: Mode) -> Result<Self, Error> {
         let store = Store::new(&device, plan, weights, seed, mode);
         let store = if mode.learns() { store.map_err(|error| error.in_training(plan))? } else { store? };
         let index = ModelIndex::of(&store, plan)?;

@@ -1,12 +1,14 @@
 //! The parameters on the device, in the order of [`Plan::parameters`], and where each layer finds its own.
 
+use std::borrow::Cow;
+
 use kernels::adamw::{Hyper, eight_bit};
 use kernels::device::{Device, Format, Weight};
 use recipe_core::{AdaptPlan, Init, Optimizer, Parameter, Plan, Target};
 
 use super::{Error, Mode};
 use crate::data::Rng;
-use crate::hub::{Tensor, Weights};
+use crate::hub::{Tensor, Tensors};
 use crate::model::noise;
 
 /// Values, gradients and optimiser state, one entry per parameter of the plan.
@@ -54,20 +56,17 @@ impl<D: Device> Moments<D> {
 
 impl<D: Device> Store<D> {
     /// Uploads `weights`; what they lack (adapters of a fresh run, or everything) is initialised from `seed`.
-    pub(crate) fn new(device: &D, plan: &Plan, weights: &Weights, seed: u64, mode: Mode) -> Result<Self, Error> {
+    pub(crate) fn new(device: &D, plan: &Plan, weights: &dyn Tensors, seed: u64, mode: Mode) -> Result<Self, Error> {
         let specs = plan.parameters();
         let mut store = Self { values: vec![], grads: vec![], moments: vec![], specs: vec![] };
         for (index, spec) in specs.into_iter().enumerate() {
-            let fresh;
-            let data = match weights.get(&spec.name) {
-                Some(tensor) => checked(&spec, tensor)?,
-                None if may_be_fresh(&spec, weights) => {
-                    fresh = initial(&spec, seed, index as u64);
-                    &fresh
-                }
+            let tensor = weights.tensor(&spec.name)?;
+            let data = match &tensor {
+                Some(tensor) => Cow::Borrowed(checked(&spec, tensor)?),
+                None if may_be_fresh(&spec, weights) => Cow::Owned(initial(&spec, seed, index as u64)),
                 None => return Err(Error::MissingTensor { name: spec.name, expected: spec.shape }),
             };
-            store.push(device, plan, spec, data, mode)?;
+            store.push(device, plan, spec, &data, mode)?;
         }
         Ok(store)
     }
@@ -120,8 +119,8 @@ fn checked<'a>(spec: &Parameter, tensor: &'a Tensor) -> Result<&'a [f32], Error>
 }
 
 /// Adapters start fresh on any checkpoint; a whole model starts fresh only when nothing at all was given.
-fn may_be_fresh(spec: &Parameter, weights: &Weights) -> bool {
-    weights.is_empty() || spec.name.contains(".lora_")
+fn may_be_fresh(spec: &Parameter, weights: &dyn Tensors) -> bool {
+    weights.names().is_empty() || spec.name.contains(".lora_")
 }
 
 /// QLoRA (arXiv 2305.14314) keeps the frozen projections in four bits; embeddings and norms stay as they are. In eight bits

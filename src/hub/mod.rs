@@ -56,5 +56,5 @@ pub use save::{Bytes, save, save_with_bytes};
 pub use staging::{save_bytes, sweep};
 pub use tensor_file::TensorFile;
 pub use tokenizer::{Special, Tokenizer};
-pub use weights::{Tensor, View, Weights};
+pub use weights::{Tensor, Tensors, View, Weights};
 pub use write::{Options, write};

@@ -1,11 +1,13 @@
 //! Opening a checkpoint: first what it says it is, then its values.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use recipe_core::{HfConfig, Llama};
 
+use super::adapter::Adapter;
 use super::bitsandbytes;
 use super::directory::{self, Directory};
 use super::error::Error;
@@ -15,7 +17,7 @@ use super::layout::{EMBEDDING, HEAD, layout};
 use super::listed::Listed;
 use super::replace;
 use super::tokenizer::Tokenizer;
-use super::weights::{Tensor, Weights};
+use super::weights::{Tensor, Tensors, Weights};
 
 /// The form that a checkpoint has on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,8 @@ pub struct Source {
     pub path: PathBuf,
 }
 
-/// A checkpoint whose values are still on disk.
+/// A checkpoint whose values are still on disk. As [`Tensors`] it reads each one when it is asked for, so that no more than
+/// one of them is in memory.
 #[derive(Debug)]
 pub struct Header {
     /// The configuration.
@@ -49,6 +52,7 @@ pub struct Header {
     /// Where it is.
     pub source: Source,
     store: Store,
+    adapter: Option<Adapter>,
 }
 
 /// A checkpoint in memory.
@@ -110,20 +114,35 @@ impl Header {
         errors
     }
 
+    /// The same, if it is sound.
+    ///
+    /// # Errors
+    /// All [`mismatches`](Self::mismatches) at once; [`Error::Tensor`] for a tied `lm_head.weight` that differs from the
+    /// embedding; [`Error::Io`].
+    pub fn checked(self) -> Result<Self, Error> {
+        Error::all(&self.source.path, self.mismatches())?;
+        self.check_tied_head()?;
+        Ok(self)
+    }
+
+    /// With an adapter, which every tensor that is read from now on has in it.
+    ///
+    /// # Errors
+    /// All [`Adapter::mismatches`] at once; [`Error::Tensor`] for a tied base whose embedding and head would differ.
+    pub fn adapted(self, adapter: Adapter) -> Result<Self, Error> {
+        adapter.check(&self)?;
+        Ok(Self { adapter: Some(adapter), ..self })
+    }
+
     /// Reads all values.
     ///
     /// # Errors
-    /// All [`mismatches`](Self::mismatches) at once; [`Error::Tensor`] for a value that is not finite, or a tied
-    /// `lm_head.weight` that differs from the embedding; [`Error::Io`].
+    /// What [`checked`](Self::checked) says; [`Error::Tensor`] for a value that is not finite; [`Error::Io`].
     pub fn read(self) -> Result<Checkpoint, Error> {
-        Error::all(&self.source.path, self.mismatches())?;
-        let mut weights = Weights::new();
-        for (name, _) in layout(&self.model) {
-            let tensor = self.tensor(&name)?;
-            weights.insert(name, tensor);
-        }
-        self.check_tied_head(&weights)?;
-        let Self { config, model, tokenizer, source, .. } = self;
+        let whole = self.checked()?;
+        let read = |name: String| whole.value(&name).map(|tensor| (name, tensor));
+        let weights = whole.names().into_iter().map(read).collect::<Result<_, _>>()?;
+        let Self { config, model, tokenizer, source, .. } = whole;
         Ok(Checkpoint { config, model, weights, tokenizer, source })
     }
 
@@ -172,11 +191,19 @@ impl Header {
     ) -> Self {
         let tokenizer =
             tokenizer.map(|tokenizer| tokenizer.with_ids(config.get("bos_token_id"), config.get("eos_token_id")));
-        Self { config, model, tokenizer, tensors, source, store }
+        Self { config, model, tokenizer, tensors, source, store, adapter: None }
     }
 
-    /// A tensor whose values are all finite.
-    pub(super) fn tensor(&self, name: &str) -> Result<Tensor, Error> {
+    /// A tensor with the adapter in it.
+    fn value(&self, name: &str) -> Result<Tensor, Error> {
+        match &self.adapter {
+            None => self.plain(name),
+            Some(adapter) => adapter.applied(name, || self.plain(name)),
+        }
+    }
+
+    /// A tensor as it lies in the files; its values are all finite.
+    pub(super) fn plain(&self, name: &str) -> Result<Tensor, Error> {
         let tensor = match &self.store {
             Store::Directory(files) => files.tensor(&self.source.path, name)?,
             Store::Gguf(file) => file.tensor(name, &self.model)?,
@@ -200,12 +227,11 @@ impl Header {
     }
 
     /// A file may repeat the embedding as a tied head; it may not hold another head there.
-    fn check_tied_head(&self, weights: &Weights) -> Result<(), Error> {
+    fn check_tied_head(&self) -> Result<(), Error> {
         if !self.model.tied || !self.tensors.iter().any(|tensor| tensor.name == HEAD) {
             return Ok(());
         }
-        let head = self.tensor(HEAD)?;
-        match weights.get(EMBEDDING) == Some(&head) {
+        match self.plain(EMBEDDING)? == self.plain(HEAD)? {
             true => Ok(()),
             false => Err(Error::Tensor {
                 path: self.file_of(HEAD),
@@ -220,6 +246,17 @@ impl Header {
     fn file_of(&self, name: &str) -> PathBuf {
         let listed = self.tensors.iter().find(|tensor| tensor.name == name);
         listed.map_or_else(|| self.source.path.clone(), |tensor| tensor.file.clone())
+    }
+}
+
+impl Tensors for Header {
+    fn names(&self) -> Vec<String> {
+        layout(&self.model).into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Result<Option<Cow<'_, Tensor>>, Error> {
+        let held = self.tensors.iter().any(|tensor| tensor.name == name);
+        held.then(|| self.value(name).map(Cow::Owned)).transpose()
     }
 }
 

@@ -1,6 +1,9 @@
-//! Weights in memory: f32, by Hugging Face name, in the order of the model.
+//! Weights by Hugging Face name, f32, in the order of the model; in memory, or read when they are asked for.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+use super::error::Error;
 
 /// One tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +16,28 @@ pub struct Tensor {
 
 /// A name, a shape and its values, borrowed: what writers take.
 pub type View<'a> = (&'a str, &'a [usize], &'a [f32]);
+
+/// Where a model's tensors come from: memory ([`Weights`]), or files that are read a tensor at a time ([`Header`](super::Header)).
+pub trait Tensors {
+    /// Names in order.
+    fn names(&self) -> Vec<String>;
+
+    /// The tensor of that name, where there is one.
+    ///
+    /// # Errors
+    /// What reading it from a file says.
+    fn tensor(&self, name: &str) -> Result<Option<Cow<'_, Tensor>>, Error>;
+}
+
+impl Tensors for Weights {
+    fn names(&self) -> Vec<String> {
+        Self::names(self).map(str::to_owned).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Result<Option<Cow<'_, Tensor>>, Error> {
+        Ok(self.get(name).map(Cow::Borrowed))
+    }
+}
 
 /// Tensors by name, in the order of insertion.
 #[derive(Clone, Debug, Default, PartialEq)]

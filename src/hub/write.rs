@@ -182,7 +182,7 @@ fn write_all(
 fn read_back(at: &Path, tensors: &[View<'_>], dtype: Dtype) -> Result<(), Error> {
     let header = Header::open(at)?;
     Error::all(at, header.mismatches())?;
-    tensors.iter().try_for_each(|&view| compare(at, view, &header.tensor(view.0)?.data, Rounding::Nearest(dtype)))
+    tensors.iter().try_for_each(|&view| compare(at, view, &header.plain(view.0)?.data, Rounding::Nearest(dtype)))
 }
 
 /// Runs of tensors that stay below the limit, in order, as transformers cuts them.

@@ -212,8 +212,7 @@ impl Rehearsal<'_> {
             watch(Progress::Training(self.plan));
             let keeping = Keeping { out: &self.options.out, every: usize::MAX, keep: 1, stop: || false };
             let origin = Origin::default();
-            let original = || Ok(self.base.weights.clone());
-            train::run(&mut engine, self.plan, text, &origin, keeping, &original, &mut |event| {
+            train::run(&mut engine, self.plan, text, &origin, keeping, &self.base.weights, &mut |event| {
                 if let Event::Step(metrics) = event {
                     watch(Progress::Step(metrics));
                     steps.push(metrics.clone());

@@ -6,7 +6,7 @@
 use recipe_core::{MergePlan, Plan};
 
 use super::Error;
-use crate::hub::Weights;
+use crate::hub::{Tensors, Weights};
 
 /// Above this cosine, and below its negative, an arc is a line to rounding, or any of many.
 const PARALLEL: f64 = 0.9995;
@@ -14,8 +14,13 @@ const PARALLEL: f64 = 0.9995;
 /// Averages `trained` with `original`; both by Hugging Face name.
 ///
 /// # Errors
-/// When `original` lacks a tensor that learns, or has another size of it.
-pub(crate) fn merge(trained: &mut Weights, original: &Weights, plan: &Plan, merge: &MergePlan) -> Result<(), Error> {
+/// When `original` lacks a tensor that learns, has another size of it, or cannot be read.
+pub(crate) fn merge(
+    trained: &mut Weights,
+    original: &dyn Tensors,
+    plan: &Plan,
+    merge: &MergePlan,
+) -> Result<(), Error> {
     for spec in plan.parameters().into_iter().filter(|spec| spec.trainable) {
         let Some(tensor) = trained.get_mut(&spec.name) else { continue };
         let values = &mut tensor.data;
@@ -23,7 +28,7 @@ pub(crate) fn merge(trained: &mut Weights, original: &Weights, plan: &Plan, merg
             (true, _) => scale(values, merge),
             (_, true) => {}
             _ => {
-                let first = original.get(&spec.name).filter(|first| first.data.len() == values.len());
+                let first = original.tensor(&spec.name)?.filter(|first| first.data.len() == values.len());
                 let first = first.ok_or_else(|| Error::NoOriginal { name: spec.name.clone() })?;
                 average(values, &first.data, merge);
             }

@@ -22,8 +22,7 @@
 //! # let out = out.path();
 //! let corpora = Corpora::open(&plan, &Arc::new(encoder), &out.join("cache"), &mut |_| ())?;
 //! let keeping = Keeping { out, every: 1, keep: 1, stop: || false };
-//! let weights = || Ok(model.weights.clone());
-//! let place = train::run(&mut engine, &plan, &corpora, &Origin::default(), keeping, &weights, &mut |_| ())?;
+//! let place = train::run(&mut engine, &plan, &corpora, &Origin::default(), keeping, &model.weights, &mut |_| ())?;
 //! // Called again, it finds the last checkpoint and has nothing left to do.
 //! assert_eq!((place.total_steps, MetricsLog::read(&out.join("metrics.jsonl"))?.len()), (2, 2));
 //! # Ok(())
@@ -49,7 +48,7 @@ use recipe_core::{Documents, Learns, MergePlan, Plan, StagePlan};
 
 use crate::data::{Batch, Rng, positions};
 use crate::engine::Engine;
-use crate::hub::Weights;
+use crate::hub::Tensors;
 pub use checkpoint::{Checkpoints, Origin, Place, Resumed};
 pub use error::Error;
 pub(crate) use gates::gates_text;
@@ -206,7 +205,7 @@ pub struct Keeping<'a> {
 
 /// Runs all stages of `plan`, from the newest checkpoint in the run's folder when there is one.
 ///
-/// `original` reads the weights that the run started from, which nothing but a merge needs. `watch` sees where a run
+/// `original` are the weights that the run started from, which nothing but a merge reads. `watch` sees where a run
 /// resumes, every step and every merge.
 ///
 /// # Errors
@@ -217,7 +216,7 @@ pub fn run<D: Device>(
     sequences: &impl Sequences,
     origin: &Origin,
     keeping: Keeping<'_>,
-    original: &dyn Fn() -> Result<Weights, Error>,
+    original: &dyn Tensors,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Place, Error> {
     if plan.stages.is_empty() {
@@ -264,11 +263,11 @@ fn merge_into<D: Device>(
     engine: &mut Engine<D>,
     plan: &Plan,
     stage: &StagePlan,
-    original: &dyn Fn() -> Result<Weights, Error>,
+    original: &dyn Tensors,
 ) -> Result<(), Error> {
     let mut trained = engine.trained();
     engine.check_device()?;
-    merge(&mut trained, &original()?, plan, &stage.merge)?;
+    merge(&mut trained, original, plan, &stage.merge)?;
     Ok(engine.restart(&trained)?)
 }
 

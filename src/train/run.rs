@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Origin};
 use crate::data::Corpora;
 use crate::data::digest::{Digest, hex};
-use crate::hub::Checkpoint;
+use crate::hub::Tensors;
 
 /// `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,16 +29,16 @@ pub struct Run {
 }
 
 impl Run {
-    /// Describes a run of `plan` from `checkpoint`, which was read at `model` and has `adapter` merged into it, on
+    /// Describes a run of `plan` from `weights`, which were read at `model` and have `adapter` merged into them, on
     /// `device`, in its own words.
     ///
     /// # Errors
-    /// When a path cannot be made absolute.
+    /// When a path cannot be made absolute, or a weight cannot be read.
     pub fn new(
         plan: &Plan,
         model: &Path,
         adapter: Option<&Path>,
-        checkpoint: &Checkpoint,
+        weights: &dyn Tensors,
         corpora: &Corpora,
         device: &str,
     ) -> Result<Self, Error> {
@@ -46,7 +46,7 @@ impl Run {
         let (model, adapter) = (absolute(model)?, adapter.map(absolute).transpose()?);
         let origin = Origin {
             plan: digest_of(plan),
-            base: digest_of_weights(checkpoint),
+            base: digest_of_weights(weights)?,
             data: corpora.digest(),
             device: device.to_owned(),
             overrides: vec![],
@@ -90,16 +90,17 @@ pub fn digest_of(value: &impl Serialize) -> String {
 }
 
 /// Names, shapes and numbers of the weights.
-fn digest_of_weights(checkpoint: &Checkpoint) -> String {
+fn digest_of_weights(weights: &dyn Tensors) -> Result<String, Error> {
     let mut digest = Digest::new();
-    for (name, tensor) in checkpoint.weights.iter() {
+    for name in weights.names() {
+        let Some(tensor) = weights.tensor(&name)? else { continue };
         digest.update(name.as_bytes());
         for chunk in tensor.data.chunks(1 << 16) {
             let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
             digest.update(&bytes);
         }
     }
-    hex(&digest.finish())
+    Ok(hex(&digest.finish()))
 }
 
 /// Held while a process trains in a folder. The system lets go of it when the process ends, however it ends.

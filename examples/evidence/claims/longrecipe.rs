@@ -119,7 +119,7 @@ fn real() -> Arm {
     let last = Stage {
         warmup: Some(10),
         batch: Some(1),
-        recompute: Some(true),
+        recompute: Some(false),
         ..Stage::extend(400, REAL_TARGET * 3 / 10, 2e-4)
     };
     let recipe = Recipe::new(presets::smollm2_135m(), REAL_TARGET)

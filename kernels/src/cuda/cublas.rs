@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libloading::Library;
 
-use super::driver::{Address, Error, Result, Stream};
+use super::driver::{Address, Error, Needed, Result, Stream};
 use super::gpu::Gpu;
 use super::libraries;
 use super::runtime::{Memory, Queue};
@@ -15,8 +15,11 @@ use super::source::Compiler;
 use crate::linear::Write;
 use crate::linear::cuda::{Number, Places, Product, Products};
 
-const NAMES: (&str, &[&str]) =
-    ("libcublasLt.so", &["libcublasLt.so.13", "libcublasLt.so.12", "cublasLt64_13.dll", "cublasLt64_12.dll"]);
+const NAMES: (&str, &[&str]) = if cfg!(windows) {
+    ("cublasLt64_", &["cublasLt64_13.dll", "cublasLt64_12.dll"])
+} else {
+    ("libcublasLt.so", &["libcublasLt.so.13", "libcublasLt.so.12"])
+};
 
 /// What products may use on the side: NVIDIA's own recommendation for compute capability 9.0.
 const WORKSPACE: u64 = 32 << 20;
@@ -171,7 +174,7 @@ impl CublasLt {
                 Err(error) => reasons.push(libraries::reason(path, &error)),
             }
         }
-        Err(Error::NoLibrary { library: "cuBLASLt", reason: reasons.join("; ") })
+        Err(Error::NoLibrary { library: Needed::CublasLt, reason: reasons.join("; ") })
     }
 
     fn open(path: &Path) -> std::result::Result<(Library, Functions), libloading::Error> {

@@ -67,13 +67,47 @@ pub struct Tensor {
 /// What a kernel is given of a [`Tensor`]: `CUtensorMap`.
 pub type TensorMap = [u64; 16];
 
+/// What a GPU needs of NVIDIA's, looked for when one is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// libcuda.
+    Driver,
+    /// The compiler, where no folder of compiled kernels is given.
+    Nvrtc,
+    /// Matrix products.
+    CublasLt,
+}
+
+impl Needed {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Driver => "the NVIDIA driver",
+            Self::Nvrtc => "NVRTC",
+            Self::CublasLt => "cuBLASLt",
+        }
+    }
+
+    /// Where it can be had.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Driver => "where there is a GPU, install its driver",
+            Self::Nvrtc => {
+                "install a CUDA toolkit and set CUDA_HOME to it, or `pip install nvidia-cuda-nvrtc` in an active Python environment"
+            }
+            Self::CublasLt => {
+                "install a CUDA toolkit and set CUDA_HOME to it, or `pip install nvidia-cublas` in an active Python environment"
+            }
+        }
+    }
+}
+
 /// Why a GPU did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The library is not on this machine.
     NoLibrary {
         /// Which.
-        library: &'static str,
+        library: Needed,
         /// Where it was looked for, and why that failed.
         reason: String,
     },
@@ -144,7 +178,9 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoLibrary { library, reason } => write!(out, "{library} is not on this machine: {reason}"),
+            Self::NoLibrary { library, reason } => {
+                write!(out, "{} is not on this machine: {} (tried: {reason})", library.name(), library.advice())
+            }
             Self::NoDevice { reason } => write!(out, "there is no GPU on this machine: {reason}"),
             Self::OldDriver { found, needed } => write!(
                 out,

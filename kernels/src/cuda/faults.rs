@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::cache::Cache;
 use super::driver::{
-    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Pinned, Result, Stream, Tensor, TensorMap,
-    described, usable,
+    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Needed, Pinned, Result, Stream, Tensor,
+    TensorMap, described, usable,
 };
 use super::runtime::Runtime;
 use super::source::{Compiler, Source};
@@ -326,7 +326,7 @@ struct Described {
 
 impl Machine for Described {
     fn library(&self) -> Result<()> {
-        let missing = || Error::NoLibrary { library: "the NVIDIA driver", reason: "no libcuda.so.1".to_owned() };
+        let missing = || Error::NoLibrary { library: Needed::Driver, reason: "no libcuda.so.1".to_owned() };
         if self.library { Ok(()) } else { Err(missing()) }
     }
     fn version(&self) -> Result<i32> {
@@ -347,7 +347,10 @@ fn machines_that_cannot_run_a_kernel_say_why() {
     assert_eq!(usable(&good(), 13_000), Ok((9, 0)));
     let lost = Error::NoDevice { reason: "no CUDA-capable device is detected".to_owned() };
     let cases = [
-        (Described { library: false, ..good() }, "the NVIDIA driver is not on this machine: no libcuda.so.1"),
+        (
+            Described { library: false, ..good() },
+            "the NVIDIA driver is not on this machine: where there is a GPU, install its driver (tried: no libcuda.so.1)",
+        ),
         (
             Described { version: 12_020, ..good() },
             "the NVIDIA driver knows CUDA 12.2, and 13.0 or later is needed: update the driver",
@@ -374,7 +377,7 @@ fn this_machine_answers() {
     use super::nvrtc::{Architecture, Nvrtc};
     let nowhere = [PathBuf::from("/nowhere/libnvrtc.so.13")];
     let error = Nvrtc::load_from(&nowhere, Architecture::Sm80, 13_000).expect_err("no library");
-    assert!(matches!(error, Error::NoLibrary { library: "NVRTC", .. }), "{error}");
+    assert!(matches!(error, Error::NoLibrary { library: Needed::Nvrtc, .. }), "{error}");
     let nowhere = [PathBuf::from("/nowhere/libcublasLt.so.13"), PathBuf::from("/nowhere/libcublasLt.so.12")];
     let error = super::cublas::CublasLt::load_from(&nowhere).expect_err("no library").to_string();
     assert!(error.starts_with("cuBLASLt is not on this machine: "), "{error}");

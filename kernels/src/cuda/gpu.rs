@@ -10,8 +10,8 @@ use cudarc::driver::sys::{
 };
 
 use super::driver::{
-    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Pinned, Result, Stream, Tensor, TensorMap,
-    described,
+    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Needed, Pinned, Result, Stream, Tensor,
+    TensorMap, described,
 };
 
 /// What the NVIDIA driver says about this machine.
@@ -22,9 +22,8 @@ impl Machine for Nvidia {
     fn library(&self) -> Result<()> {
         // SAFETY: it opens and closes a library whose initialisers have no precondition.
         let present = unsafe { sys::is_culib_present() };
-        let reason =
-            || "libcuda.so.1 (nvcuda.dll) comes with the NVIDIA driver, and the loader does not find it".to_owned();
-        if present { Ok(()) } else { Err(Error::NoLibrary { library: "the NVIDIA driver", reason: reason() }) }
+        let reason = || if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" }.to_owned();
+        if present { Ok(()) } else { Err(Error::NoLibrary { library: Needed::Driver, reason: reason() }) }
     }
 
     fn version(&self) -> Result<i32> {

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 
 use libloading::Library;
 
-use super::driver::{Error, Result};
+use super::driver::{Error, Needed, Result};
 use super::libraries;
 use super::source::{Compiler, Source};
 
 /// As toolkits and Python's packages call it, and as the system's loader may.
-const NAMES: (&str, &[&str]) =
-    ("libnvrtc.so", &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]);
+const NAMES: (&str, &[&str]) = if cfg!(windows) {
+    ("nvrtc64_", &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"])
+} else {
+    ("libnvrtc.so", &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"])
+};
 
 /// Which instructions a cubin may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,13 +158,13 @@ impl Nvrtc {
                 "{path} is of CUDA {major}.{minor}, and the driver knows CUDA {known}: update the driver"
             ));
         }
-        Err(Error::NoLibrary { library: "NVRTC", reason: reasons.join("; ") })
+        Err(Error::NoLibrary { library: Needed::Nvrtc, reason: reasons.join("; ") })
     }
 
     fn bind(libraries: Libraries, architecture: Architecture) -> Result<Nvrtc> {
         // SAFETY: the symbols have the types of nvrtc.h, unchanged since CUDA 11.1; the library outlives them.
         let functions = unsafe { bind(&libraries.nvrtc) }
-            .map_err(|error| Error::NoLibrary { library: "NVRTC", reason: error.to_string() })?;
+            .map_err(|error| Error::NoLibrary { library: Needed::Nvrtc, reason: error.to_string() })?;
         let mut version = (0, 0);
         // SAFETY: two places for two numbers.
         let code = unsafe { (functions.version)(&raw mut version.0, &raw mut version.1) };

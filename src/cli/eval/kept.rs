@@ -16,7 +16,7 @@ use crate::cli::machine::Open;
 use crate::data::Encoder;
 use crate::engine::Engine;
 use crate::eval::Evaluation;
-use crate::hub::Weights;
+use crate::hub::Tensors;
 use crate::report::RunReport;
 use crate::train::{self, MetricsLog, Origin, Place, Run, digest_of};
 use crate::{Error, Result, hub};
@@ -38,7 +38,7 @@ pub(in crate::cli) struct OfRun<'a, D> {
 
 impl<D: Device> OfRun<'_, D> {
     /// The model as it was given: `weights` under its own rope, every layer full.
-    pub(in crate::cli) fn before(&self, weights: &Weights) -> Result<()> {
+    pub(in crate::cli) fn before(&self, weights: &dyn Tensors) -> Result<()> {
         let mut file = self.file(BEFORE, &self.origin.base);
         match file.is_complete() {
             true => Ok(()),
@@ -71,7 +71,7 @@ impl<D: Device> OfRun<'_, D> {
         File { path, key, all, ..held.unwrap_or_default() }
     }
 
-    fn go_on(&self, file: &mut File, plan: &Plan, weights: &Weights, (name, step): (&str, usize)) -> Result<()> {
+    fn go_on(&self, file: &mut File, plan: &Plan, weights: &dyn Tensors, (name, step): (&str, usize)) -> Result<()> {
         let mut session = Session::open(self.open, plan, weights, self.encoder, self.ask, name)?;
         session.found = std::mem::take(&mut file.found);
         for unit in self.ask.units().iter().skip(file.done) {

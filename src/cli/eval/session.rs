@@ -13,7 +13,7 @@ use crate::cli::machine::Open;
 use crate::data::{Encoder, read_text};
 use crate::engine::{Engine, Mode};
 use crate::eval::{self, ChoiceQuestion, Evaluation, KMaxTest, Perplexity};
-use crate::hub::Weights;
+use crate::hub::Tensors;
 use crate::report::Progress;
 use crate::train::digest_of;
 
@@ -112,7 +112,7 @@ impl<'a, D: Device> Session<'a, D> {
     pub(super) fn open(
         open: Open<'_, D>,
         plan: &Plan,
-        weights: &Weights,
+        weights: &dyn Tensors,
         encoder: &Arc<Encoder>,
         ask: &'a Ask,
         name: &'a str,

@@ -56,8 +56,8 @@ impl Source {
         if format == ExportFormat::Adapter && plan.adapt == AdaptPlan::Full {
             return Err(no_adapter(&plan));
         }
-        let checkpoint = load::checkpoint(&plan, base, first)?;
-        let mut engine = Engine::new(Cpu::new(), &plan, &checkpoint.weights, 0, Mode::training(&plan))?;
+        let model = load::model(&plan, base, first)?;
+        let mut engine = Engine::new(Cpu::new(), &plan, &model, 0, Mode::training(&plan))?;
         let Some(resumed) = Checkpoints::new(dir, 1).resume(&mut engine, &run.origin)? else {
             return Err(Error::usage(format!("{}: this run has no checkpoint yet", dir.display())));
         };
@@ -67,7 +67,7 @@ impl Source {
         let metrics = MetricsLog::read(&dir.join("metrics.jsonl"))?;
         let (base, first) = (base.to_path_buf(), first.map(Path::to_path_buf));
         let origin = Origin::Run { base, first, place: resumed.place, metrics };
-        let (config, tokenizer) = (checkpoint.config, checkpoint.tokenizer);
+        let (config, tokenizer) = (model.config, model.tokenizer);
         Ok(Self { plan, shown, config, tokenizer, weights, gates, origin, evaluation: evaluation(dir) })
     }
 
@@ -79,7 +79,7 @@ impl Source {
                 path.display()
             )));
         }
-        let checkpoint = load::checkpoint(plan, path, adapter)?;
+        let checkpoint = load::model(plan, path, adapter)?.read()?;
         let shown = load::with_gates(plan, path)?;
         let gates = match plan.gates {
             GatesPlan::Given => None,

@@ -17,7 +17,7 @@ use self::settings::Settings;
 use super::directory::{ADAPTER, CONFIG};
 use super::error::Error;
 use super::layout::{EMBEDDING, HEAD, layout};
-use super::read::Checkpoint;
+use super::read::Header;
 use super::tensor_file::TensorFile;
 use super::weights::Tensor;
 
@@ -103,28 +103,19 @@ impl Adapter {
         saved.chain(factors).filter_map(unfit).collect()
     }
 
-    /// Changes the base's weights: saved modules first, then the products.
-    ///
-    /// # Errors
-    /// All [`mismatches`](Self::mismatches) at once, before anything is changed; [`Error::Tensor`] for a value that is not
-    /// finite, and for a tied base whose embedding and head would differ afterwards; [`Error::Unsupported`], [`Error::Io`].
-    pub fn merge(&self, base: &mut Checkpoint) -> Result<(), Error> {
+    /// Whether it fits a base.
+    pub(super) fn check(&self, base: &Header) -> Result<(), Error> {
         Error::all(&self.path, self.mismatches(&base.model))?;
-        if base.model.tied {
-            self.check_tied(base)?;
+        if base.model.tied { self.check_tied(base) } else { Ok(()) }
+    }
+
+    /// A tensor of the base with the adapter in it: what was saved takes its place, then comes the product.
+    pub(super) fn applied(&self, target: &str, base: impl FnOnce() -> Result<Tensor, Error>) -> Result<Tensor, Error> {
+        let mut tensor = self.saved.get(target).map_or_else(base, |name| self.values(name))?;
+        if let Some([a, b]) = self.factors.get(target) {
+            add_product(&mut tensor, &self.values(b)?, &self.values(a)?, self.settings.scale);
         }
-        for (target, name) in &self.saved {
-            if !(base.model.tied && target == HEAD) {
-                base.weights.insert(target.clone(), self.values(name)?);
-            }
-        }
-        for (target, [a, b]) in &self.factors {
-            let (a, b) = (self.values(a)?, self.values(b)?);
-            if let Some(weight) = base.weights.get_mut(target) {
-                add_product(weight, &b, &a, self.settings.scale);
-            }
-        }
-        Ok(())
+        Ok(tensor)
     }
 
     /// Finds each tensor's place in the base.
@@ -171,12 +162,12 @@ impl Adapter {
     }
 
     /// A tied base has one table for two things; PEFT trains a copy of the one and leaves the other.
-    fn check_tied(&self, base: &Checkpoint) -> Result<(), Error> {
+    fn check_tied(&self, base: &Header) -> Result<(), Error> {
         let table = |target: &str| self.saved.get(target).map(|name| self.values(name)).transpose();
         let (embedding, head) = (table(EMBEDDING)?, table(HEAD)?);
-        let old = base.weights.get(EMBEDDING);
+        let old = if embedding.is_some() == head.is_some() { None } else { Some(base.plain(EMBEDDING)?) };
         let touched = [HEAD, EMBEDDING].into_iter().find(|target| self.factors.contains_key(*target));
-        let differ = embedding.as_ref().or(old) != head.as_ref().or(old);
+        let differ = embedding.as_ref().or(old.as_ref()) != head.as_ref().or(old.as_ref());
         match touched.or_else(|| differ.then(|| if embedding.is_some() { EMBEDDING } else { HEAD })) {
             None => Ok(()),
             Some(target) => Err(Error::Tensor {

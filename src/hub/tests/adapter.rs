@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::{says, single, tiny, zeros};
-use crate::hub::{Adapter, Checkpoint, Dtype, Header, TensorFile, Weights, save};
+use crate::hub::{Adapter, Dtype, Header, TensorFile, Weights, save};
 
 const SETTINGS: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -30,9 +30,7 @@ fn changed(settings: impl FnOnce(&mut serde_json::Value), tensors: impl FnOnce(&
 }
 
 fn merged(dir: &Path, base: &Path) -> Result<Weights, crate::hub::Error> {
-    let mut base = Checkpoint::open(base)?;
-    Adapter::open(dir)?.merge(&mut base)?;
-    Ok(base.weights)
+    Ok(Header::open(base)?.checked()?.adapted(Adapter::open(dir)?)?.read()?.weights)
 }
 
 fn refusal(dir: &TempDir) -> String {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{configured, copy, refusal, says, single, tiny, zeros};
-use crate::hub::{Checkpoint, Header};
+use crate::hub::{Checkpoint, Header, Tensors};
 
 #[test]
 fn a_file_cut_short() {
@@ -68,6 +68,11 @@ fn values_that_are_no_weights() {
         let message = refusal(&dir);
         says(&message, &["model.safetensors: tensor model.layers.2.mlp.down_proj.weight: expected finite values"]);
         says(&message, &[&format!("got {value} at [1, 1] (1 in all)")]);
+        // Read alone, the tensor says the same, and its neighbours nothing.
+        let header = Header::open(dir.path()).unwrap();
+        assert_eq!(header.tensor("model.layers.2.mlp.down_proj.weight").unwrap_err().to_string(), message);
+        assert!(header.tensor("model.layers.2.mlp.up_proj.weight").unwrap().is_some());
+        assert!(header.tensor("model.layers.3.mlp.up_proj.weight").unwrap().is_none());
     }
 }
 

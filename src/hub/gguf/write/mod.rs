@@ -100,7 +100,7 @@ fn read_back(header: &Header, model: &Llama, tensors: &[View<'_>], kind: GgufTyp
     let path = &header.source.path;
     Error::all(path, header.mismatches())?;
     for &view in tensors {
-        compare(path, view, &header.tensor(view.0)?.data, kind.of(view).rounding())?;
+        compare(path, view, &header.plain(view.0)?.data, kind.of(view).rounding())?;
     }
     let (expected, _) = keys::expressed(model);
     let read = RopePlan::native(&header.model);
