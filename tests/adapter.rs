@@ -5,7 +5,9 @@ mod common;
 use common::{fixture, integers, plan_with, recipe, relative};
 use context_recipe::data::{Batch, IGNORE};
 use context_recipe::engine::{Engine, Mode};
-use context_recipe::hub::{self, Adapter, AdapterConfig, Checkpoint, Dtype, Header, TensorFile, write_adapter};
+use context_recipe::hub::{
+    self, Adapter, AdapterConfig, Checkpoint, Dtype, Header, TensorFile, Tensors, write_adapter,
+};
 use context_recipe::plan::{Adapt, Pattern, Recipe, Stage, Target};
 use kernels::device::Cpu;
 
@@ -73,6 +75,11 @@ fn an_exported_adapter_reads_as_the_merged_model() {
             let error = relative(&read.weights.get(name).unwrap().data, &tensor.data);
             assert!(error <= 1e-6, "{name}, tied: {tied}: {error:e}");
         }
+        // The same a tensor at a time, which is what a run measures itself by.
+        let one = engine.into_merged();
+        assert!(one.names().iter().map(String::as_str).eq(wanted.names()));
+        assert!(wanted.iter().all(|(name, tensor)| one.tensor(name).unwrap().as_deref() == Some(tensor)));
+        assert!(one.tensor("model.layers.0.self_attn.q_proj.lora_A.weight").unwrap().is_none());
     }
 }
 

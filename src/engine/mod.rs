@@ -29,6 +29,7 @@ mod gates;
 mod generate;
 mod inputs;
 mod layer;
+mod merged;
 mod moments;
 mod pass;
 mod store;
@@ -49,6 +50,7 @@ pub use gates::GATES;
 use gates::{GateStore, teach};
 pub use generate::{Generated, Sampling, SamplingError};
 use inputs::Inputs;
+pub use merged::Merged;
 pub use moments::{Moments, Packed};
 use pass::{Gradients, Pass, Turned};
 use store::{ModelIndex, Store};
@@ -259,23 +261,6 @@ impl<D: Device> Engine<D> {
         Ok(())
     }
 
-    /// The whole model by Hugging Face name, adapters merged: W + scale · B A.
-    pub fn merged(&self) -> Weights {
-        let base = |index: &usize| !self.store.specs[*index].name.contains(".lora_");
-        (0..self.store.specs.len()).filter(base).map(|index| self.merged_tensor(index)).collect()
-    }
-
-    fn merged_tensor(&self, index: usize) -> (String, Tensor) {
-        let (name, mut tensor) = self.named(index);
-        let projections = self.index.layers.iter().flat_map(|l| [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down]);
-        let adapter = projections.filter(|p| p.weight == index).find_map(|p| p.adapter.as_ref());
-        if let Some(adapter) = adapter {
-            let (a, b) = (self.named(adapter.a).1, self.named(adapter.b).1);
-            add_product(&mut tensor, &b, &a, adapter.scale);
-        }
-        (name, tensor)
-    }
-
     fn named(&self, index: usize) -> (String, Tensor) {
         let spec = &self.store.specs[index];
         let data = self.store.download(&self.device, index);
@@ -421,18 +406,6 @@ struct OnDevice<D: Device> {
     batch: D::Batch,
     turned: Turned<D>,
     noise: Option<Noise>,
-}
-
-/// b `[out, rank]` times a `[rank, in]`, scaled, added to `to` `[out, in]`.
-fn add_product(to: &mut Tensor, b: &Tensor, a: &Tensor, scale: f32) {
-    let (outputs, rank, inputs) = (b.shape[0], b.shape[1], a.shape[1]);
-    for o in 0..outputs {
-        let row = &mut to.data[o * inputs..(o + 1) * inputs];
-        for r in 0..rank {
-            let factor = scale * b.data[o * rank + r];
-            row.iter_mut().zip(&a.data[r * inputs..]).for_each(|(to, a)| *to += factor * a);
-        }
-    }
 }
 
 fn expect<'a>(source: &'a Weights, spec: &recipe_core::Parameter) -> Result<&'a [f32], Error> {

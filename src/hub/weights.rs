@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use kernels::linear::{self, Dims, Write};
+
 use super::error::Error;
 
 /// One tensor, row-major.
@@ -12,6 +14,14 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     /// As many values as the shape says.
     pub data: Vec<f32>,
+}
+
+impl Tensor {
+    /// Adds scale · `b` [out, r] · `a` [r, in] to a matrix [out, in], as an adapter changes it.
+    pub(crate) fn add_product(&mut self, b: &Self, a: &Self, scale: f32) {
+        let ([rows, outputs], inputs) = ([b.shape[0], b.shape[1]], a.shape[1]);
+        linear::backward_input(Dims { rows, inputs, outputs }, &b.data, &a.data, &mut self.data, scale, Write::Add);
+    }
 }
 
 /// A name, a shape and its values, borrowed: what writers take.

@@ -42,7 +42,7 @@ impl<D: Device> OfRun<'_, D> {
         let mut file = self.file(BEFORE, &self.origin.base);
         match file.is_complete() {
             true => Ok(()),
-            false => self.go_on(&mut file, &self.plan.untouched(), weights, ("before: ", 0)),
+            false => self.go_on(&mut file, self.session(&self.plan.untouched(), weights, "before: ")?, 0),
         }
     }
 
@@ -50,11 +50,12 @@ impl<D: Device> OfRun<'_, D> {
     pub(in crate::cli) fn after(&self, engine: Engine<D>, place: &Place, gates: Option<&Vec<Vec<f64>>>) -> Result<()> {
         let mut file = self.file(AFTER, &digest_of(&(self.origin, place.total_steps, place.updates)));
         if !file.is_complete() {
-            let weights = engine.merged();
-            engine.check_device()?;
-            drop(engine);
+            let trained = engine.into_merged();
             let plan = gates.map_or_else(|| self.plan.clone(), |gates| self.plan.with_gates(gates));
-            self.go_on(&mut file, &plan.merged(), &weights, ("after: ", place.total_steps))?;
+            let session = self.session(&plan.merged(), &trained, "after: ")?;
+            trained.check_device()?;
+            drop(trained);
+            self.go_on(&mut file, session, place.total_steps)?;
         }
         let limits = self.ask.wanted.iter().filter_map(limit);
         let before = File::read(&self.out.join(BEFORE)).unwrap_or_default().found;
@@ -71,8 +72,11 @@ impl<D: Device> OfRun<'_, D> {
         File { path, key, all, ..held.unwrap_or_default() }
     }
 
-    fn go_on(&self, file: &mut File, plan: &Plan, weights: &dyn Tensors, (name, step): (&str, usize)) -> Result<()> {
-        let mut session = Session::open(self.open, plan, weights, self.encoder, self.ask, name)?;
+    fn session(&self, plan: &Plan, weights: &dyn Tensors, name: &'static str) -> Result<Session<'_, D>> {
+        Session::open(self.open, plan, weights, self.encoder, self.ask, name)
+    }
+
+    fn go_on(&self, file: &mut File, mut session: Session<'_, D>, step: usize) -> Result<()> {
         session.found = std::mem::take(&mut file.found);
         for unit in self.ask.units().iter().skip(file.done) {
             session.measure(unit)?;

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kernels::linear::{self, Dims, Write};
 use recipe_core::{HfConfig, Llama};
 
 use self::settings::Settings;
@@ -113,7 +112,7 @@ impl Adapter {
     pub(super) fn applied(&self, target: &str, base: impl FnOnce() -> Result<Tensor, Error>) -> Result<Tensor, Error> {
         let mut tensor = self.saved.get(target).map_or_else(base, |name| self.values(name))?;
         if let Some([a, b]) = self.factors.get(target) {
-            add_product(&mut tensor, &self.values(b)?, &self.values(a)?, self.settings.scale);
+            tensor.add_product(&self.values(b)?, &self.values(a)?, self.settings.scale);
         }
         Ok(tensor)
     }
@@ -267,10 +266,4 @@ fn own_model(dir: &Path) -> Result<Option<Llama>, Error> {
     let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     let config_error = |source| Error::Config { path: path.clone(), source };
     HfConfig::parse(&text).and_then(|config| config.llama()).map(Some).map_err(config_error)
-}
-
-/// `to` [out, in] += scale · b [out, r] · a [r, in].
-fn add_product(to: &mut Tensor, b: &Tensor, a: &Tensor, scale: f32) {
-    let ([rows, outputs], inputs) = ([b.shape[0], b.shape[1]], a.shape[1]);
-    linear::backward_input(Dims { rows, inputs, outputs }, &b.data, &a.data, &mut to.data, scale, Write::Add);
 }
