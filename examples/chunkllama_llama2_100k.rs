@@ -12,6 +12,7 @@ recipe! {
         context: 4K -> 100K,
         attention: dual_chunk(chunk = 3K, local = 512, form = code),
         eval: [perplexity(4K, 16K, 32K), passkey(4K, 16K, 32K)],
+        device: cuda(80GB),
     }
 }
 

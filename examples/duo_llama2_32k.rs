@@ -18,6 +18,7 @@ recipe! {
         data: [passkey(keys = 10, depth = (5%, 95%), loss = answers)],
         train: [gates(steps = 2000, length = 32000, lr = 0.02, sink = 128, recent = 256, reg = 0.05)],
         eval: [perplexity(4K, 32K), passkey(4K, 16K, 32K), needle(single, 32K)],
+        device: cuda(80GB),
     }
 }
 

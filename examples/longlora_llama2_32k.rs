@@ -17,6 +17,7 @@ recipe! {
         data: [jsonl("corpus/*.jsonl")],
         train: [extend(steps = 1000, length = 32K, batch = 64, lr = 2e-5, warmup = 20, documents = joined)],
         eval: [perplexity(4K, 8K, 32K), passkey(4K, 8K, 32K), topics(8K, 32K)],
+        device: cuda(80GB),
     }
 }
 

@@ -16,6 +16,7 @@ recipe! {
         data: [chat("conversations/*.jsonl") * 75%, jsonl("corpus/*.jsonl") * 25%],
         train: [extend(steps = 2500, length = 80K, batch = 8, lr = 5e-5, schedule = linear)],
         eval: [perplexity(8K, 80K), topics(8K, 80K), passkey(8K, 80K)],
+        device: cuda(80GB),
     }
 }
 

@@ -11,6 +11,7 @@ recipe! {
         context: 4K -> 16K,
         attention: self_extend(group = 8, window = 1024),
         eval: [perplexity(4K, 8K, 16K), passkey(4K, 8K, 16K)],
+        device: cuda(80GB),
     }
 }
 

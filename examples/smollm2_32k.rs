@@ -1,5 +1,5 @@
 //! SmolLM2-135M from 8K to 32K on a laptop: sequences of 30 % of the window with skipping sentences, adapters beside the
-//! embedding and the norms, half of the layers sparse.
+//! embedding and the norms, two thirds of the layers sparse.
 //!
 //! Our own. A step reads 9830 tokens; `cargo run --release --example smollm2_32k -- train --model DIR --data 'text/*.txt'
 //! --out runs/smollm2_32k`.

@@ -9,6 +9,7 @@ use context_recipe::hub::{
     self, Adapter, AdapterConfig, Checkpoint, Dtype, Header, TensorFile, Tensors, write_adapter,
 };
 use context_recipe::plan::{Adapt, Pattern, Recipe, Stage, Target};
+use context_recipe::train::weights_digest;
 use kernels::device::Cpu;
 
 /// Relative to the largest logit.
@@ -31,9 +32,13 @@ fn compared(adapter: &str, counts: (usize, usize)) {
     assert_eq!(adapter.counts(), counts);
     let base = Header::open(&fixture("tiny_hf")).unwrap();
     assert!(relative(&logits(&base, &file), &theirs) > 0.05, "the adapter changes what is computed");
-    let difference = relative(&logits(&base.adapted(adapter).unwrap(), &file), &theirs);
+    let adapted = base.adapted(adapter).unwrap();
+    let difference = relative(&logits(&adapted, &file), &theirs);
     println!("{name}: {difference:.1e}");
     assert!(difference <= LIMIT, "{difference}");
+    // A run knows its base by this, however it was read.
+    let digest = weights_digest(&adapted).unwrap();
+    assert_eq!(digest, weights_digest(&adapted.read().unwrap().weights).unwrap());
 }
 
 #[test]
@@ -76,10 +81,11 @@ fn an_exported_adapter_reads_as_the_merged_model() {
             assert!(error <= 1e-6, "{name}, tied: {tied}: {error:e}");
         }
         // The same a tensor at a time, which is what a run measures itself by.
-        let one = engine.into_merged();
-        assert!(one.names().iter().map(String::as_str).eq(wanted.names()));
-        assert!(wanted.iter().all(|(name, tensor)| one.tensor(name).unwrap().as_deref() == Some(tensor)));
-        assert!(one.tensor("model.layers.0.self_attn.q_proj.lora_A.weight").unwrap().is_none());
+        let once = engine.into_merged();
+        assert!(once.names().iter().map(String::as_str).eq(wanted.names()));
+        assert!(wanted.iter().all(|(name, tensor)| once.tensor(name).unwrap().as_deref() == Some(tensor)));
+        assert!(wanted.names().all(|name| once.tensor(name).unwrap().is_none()), "its memory is given back");
+        assert!(once.tensor("model.layers.0.self_attn.q_proj.lora_A.weight").unwrap().is_none());
     }
 }
 

@@ -288,7 +288,7 @@ fn the_longest_sequences_are_in_the_guide() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/memory.md");
     let mut text = "# The longest sequences on one GPU of 80 GB\n\nTraining by QLoRA of rank 32 beside embedding and norms, a third \
         of the layers full and the others with a window of 4096 tokens and 4 sinks, as the plan of each model counts it; \
-        `plan` prints this number for any recipe. With `offload = true` layer inputs wait in the host's memory.\n\n\
+        `plan` prints this number for any recipe that names a device with its memory. With `offload = true` layer inputs wait in the host's memory.\n\n\
         | model | layer inputs on the GPU | `offload = true` | then pinned on the host |\n|---|--:|--:|--:|\n"
         .to_owned();
     for name in presets::NAMES {

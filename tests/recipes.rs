@@ -112,7 +112,7 @@ const HEAD: &str = "# Recipes
 
 Written from their plans. Each is a program, `cargo run --release --example NAME`, whose head names its source, what is \
 published of it and where it deviates. Memory is that of the largest optimiser step, or of reading where nothing is trained; \
-the KV cache is one sequence's at the target, in the storage of the recipe's device.
+the KV cache is one sequence's at the target, in bf16 where the recipe names a GPU, else in f32.
 
 ";
 

@@ -1,7 +1,10 @@
 //! What to know before choosing, in numbers that the records hold; the page begins with it, and README.md quotes it.
 
+use std::collections::BTreeMap;
+
 use context_recipe::report::number::{fixed, percent};
 
+use super::arm::Work;
 use super::claims::Claim;
 use super::page::results;
 use super::record::Record;
@@ -32,20 +35,23 @@ pub(crate) fn before_choosing(claims: &[Claim], records: &[Record]) -> String {
 
 /// Perplexity does not tell who recalls.
 fn recall(claims: &[Claim], records: &[Record]) -> Option<String> {
-    let mut trained = vec![];
+    // Claims share arms: each counts once.
+    let mut trained = BTreeMap::new();
     for claim in claims {
         let results = results(claim, records);
-        for arm in claim.arms.iter().filter(|arm| !arm.real() && !arm.clocked()) {
+        for arm in
+            claim.arms.iter().filter(|arm| matches!(&arm.work, Work::Trial(trial) if trial.plan.target == TARGET))
+        {
             let row = Row::new("", arm.name.clone(), "own");
             let [loss, keys, work] =
                 [Column::Last(TARGET), Column::Keys(TARGET), Column::Flops].map(|column| results.mean(&row, column));
             if work > 0.0 && loss.is_finite() {
-                trained.push((loss, keys));
+                trained.insert(arm.digest(), (loss, keys));
             }
         }
     }
-    let best = trained.iter().map(|(loss, _)| *loss).fold(f64::MAX, f64::min);
-    let near: Vec<f64> = trained.iter().filter(|(loss, _)| *loss < best + NEAR).map(|(_, keys)| *keys).collect();
+    let best = trained.values().map(|(loss, _)| *loss).fold(f64::MAX, f64::min);
+    let near: Vec<f64> = trained.values().filter(|(loss, _)| *loss < best + NEAR).map(|(_, keys)| *keys).collect();
     let (low, high) = near.iter().fold((f64::MAX, f64::MIN), |(low, high), &keys| (low.min(keys), high.max(keys)));
     (near.len() > 4).then(|| {
         format!(
@@ -66,8 +72,8 @@ fn untrained(results: &Results) -> Option<String> {
         .map(|name| [of(name, Column::Last(TARGET)), of(name, Column::Keys(TARGET))]);
     own.is_finite().then(|| {
         format!(
-            "**Try what needs no training first.** Read at 8×, dual chunk attention and SelfExtend have a loss of {} \
-             and {} ({} inside the own window) and recall {} and {} of the keys; the best law alone, YaRN, has {} and \
+            "**Try what needs no training first.** Read at 8×, dual chunk attention (as its released program does \
+             it) and SelfExtend have a loss of {} and {} ({} inside the own window) and recall {} and {} of the keys; the best law alone, YaRN, has {} and \
              {}. Training is for the recall that they lack.",
             fixed(chunks[0], 2),
             fixed(groups[0], 2),

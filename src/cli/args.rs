@@ -327,7 +327,7 @@ pub(crate) struct GenerateArgs {
     /// The text to continue
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: String,
-    /// How matrices are held: 8 bits take a quarter of the memory, and about a third of the time for a token
+    /// How matrices are held: 8 bits take a quarter of the memory, and about two fifths of the time for a token
     #[arg(long, value_enum, default_value_t = Held::Full)]
     pub(crate) weights: Held,
     /// Most tokens to write

@@ -29,9 +29,11 @@ fn on<D: Device>(open: Open<'_, D>, plan: Plan, args: &TrainArgs) -> Result<()> 
     let read = sources::with_data(&plan, &args.data, &cache)?;
     let model = load::model(&plan, &args.model, args.adapter.as_deref())?;
     let encoder = load::encoder(&model)?;
+    // Reads every weight: one that is damaged is said before text is tokenised.
+    let base = train::weights_digest(&model)?;
     let corpora = sources::opened(&read, &encoder, &cache)?;
     let device = open()?.describe().map_err(crate::engine::Error::from)?;
-    let run = Run::new(&plan, &args.model, args.adapter.as_deref(), &model, &corpora, &device)?
+    let run = Run::new(&plan, &args.model, args.adapter.as_deref(), base, &corpora, &device)?
         .overridden(overrides::words(args));
     corpora.notes(&read).iter().for_each(|note| tell!("note: {note}"));
     if args.dry_run {

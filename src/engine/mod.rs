@@ -98,8 +98,8 @@ impl Mode {
 }
 
 impl<D: Device> Engine<D> {
-    /// Puts `weights` (Hugging Face names) on the device, one after the other: of a [`Header`](crate::hub::Header) no more than one is
-    /// in the host's memory.
+    /// Puts `weights` (Hugging Face names) on the device, each read once, one after the other: those of a
+    /// [`Header`](crate::hub::Header), which is to be [checked](crate::hub::Header::checked) first, are never in memory together.
     ///
     /// Adapters that `weights` lack start fresh from `seed`, and so does a whole model when `weights` are empty.
     ///

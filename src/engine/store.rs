@@ -86,10 +86,7 @@ impl<D: Device> Store<D> {
 
     /// The parameter's numbers, dequantised where needed.
     pub(crate) fn download(&self, device: &D, index: usize) -> Vec<f32> {
-        match &self.values[index] {
-            Weight::Dense(buffer) => device.download(buffer, numel(&self.specs[index])),
-            Weight::Quantized(matrix) => device.dequantize(matrix),
-        }
+        read(device, &self.specs[index], &self.values[index])
     }
 
     /// The first moment (0) or the second (1) of a parameter whose moments are f32.
@@ -103,6 +100,14 @@ impl<D: Device> Store<D> {
     /// Where parameter `name` stands.
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
         self.specs.iter().position(|spec| spec.name == name)
+    }
+}
+
+/// A parameter's numbers, dequantised where needed.
+pub(crate) fn read<D: Device>(device: &D, spec: &Parameter, value: &Weight<D>) -> Vec<f32> {
+    match value {
+        Weight::Dense(buffer) => device.download(buffer, numel(spec)),
+        Weight::Quantized(matrix) => device.dequantize(matrix),
     }
 }
 

@@ -37,8 +37,8 @@ pub struct Source {
     pub path: PathBuf,
 }
 
-/// A checkpoint whose values are still on disk. As [`Tensors`] it reads each one when it is asked for, so that no more than
-/// one of them is in memory.
+/// A checkpoint whose values are still on disk. As [`Tensors`] it reads each one when it is asked for, and keeps
+/// none.
 #[derive(Debug)]
 pub struct Header {
     /// The configuration.
@@ -125,7 +125,7 @@ impl Header {
         Ok(self)
     }
 
-    /// With an adapter, which every tensor that is read from now on has in it.
+    /// With this adapter and no other, which every tensor that is read from now on has in it.
     ///
     /// # Errors
     /// All [`Adapter::mismatches`] at once; [`Error::Tensor`] for a tied base whose embedding and head would differ.
@@ -255,7 +255,7 @@ impl Tensors for Header {
     }
 
     fn tensor(&self, name: &str) -> Result<Option<Cow<'_, Tensor>>, Error> {
-        let held = self.tensors.iter().any(|tensor| tensor.name == name);
+        let held = self.names().iter().any(|held| held == name);
         held.then(|| self.value(name).map(Cow::Owned)).transpose()
     }
 }

@@ -55,7 +55,7 @@ pub(crate) use gates::gates_text;
 pub use gates::{GATES_FILE, read_gates, save_gates};
 pub(crate) use merge::merge;
 pub use metrics::{GateMetrics, MetricsLog, StepMetrics};
-pub use run::{Lock, Run, digest_of};
+pub use run::{Lock, Run, digest_of, weights_digest};
 pub use schedule::learning_rate;
 
 /// Where sequences come from: a pure function of (stage, index, length), so that resuming needs only an index.

@@ -29,16 +29,16 @@ pub struct Run {
 }
 
 impl Run {
-    /// Describes a run of `plan` from `weights`, which were read at `model` and have `adapter` merged into them, on
-    /// `device`, in its own words.
+    /// Describes a run of `plan` from the model at `model` with `adapter` merged into it, whose weights have the digest `base`
+    /// ([`weights_digest`]), on `device`, in its own words.
     ///
     /// # Errors
-    /// When a path cannot be made absolute, or a weight cannot be read.
+    /// When a path cannot be made absolute.
     pub fn new(
         plan: &Plan,
         model: &Path,
         adapter: Option<&Path>,
-        weights: &dyn Tensors,
+        base: String,
         corpora: &Corpora,
         device: &str,
     ) -> Result<Self, Error> {
@@ -46,7 +46,7 @@ impl Run {
         let (model, adapter) = (absolute(model)?, adapter.map(absolute).transpose()?);
         let origin = Origin {
             plan: digest_of(plan),
-            base: digest_of_weights(weights)?,
+            base,
             data: corpora.digest(),
             device: device.to_owned(),
             overrides: vec![],
@@ -89,8 +89,11 @@ pub fn digest_of(value: &impl Serialize) -> String {
     hex(&Digest::of(&[text.as_bytes()]))
 }
 
-/// Names, shapes and numbers of the weights.
-fn digest_of_weights(weights: &dyn Tensors) -> Result<String, Error> {
+/// A digest of names and numbers of a model's weights.
+///
+/// # Errors
+/// When a weight cannot be read.
+pub fn weights_digest(weights: &dyn Tensors) -> Result<String, Error> {
     let mut digest = Digest::new();
     for name in weights.names() {
         let Some(tensor) = weights.tensor(&name)? else { continue };

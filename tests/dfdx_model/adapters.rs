@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use context_recipe::Cpu;
 use context_recipe::data::Batch;
 use context_recipe::engine::{Engine, Mode};
-use context_recipe::hub::{Tensor, Weights as Tensors};
+use context_recipe::hub::{Tensor, Weights as ModelWeights};
 use context_recipe::model::dfdx::nn::NumParams;
 use context_recipe::model::{Hyper, Input, Named, TypedModel};
 use context_recipe::plan::{AdaptPlan, Llama as Shape, Pattern, Plan, Target};
@@ -91,7 +91,7 @@ fn dropout_is_the_engines() {
     assert_ne!(loss, typed.loss_and_gradients(&Input { noise: Some(8), ..rows.input() }, &targets).unwrap().0);
 
     let tensors = weights.into_iter().map(|(name, (shape, data))| (name, Tensor { shape, data }));
-    let tensors = tensors.collect::<Tensors>();
+    let tensors = tensors.collect::<ModelWeights>();
     let mut engine = Engine::new(Cpu::new(), &plan, &tensors, 0, Mode::Train).unwrap();
     let batch = Batch { targets, ..Batch::sequence(rows.tokens.clone(), &[0]).unwrap() };
     engine.set_noise(9);

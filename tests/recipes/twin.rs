@@ -59,15 +59,17 @@ fn plain() -> Vec<(&'static str, Recipe)> {
     vec![
         (
             "chunkllama_llama2_100k",
-            Recipe::new(llama(), 100 * K).attention(chunks).eval(passkeys(&[4 * K, 16 * K, 32 * K])),
+            Recipe::new(llama(), 100 * K)
+                .attention(chunks)
+                .eval(passkeys(&[4 * K, 16 * K, 32 * K]))
+                .device(Device::cuda(80_000_000_000)),
         ),
         (
             "self_extend_llama2_16k",
-            Recipe::new(llama(), 16 * K).attention(Attention::SelfExtend { group: 8, window: 1024 }).eval(passkeys(&[
-                4 * K,
-                8 * K,
-                16 * K,
-            ])),
+            Recipe::new(llama(), 16 * K)
+                .attention(Attention::SelfExtend { group: 8, window: 1024 })
+                .eval(passkeys(&[4 * K, 8 * K, 16 * K]))
+                .device(Device::cuda(80_000_000_000)),
         ),
         (
             "pi_llama_32k",
@@ -110,7 +112,8 @@ fn plain() -> Vec<(&'static str, Recipe)> {
                     Eval::Perplexity(vec![4 * K, 8 * K, 32 * K]),
                     Eval::Passkey(vec![4 * K, 8 * K, 32 * K]),
                     Eval::Topics(vec![8 * K, 32 * K]),
-                ]),
+                ])
+                .device(Device::cuda(80_000_000_000)),
         ),
         (
             "qlora_llama3_80k",
@@ -127,7 +130,8 @@ fn plain() -> Vec<(&'static str, Recipe)> {
                     Eval::Perplexity(vec![8 * K, 80 * K]),
                     Eval::Topics(vec![8 * K, 80 * K]),
                     Eval::Passkey(vec![8 * K, 80 * K]),
-                ]),
+                ])
+                .device(Device::cuda(80_000_000_000)),
         ),
     ]
 }
@@ -369,7 +373,8 @@ fn small() -> Vec<(&'static str, Recipe)> {
                     Eval::Perplexity(vec![4 * K, 32 * K]),
                     Eval::Passkey(vec![4 * K, 16 * K, 32 * K]),
                     Eval::Needle(Needle::Single, vec![32 * K]),
-                ]),
+                ])
+                .device(Device::cuda(80_000_000_000)),
         ),
         (
             "tiny_gates",

@@ -267,14 +267,34 @@ fn smollm2(results: &Results) -> Vec<Part> {
     let mut table = Table::new([(what, Align::Left)].into_iter().chain(heads));
     let (x, y) = (Axis::linear("position").tokens(), Axis::linear("loss, nats per token"));
     let mut plot = LinePlot::new("SmolLM2-135M on Persuasion", x, y);
-    for reading in ["before", "rope alone", "after"] {
-        let mut row = Row::new(reading, "smollm2", reading);
-        row.steps = Some(if reading == "after" { steps as usize } else { 0 });
+    let readings = ["before", "rope alone", "after"];
+    let rows = readings.map(|reading| {
+        Row::new(reading, "smollm2", reading).after(if reading == "after" { steps as usize } else { 0 })
+    });
+    for (reading, row) in readings.into_iter().zip(&rows) {
         let columns =
             [Column::Home(REAL_TARGET), Column::Last(REAL_TARGET), Column::Keys(8192), Column::Keys(REAL_TARGET)];
-        table.row([reading.to_owned()].into_iter().chain(columns.map(|column| results.cell(&row, column))));
-        plot.series.push(results.curve(&row, REAL_TARGET));
+        table.row([reading.to_owned()].into_iter().chain(columns.map(|column| results.cell(row, column))));
+        plot.series.push(results.curve(row, REAL_TARGET));
     }
     plot.marks = vec![Mark { at: 8192.0, label: "own window".to_owned() }];
-    vec![Part::Table(table), Part::plot("smollm2", "Loss by position before and after", &plot.to_svg())]
+    let [inside, last] = [Column::Home(REAL_TARGET), Column::Last(REAL_TARGET)]
+        .map(|column| [&rows[0], &rows[1], &rows[2]].map(|row| fixed(results.mean(row, column), 3)));
+    let words = format!(
+        "LoRA of rank 16 with embedding and norms; {} tokens a step, a tenth of the sequences with keys, and the rope that \
+         the paper's formula gives for 16K. Loss on the last quarter of *Persuasion*'s first 16K tokens: {} untouched, {} \
+         under that rope alone, {} trained; on the first 8K {}, {} and {}.",
+        REAL_TARGET * 3 / 10,
+        last[0],
+        last[1],
+        last[2],
+        inside[0],
+        inside[1],
+        inside[2]
+    );
+    vec![
+        Part::Table(table),
+        Part::Words(words),
+        Part::plot("smollm2", "Loss by position before and after", &plot.to_svg()),
+    ]
 }

@@ -153,8 +153,8 @@ fn why([explodes, finite, returns, wider]: [bool; 4], worse: bool, direct: [f64;
     if worse {
         words.push(
             "Untrained, this base is worse under interpolation than beyond its window: it looks one token back by an \
-             angle, and interpolation makes that angle eight times smaller from the first token on. LLaMA 7B is 2.3 \
-             times as perplexed."
+             angle, and interpolation makes that angle eight times smaller from the first token on. LLaMA 7B's \
+             perplexity under it, untrained, is only 2.3 times what 200 steps bring."
                 .to_owned(),
         );
     }

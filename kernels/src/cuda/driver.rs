@@ -92,10 +92,10 @@ impl Needed {
         match self {
             Self::Driver => "where there is a GPU, install its driver",
             Self::Nvrtc => {
-                "install a CUDA toolkit and set CUDA_HOME to it, or `pip install nvidia-cuda-nvrtc` in an active Python environment"
+                "install a CUDA toolkit and set CUDA_HOME to it, or `pip install nvidia-cuda-nvrtc` (for CUDA 12: nvidia-cuda-nvrtc-cu12) in an active Python environment"
             }
             Self::CublasLt => {
-                "install a CUDA toolkit and set CUDA_HOME to it, or `pip install nvidia-cublas` in an active Python environment"
+                "install a CUDA toolkit and set CUDA_HOME to it, or `pip install nvidia-cublas` (for CUDA 12: nvidia-cublas-cu12) in an active Python environment"
             }
         }
     }
@@ -254,13 +254,22 @@ pub fn usable(machine: &impl Machine, needed: i32) -> Result<(i32, i32)> {
     if found < (8, 0) { Err(Error::OldDevice { found }) } else { Ok(found) }
 }
 
+/// How large a GPU is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// How many multiprocessors it has.
+    pub multiprocessors: usize,
+    /// Shared memory that a block may have, bytes: 163 KiB on compute capability 8.0, 227 on 9.0 and 10, 99 on 8.6, 8.9 and 12.
+    pub block_memory: u32,
+}
+
 /// One GPU. Nothing is to be done for no bytes. Work is queued on streams and may fail later than it was asked for; copies to and from the host have happened
 /// when their call returns, after all that was queued on their stream before; those of pinned memory are queued like any other work.
 pub trait Driver: fmt::Debug + Send + Sync {
     /// Which GPU it is, and what else its roundings may depend on.
     fn describe(&self) -> Result<String>;
-    /// How many multiprocessors it has.
-    fn multiprocessors(&self) -> Result<usize>;
+    /// How large it is.
+    fn size(&self) -> Result<Size>;
     /// `bytes` of memory at a multiple of 256, whatever is in it; at least 1.
     fn allocate(&self, bytes: u64) -> Result<Address>;
     /// Gives memory back once all queued work is done.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::cache::Cache;
 use super::driver::{
-    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Needed, Pinned, Result, Stream, Tensor,
+    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Needed, Pinned, Result, Size, Stream, Tensor,
     TensorMap, described, usable,
 };
 use super::runtime::Runtime;
@@ -61,8 +61,8 @@ impl Driver for &Fake {
     fn describe(&self) -> Result<String> {
         self.failed("a name").map(|()| described("Fake", (9, 0), 13_010))
     }
-    fn multiprocessors(&self) -> Result<usize> {
-        self.failed("an attribute").map(|()| 132)
+    fn size(&self) -> Result<Size> {
+        self.failed("an attribute").map(|()| Size { multiprocessors: 132, block_memory: 227 << 10 })
     }
     fn allocate(&self, bytes: u64) -> Result<Address> {
         self.call(|| Error::OutOfMemory { requested: bytes })?;

@@ -10,7 +10,7 @@ use cudarc::driver::sys::{
 };
 
 use super::driver::{
-    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Needed, Pinned, Result, Stream, Tensor,
+    Address, Driver, Error, Event, Function, Geometry, Machine, Module, Needed, Pinned, Result, Size, Stream, Tensor,
     TensorMap, described,
 };
 
@@ -105,11 +105,15 @@ impl Driver for Gpu {
         Ok(described(&self.name()?, capability_of(self.device)?, Nvidia.version()?))
     }
 
-    fn multiprocessors(&self) -> Result<usize> {
-        let attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+    fn size(&self) -> Result<Size> {
         // SAFETY: a device that the driver named.
-        let count = done("cuDeviceGetAttribute", unsafe { device::get_attribute(self.device, attribute) })?;
-        Ok(usize::try_from(count).unwrap_or(0))
+        let ask = |attribute| done("cuDeviceGetAttribute", unsafe { device::get_attribute(self.device, attribute) });
+        let multiprocessors = ask(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let block_memory = ask(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+        Ok(Size {
+            multiprocessors: usize::try_from(multiprocessors).unwrap_or(0),
+            block_memory: u32::try_from(block_memory).unwrap_or(0),
+        })
     }
 
     fn allocate(&self, bytes: u64) -> Result<Address> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub(super) fn candidates((name, known): (&str, &[&str])) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for root in ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(env::var_os).map(PathBuf::from) {
-        found.extend(["lib64", "lib"].iter().flat_map(|lib| versions(&root.join(lib), name)));
+        found.extend(["lib64", "lib", "bin"].iter().flat_map(|lib| versions(&root.join(lib), name)));
     }
     for root in ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(env::var_os).map(PathBuf::from) {
         let pythons = children(&root.join("lib")).into_iter().map(|python| python.join("site-packages/nvidia"));
@@ -24,7 +24,8 @@ pub(super) fn candidates((name, known): (&str, &[&str])) -> Vec<PathBuf> {
 pub(super) fn versions(dir: &Path, library: &str) -> Vec<PathBuf> {
     let is_version = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        name.strip_prefix(library)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.ends_with(".dll"))
     };
     children(dir).into_iter().rev().filter(is_version).collect()
 }

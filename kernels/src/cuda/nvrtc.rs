@@ -140,7 +140,7 @@ impl Nvrtc {
 
     /// Loads the first of some files that is such an NVRTC.
     pub(crate) fn load_from(candidates: &[PathBuf], architecture: Architecture, driver: i32) -> Result<Nvrtc> {
-        let mut reasons = Vec::new();
+        let (mut reasons, mut newer) = (Vec::new(), None);
         for path in candidates {
             let nvrtc = match Libraries::open(path) {
                 Ok(libraries) => Self::bind(libraries, architecture)?,
@@ -153,10 +153,10 @@ impl Nvrtc {
             if major <= driver / 1000 {
                 return Ok(nvrtc);
             }
-            let (path, known) = (path.display(), driver / 1000);
-            reasons.push(format!(
-                "{path} is of CUDA {major}.{minor}, and the driver knows CUDA {known}: update the driver"
-            ));
+            newer = newer.or(Some(major * 1000 + minor * 10));
+        }
+        if let Some(needed) = newer {
+            return Err(Error::OldDriver { found: driver, needed });
         }
         Err(Error::NoLibrary { library: Needed::Nvrtc, reason: reasons.join("; ") })
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::adamw::eight_bit;
 use crate::attention::cuda::{self as attend, Passes, Visible};
 use crate::cuda::copy;
-use crate::cuda::driver::{Driver, Error as DriverError, Result as Driven, Stream};
+use crate::cuda::driver::{Driver, Error as DriverError, Result as Driven, Size, Stream};
 use crate::cuda::runtime::{Memory, Queue, Region, Runtime, together};
 use crate::cuda::source::Compiler;
 use crate::embedding::cuda::{Embedding, Occurrences};
@@ -43,7 +43,7 @@ struct Shared<D: Driver, C, P> {
     products: P,
     failure: Mutex<Option<Error>>,
     limit: u64,
-    multiprocessors: usize,
+    size: Size,
     stream: Stream,
     /// For copies to and from the host while kernels run.
     copies: Stream,
@@ -84,13 +84,13 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
     /// # Errors
     /// When the driver does not say how large it is, or gives no streams.
     pub fn new(runtime: Runtime<D, C>, products: P, limit: u64) -> Driven<Self> {
-        let multiprocessors = runtime.driver().multiprocessors()?;
+        let size = runtime.driver().size()?;
         let stream = runtime.driver().stream()?;
         let copies = runtime.driver().stream().inspect_err(|_| {
             let _ = runtime.driver().end_stream(stream);
         })?;
         let (scratch, failure) = (Scratch::new(), Mutex::default());
-        let shared = Shared { scratch, products, failure, limit, multiprocessors, stream, copies, runtime };
+        let shared = Shared { scratch, products, failure, limit, size, stream, copies, runtime };
         Ok(Self { shared: Arc::new(shared), deterministic: false })
     }
 
@@ -567,7 +567,7 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
                 return op.forward(queue, &visible, job.scale, inputs, outputs);
             }
             let visible = self.visible(batch, job, Passes::Split)?;
-            let parts = op.parts(&visible, self.shared.multiprocessors);
+            let parts = op.parts(&visible, self.shared.size.multiprocessors);
             let held = self.hold(Use::Partial, op.split_bytes(&job.shape, parts))?;
             op.forward_split(queue, &visible, job.scale, inputs, outputs, (parts, held.all()))
         });
@@ -586,7 +586,7 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
         let saved = attend::Saved { q, k, v, out, lse: lse.f32(), dout };
         let grads = [grads.dq.bf16(), grads.dk.bf16(), grads.dv.bf16()];
         self.op(|queue| {
-            let passes = if self.deterministic { Passes::Deterministic } else { Passes::Backward };
+            let passes = op.backward_passes(self.shared.size.block_memory, self.deterministic);
             let visible = self.visible(batch, job, passes)?;
             let held = self.hold(Use::Partial, op.backward_bytes(&job.shape, passes))?;
             op.backward(queue, &visible, job.scale, saved, grads, held.all())

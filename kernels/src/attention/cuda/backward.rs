@@ -309,6 +309,12 @@ impl Attention {
         unsafe { queue.launch(&self.queries_kernel(), grid, &params) }
     }
 
+    /// Five products where a block may have the shared memory that they take, and order does not matter; seven otherwise.
+    pub fn backward_passes(&self, block_memory: u32, deterministic: bool) -> Passes {
+        let fits = self.fused_kernel().shared <= block_memory;
+        if fits && !deterministic { Passes::Backward } else { Passes::Deterministic }
+    }
+
     pub(super) fn backward_kernels(&self) -> [Kernel; 5] {
         [self.fused_kernel(), self.round_kernel(), self.keys_kernel(), self.queries_kernel(), self.stats_kernel()]
     }
@@ -346,5 +352,27 @@ impl Attention {
 
     fn stats_kernel(&self) -> Kernel {
         self.row_kernel("attention_stats", include_str!("stats.cu"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tiling::{FEW, FORWARD};
+    use super::*;
+
+    /// Compute capability 8.6, 8.9 and 12 give a block 99 KiB.
+    #[test]
+    fn every_gpu_has_room_for_a_backward_pass() {
+        let small = 99 << 10;
+        for op in (16..=128).step_by(16).map(|head_dim| Attention { head_dim }) {
+            assert_eq!(op.backward_passes(163 << 10, false), Passes::Backward);
+            assert_eq!(op.backward_passes(163 << 10, true), Passes::Deterministic);
+            assert_eq!(op.backward_passes(small, false) == Passes::Backward, op.head_dim <= 64, "{}", op.head_dim);
+            let too_large = op.backward_kernels().into_iter().filter(|kernel| kernel.shared > small);
+            assert!(too_large.into_iter().all(|kernel| kernel.entry == "attention_backward"));
+            for tiling in [FORWARD, SMALL, FEW] {
+                assert!(op.forward_kernel(tiling, true).shared <= small);
+            }
+        }
     }
 }

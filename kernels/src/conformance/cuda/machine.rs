@@ -1,7 +1,7 @@
 //! What the suite runs on: an emulation, or the machine's GPU.
 
 use crate::cuda::driver::{
-    Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap,
+    Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Size, Stream, Tensor, TensorMap,
 };
 use crate::cuda::emulation::{self, Emulator, HostCompiler, Mistake};
 use crate::cuda::runtime::{Memory, Runtime};
@@ -82,7 +82,7 @@ impl Compiler for Images {
 impl Driver for Machine {
     hand_on! {
         fn describe(&self) -> Result<String>;
-        fn multiprocessors(&self) -> Result<usize>;
+        fn size(&self) -> Result<Size>;
         fn allocate(&self, bytes: u64) -> Result<Address>;
         fn free(&self, address: Address) -> Result<()>;
         fn write(&self, stream: Stream, to: Address, bytes: &[u8]) -> Result<()>;

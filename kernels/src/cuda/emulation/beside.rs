@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use crate::cuda::driver::{
-    Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap,
+    Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Size, Stream, Tensor, TensorMap,
 };
 
 /// A driver whose streams are lines of work in front of `D`.
@@ -115,8 +115,8 @@ impl<D: Driver> Driver for Beside<D> {
         self.driver.describe()
     }
 
-    fn multiprocessors(&self) -> Result<usize> {
-        self.driver.multiprocessors()
+    fn size(&self) -> Result<Size> {
+        self.driver.size()
     }
 
     fn allocate(&self, bytes: u64) -> Result<Address> {

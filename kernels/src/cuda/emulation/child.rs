@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{HostCompiler, system};
 use crate::cuda::driver::{
-    Address, Driver, Error, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap,
+    Address, Driver, Error, Event, Function, Geometry, Module, Pinned, Result, Size, Stream, Tensor, TensorMap,
 };
 
 /// A child that runs kernels.
@@ -84,9 +84,9 @@ impl Driver for Emulator {
         Ok("an emulated GPU".to_owned())
     }
 
-    /// As many as let a small test split its keys.
-    fn multiprocessors(&self) -> Result<usize> {
-        Ok(4)
+    /// As many multiprocessors as let a small test split its keys.
+    fn size(&self) -> Result<Size> {
+        Ok(Size { multiprocessors: 4, block_memory: 227 << 10 })
     }
 
     fn allocate(&self, bytes: u64) -> Result<Address> {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cuda::driver::{
-    Address, Driver, Error, Event, Function, Geometry, Module, Pinned, Result, Stream, Tensor, TensorMap,
+    Address, Driver, Error, Event, Function, Geometry, Module, Pinned, Result, Size, Stream, Tensor, TensorMap,
 };
 use crate::cuda::source::{Compiler, Source};
 
@@ -42,8 +42,8 @@ impl Driver for Idle {
         Ok("a GPU that does nothing".to_owned())
     }
 
-    fn multiprocessors(&self) -> Result<usize> {
-        Ok(132)
+    fn size(&self) -> Result<Size> {
+        Ok(Size { multiprocessors: 132, block_memory: 227 << 10 })
     }
 
     fn allocate(&self, bytes: u64) -> Result<Address> {
