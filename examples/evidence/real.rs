@@ -148,7 +148,8 @@ pub(crate) fn long(name: &str, long: &Long, place: &Place) -> Result<Outcome> {
     }
     progress.finish(&format!("{steps} steps"));
     outcome.cost.train_seconds = started.elapsed().as_secs_f64().round();
-    outcome.cost.train_cpu_seconds = (cpu_seconds() - spent.begun).round();
+    outcome.cost.train_cpu_seconds = spent.seconds().round();
+    outcome.cost.cpu_seconds = spent.before.round();
     let stage = &plan.stages[0];
     outcome.cost.tokens = (steps * stage.batch * stage.length) as u64;
     outcome.cost.train_flops = plan.flops().stages[0].step * steps as f64;

@@ -31,9 +31,9 @@ pub(crate) struct Record {
 /// What it took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cost {
-    /// Wall-clock time of training.
+    /// Wall-clock time of training, in the last of several calls.
     pub(crate) train_seconds: f64,
-    /// Wall-clock time of all.
+    /// Of all.
     pub(crate) seconds: f64,
     /// Time of all cores in training, which other work beside it stretches little; 0 where the system does not tell.
     #[serde(default)]

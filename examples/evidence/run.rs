@@ -57,7 +57,7 @@ pub(crate) fn run(arm: &Arm, seed: u64, place: &Place) -> Result<Record> {
         Work::Long(long) => real::long(&arm.name, long, place)?,
     };
     outcome.cost.seconds = started.elapsed().as_secs_f64().round();
-    outcome.cost.cpu_seconds = (cpu_seconds() - begun).round();
+    outcome.cost.cpu_seconds += (cpu_seconds() - begun).round();
     outcome.cost.machine = machine();
     outcome.cost.loaded = loaded;
     Ok(Record {
