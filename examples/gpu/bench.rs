@@ -63,11 +63,16 @@ fn limits<D: Device>(device: &D) -> Result<Limits, Error> {
     let copy = 4.0 * numbers as f64 / time(device, || device.copy(&from, &mut to, numbers))?;
     drop((from, to));
     let side = 8192;
-    let (x, w, mut y) =
-        (device.zeros(side * side)?, Weight::Dense(device.zeros(side * side)?), device.zeros(side * side)?);
+    let (x, w) = (noise(device, side * side)?, Weight::Dense(noise(device, side * side)?));
+    let mut y = device.zeros(side * side)?;
     let job = Linear { dims: Dims { rows: side, inputs: side, outputs: side }, scale: 1.0, write: Write::Set };
     let products = 2.0 * (side as f64).powi(3) / time(device, || device.linear(job, &x, &w, &mut y))?;
     Ok(Limits { copy, products })
+}
+
+/// Numbers from -1 to 1: products of zeros take less power, and a GPU computes them faster.
+fn noise<D: Device>(device: &D, len: usize) -> Result<D::Buffer, Error> {
+    device.upload(&(0..len).map(|at| ((at * 7919 % 1009) as f32 - 504.0) / 504.0).collect::<Vec<_>>())
 }
 
 /// A sequence of one document.
@@ -121,10 +126,7 @@ fn attention<D: Device>(
     let (heads, head_dim) = (32, 128);
     let len = tokens * heads * head_dim;
     let batch = batch(device, tokens, head_dim)?;
-    let noise: Vec<f32> = (0..len).map(|at| ((at * 7919 % 1009) as f32 - 504.0) / 504.0).collect();
-    let (q, k, v, dout) =
-        (device.upload(&noise)?, device.upload(&noise)?, device.upload(&noise)?, device.upload(&noise)?);
-    drop(noise);
+    let (q, k, v, dout) = (noise(device, len)?, noise(device, len)?, noise(device, len)?, noise(device, len)?);
     let (mut out, mut lse) = (device.zeros(len)?, device.zeros_f32(tokens * heads)?);
     let shape = Shape { queries: tokens, keys: tokens, heads, kv_heads: heads, head_dim };
     let job =
@@ -198,8 +200,8 @@ fn rows<D: Device>(device: &D, tokens: usize, table: &mut Table) -> Result<(), E
 /// Head and loss of Llama-2 7B with all gradients: three products.
 fn head<D: Device>(device: &D, tokens: usize, table: &mut Table) -> Result<(), Error> {
     let (hidden, vocab) = (4096, 32_000);
-    let (batch, x) = (batch(device, tokens, 128)?, device.zeros(tokens * hidden)?);
-    let w = Weight::Dense(device.zeros(vocab * hidden)?);
+    let (batch, x) = (batch(device, tokens, 128)?, noise(device, tokens * hidden)?);
+    let w = Weight::Dense(noise(device, vocab * hidden)?);
     let (mut dx, mut dw) = (device.zeros(tokens * hidden)?, device.zeros_f32(vocab * hidden)?);
     let job = Head { rows: tokens, hidden, vocab, chunk: 512, grad_scale: 1.0 };
     let mut failed = None;

@@ -3,6 +3,8 @@
 use context_recipe::report::{Align, Table};
 use kernels::adamw::Hyper;
 use kernels::attention::{Pattern, Patterns, Shape};
+use kernels::cuda::emulation;
+use kernels::cuda::source::Source;
 use kernels::device::{
     Attention, Cpu, Device, Distance, Error, Format, GateGrads, Grads, Head, HeadGrads, Linear, Rows, Saved, Weight,
 };
@@ -44,7 +46,7 @@ fn numbers(seed: u64, len: usize) -> Vec<f32> {
 type Results = Vec<(String, Vec<f32>)>;
 
 /// Runs all ops on each device and on the CPU: a column for each, and of every op its worst result.
-pub(crate) fn run<D: Device>(gpus: &[(&str, D)], sizes: Sizes) -> Result<(), String> {
+pub(crate) fn run<D: Device>(gpus: &[(String, D)], sizes: Sizes) -> Result<(), String> {
     let words = |error: Error| error.to_string();
     let expected = all(&Cpu::new(), sizes).map_err(words)?;
     let found = gpus.iter().map(|(_, gpu)| all(gpu, sizes)).collect::<Result<Vec<_>, _>>().map_err(words)?;
@@ -61,8 +63,15 @@ pub(crate) fn run<D: Device>(gpus: &[(&str, D)], sizes: Sizes) -> Result<(), Str
             None => rows.push((op, errors)),
         }
     }
-    print!("{}", table(gpus.iter().map(|(name, _)| *name), &rows));
+    print!("{}", table(gpus.iter().map(|(name, _)| &**name), &rows));
     if wrong.is_empty() { Ok(()) } else { Err(format!("off by more than {MOST}: {}", wrong.join("; "))) }
+}
+
+/// The texts of all kernels that the cases start.
+pub(crate) fn sources() -> Result<Vec<Source>, String> {
+    let device = emulation::idle();
+    all(&device, Sizes::GPU).map_err(|error| error.to_string())?;
+    Ok(device.runtime().loaded())
 }
 
 fn table<'a>(gpus: impl Iterator<Item = &'a str>, rows: &[(&str, Vec<f64>)]) -> String {

@@ -46,7 +46,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum What {
-    /// Compile every kernel of the shipped models into a folder; needs NVRTC and no GPU
+    /// Compile every kernel of the shipped models, and of `check`, into a folder; needs NVRTC and no GPU
     Fill {
         /// The folder
         dir: PathBuf,
@@ -102,8 +102,7 @@ struct Machine {
 impl Machine {
     /// The GPU, and what it is called.
     fn open(&self) -> Result<(Card, String), String> {
-        let folder = self.kernels.clone().or_else(context_recipe::gpu::cache_folder);
-        let card = card::open(folder.as_deref(), u64::MAX).map_err(|error| error.to_string())?;
+        let card = self.card()?;
         let gpu = card.runtime().driver();
         let (name, memory) =
             gpu.name().and_then(|name| Ok((name, gpu.memory()?))).map_err(|error| error.to_string())?;
@@ -112,6 +111,24 @@ impl Machine {
         println!("{name}, {:.1} GiB, {:.1} GiB free", gib(memory.1), gib(memory.0));
         println!("attention forward by {}, backward by {}", by(forward), by(backward));
         Ok((card, name))
+    }
+
+    fn card(&self) -> Result<Card, String> {
+        let folder = self.kernels.clone().or_else(context_recipe::gpu::cache_folder);
+        card::open(folder.as_deref(), u64::MAX).map_err(|error| error.to_string())
+    }
+
+    /// As it is, with gradients in one order, and with the kernels that every GPU runs where it has others.
+    fn ways(&self) -> Result<Vec<(String, Card)>, String> {
+        let (card, name) = self.open()?;
+        let mut ways =
+            vec![(name.clone(), card.clone()), (format!("{name}, deterministic"), card.clone().deterministic(true))];
+        if card.runtime().hopper() != Hopper::default() {
+            let plain = self.card()?;
+            plain.runtime().use_hopper(Hopper::default());
+            ways.push((format!("{name}, mma.sync"), plain));
+        }
+        Ok(ways)
     }
 }
 
@@ -139,11 +156,7 @@ fn run(what: &What) -> Result<(), String> {
     match what {
         What::Fill { dir, capability } => fill(dir, capability),
         What::Check { emulated: true, .. } => check::run(&emulated()?, check::Sizes::EMULATION),
-        What::Check { machine, .. } => {
-            let (card, name) = machine.open()?;
-            let in_order = (format!("{name}, deterministic"), card.clone().deterministic(true));
-            check::run(&[(&*name, card), (&*in_order.0, in_order.1)], check::Sizes::GPU)
-        }
+        What::Check { machine, .. } => check::run(&machine.ways()?, check::Sizes::GPU),
         What::Sanitize { machine, tool } => sanitize::run(tool, machine.kernels.as_deref()),
         What::Bench { machine, tokens, python, layers, json, idle } => {
             let peers =
@@ -164,14 +177,16 @@ fn write(file: &Path, table: &table::Table) -> Result<(), String> {
 }
 
 /// As of compute capability 8.0 and of 9.0, and with the gradients of queries added up in one order.
-fn emulated() -> Result<[(&'static str, emulation::Device); 3], String> {
+fn emulated() -> Result<[(String, emulation::Device); 3], String> {
     let device = |hopper| emulation::device_of(1, hopper).ok_or("there is no C++ compiler (g++ or clang++) here");
     let in_order = device(false)?.deterministic(true);
-    Ok([("8.0, emulated", device(false)?), ("9.0, emulated", device(true)?), ("8.0, deterministic", in_order)])
+    let all = [("8.0, emulated", device(false)?), ("9.0, emulated", device(true)?), ("8.0, deterministic", in_order)];
+    Ok(all.map(|(name, device)| (name.to_owned(), device)))
 }
 
 fn fill(dir: &Path, architectures: &[Architecture]) -> Result<(), String> {
-    let sources = shipped::sources();
+    let mut sources = shipped::sources();
+    sources.extend(check::sources()?.into_iter().filter(|source| !shipped::sources().contains(source)));
     for architecture in architectures {
         let count = card::fill(dir, *architecture, &sources).map_err(|error| error.to_string())?;
         println!("{}: {count} files of kernels for {}", dir.display(), architecture.name());

@@ -22,6 +22,7 @@ pub(crate) fn run(python: &Path, tokens: usize) -> Result<Peers, String> {
     if !done.status.success() {
         return Err(format!("{script}: {}", String::from_utf8_lossy(&done.stderr)));
     }
+    eprint!("{}", String::from_utf8_lossy(&done.stderr));
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     println!("PyTorch: {}", text.lines().next().unwrap_or_default());
     let case = |line: &str| {

@@ -1,12 +1,13 @@
 //! The machine's first GPU with all that it takes: driver, compiler or compiled images, matrix products.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::cache::Cache;
 use super::cublas::CublasLt;
 use super::driver::{Driver, Error, Machine as _, Result, usable};
 use super::gpu::{Gpu, Nvidia};
-use super::nvrtc::{Architecture, Nvrtc};
+use super::nvrtc::{self, Architecture, Nvrtc};
 use super::runtime::{Hopper, Runtime};
 use super::source::{Compiler, Source};
 use crate::attention::{Pattern, Shape};
@@ -15,6 +16,8 @@ use crate::linear::cuda::Products;
 
 /// The oldest CUDA that a driver has to know.
 const OLDEST: i32 = 12_000;
+/// What the first passes of kernels may take, which are a few tiles long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An NVIDIA GPU as a device.
 pub type Card = Cuda<Gpu, Images, CublasLt>;
@@ -48,10 +51,13 @@ impl Images {
         match Nvrtc::load_for(architecture, driver) {
             Ok(nvrtc) => Ok(Images { identity: nvrtc.identity(), hopper, nvrtc: Ok(nvrtc) }),
             Err(error) => {
-                let note = cache.map(|dir| std::fs::read_to_string(maker(dir, architecture)));
-                match note {
-                    Some(Ok(identity)) => Ok(Images { identity, hopper, nvrtc: Err(error) }),
-                    _ => Err(error),
+                let note = cache.and_then(|dir| std::fs::read_to_string(maker(dir, architecture)).ok());
+                let Some(identity) = note else { return Err(error) };
+                match nvrtc::major_of(&identity) {
+                    Some(major) if major > driver / 1000 => {
+                        Err(Error::OldDriver { found: driver, needed: major * 1000 })
+                    }
+                    _ => Ok(Images { identity, hopper, nvrtc: Err(error) }),
                 }
             }
         }
@@ -67,52 +73,82 @@ fn maker(dir: &Path, architecture: Architecture) -> PathBuf {
 ///
 /// # Errors
 /// What is missing, and where it was looked for: the driver, a GPU of compute capability 8.0 or later, NVRTC (unless `cache` was
-/// filled), cuBLASLt.
+/// filled), cuBLASLt. And kernels for compute capability 9.0 that bring the GPU to a halt; `CONTEXT_RECIPE_HOPPER=off` leaves them out.
 pub fn open(cache: Option<&Path>, limit: u64) -> Result<Card> {
     let (gpu, images) = parts(cache)?;
     let limit = limit.min(gpu.memory()?.1);
     let products = CublasLt::load(&gpu)?;
     let card = Cuda::new(Runtime::new(gpu, images, cache.map(Cache::new)), products, limit)?;
-    if card.runtime().hopper() != Hopper::default() {
-        prove(&card)?;
+    if std::env::var_os("CONTEXT_RECIPE_HOPPER").is_some_and(|wanted| wanted == "off") {
+        card.runtime().use_hopper(Hopper::default());
+    }
+    if card.runtime().hopper() != Hopper::default()
+        && let Err(error) = prove(&card)
+    {
+        // What lies on a GPU that was given up cannot be given back; it goes with the process.
+        std::mem::forget(card);
+        return Err(error);
     }
     Ok(card)
 }
 
-/// Goes on with the kernels that every GPU runs where those that only compute capability 9.0 runs give something else: their order of
-/// copies and products is proven in an emulation, and a machine is asked once before it is believed.
+/// Goes on with the kernels that every GPU runs where those that only compute capability 9.0 runs give something else or cannot be
+/// started: their order of copies and products is proven in an emulation, and a machine is asked once before it is believed.
 fn prove<D: Driver, C: Compiler, P: Products<D, C>>(card: &Cuda<D, C, P>) -> Result<()> {
     let with = |forward, backward| {
         card.runtime().use_hopper(Hopper { forward, backward });
         attend(card).map_err(driven)
     };
-    let (right, forward, backward) = (with(false, false)?, with(true, false)?, with(false, true)?);
-    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 0.02 * (1.0 + b.abs());
-    let same = |ours: &[f32], theirs: &[f32]| ours.iter().zip(theirs).all(near);
-    let (forward, backward) = (same(&forward.outputs, &right.outputs), same(&backward.gradients, &right.gradients));
+    let right = with(false, false)?;
+    let mut halted = None;
+    let mut tried = |forward, backward| {
+        with(forward, backward).map_err(|error| {
+            card.forgive();
+            halted.get_or_insert(error);
+        })
+    };
+    let (forward, backward) = (tried(true, false), tried(false, true));
+    if let Some(error) = halted {
+        // One that was refused left the GPU as it was; one that failed on it, or never ended, did not.
+        with(false, false).map_err(|_| Error::Hopper { reason: error.to_string() })?;
+    }
+    let forward = forward.is_ok_and(|found| same(&found.outputs, &right.outputs));
+    let backward = backward.is_ok_and(|found| same(&found.gradients, &right.gradients));
     card.runtime().use_hopper(Hopper { forward, backward });
     Ok(())
 }
 
-/// What attention came to.
+/// Whether tensors are off by at most what bf16 numbers and another order of sums make of them, beside their numbers' usual size.
+fn same(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> bool {
+    let near = |ours: &[f32], theirs: &[f32]| {
+        let size = (theirs.iter().map(|b| b * b).sum::<f32>() / theirs.len() as f32).sqrt();
+        ours.iter().zip(theirs).all(|(a, b)| (a - b).abs() <= 0.02 * (size + b.abs()))
+    };
+    ours.iter().zip(theirs).all(|(ours, theirs)| near(ours, theirs))
+}
+
+/// What attention came to, tensor by tensor.
+#[derive(Default)]
 struct Attended {
     /// Outputs and log-sum-exps.
-    outputs: Vec<f32>,
+    outputs: Vec<Vec<f32>>,
     /// Of queries, keys and values.
-    gradients: Vec<f32>,
+    gradients: Vec<Vec<f32>>,
 }
 
 /// Attention over some tiles, some of them short, with heads of both sizes that have kernels of their own.
 fn attend<D: Driver, C: Compiler, P: Products<D, C>>(card: &Cuda<D, C, P>) -> crate::device::Result<Attended> {
-    let [small, large] = [attend_with(card, 64)?, attend_with(card, 128)?];
-    let outputs = [small.outputs, large.outputs].concat();
-    Ok(Attended { outputs, gradients: [small.gradients, large.gradients].concat() })
+    let mut all = Attended::default();
+    attend_with(card, 64, &mut all)?;
+    attend_with(card, 128, &mut all)?;
+    Ok(all)
 }
 
 fn attend_with<D: Driver, C: Compiler, P: Products<D, C>>(
     card: &Cuda<D, C, P>,
     head_dim: usize,
-) -> crate::device::Result<Attended> {
+    all: &mut Attended,
+) -> crate::device::Result<()> {
     const T: usize = 300;
     let shape = Shape { queries: T, keys: T, heads: 2, kv_heads: 1, head_dim };
     let numbers =
@@ -129,11 +165,13 @@ fn attend_with<D: Driver, C: Compiler, P: Products<D, C>>(
     let batch = card.batch(&rows)?;
     let job = Attention { shape, patterns: Pattern::Full.into(), query_row: 0, key_row: 0, scale: 0.1 };
     card.attention(&batch, &job, &q, &k, &v, &mut out, &mut lse);
+    card.finish_within(PATIENCE)?;
     let saved = Saved { q: &q, k: &k, v: &v, out: &out, lse: &lse, dout: &dout };
     card.attention_backward(&batch, &job, saved, Grads { dq: &mut dq, dk: &mut dk, dv: &mut dv });
-    let outputs = [card.download(&out, queries), card.download(&lse, 2 * T)].concat();
-    let gradients = [(&dq, queries), (&dk, keys), (&dv, keys)].map(|(of, len)| card.download(of, len)).concat();
-    card.check().map(|()| Attended { outputs, gradients })
+    card.finish_within(PATIENCE)?;
+    all.outputs.extend([card.download(&out, queries), card.download(&lse, 2 * T)]);
+    all.gradients.extend([(&dq, queries), (&dk, keys), (&dv, keys)].map(|(of, len)| card.download(of, len)));
+    card.check()
 }
 
 fn driven(error: crate::device::Error) -> Error {
@@ -178,21 +216,41 @@ mod tests {
     use crate::cuda::emulation::{self, Mistake};
     use crate::linear::cuda::Plain;
 
-    /// What compute capability 9.0 does by itself stays where it is right, and is left where it is not.
+    const FORWARD: &str = "KERNEL_RESIDENT(attention_forward_hopper";
+    const BACKWARD: &str = "KERNEL_RESIDENT(attention_backward_hopper";
+
+    /// What comes of it, and which kernels are taken then; none without a C++ compiler.
+    fn proven(mistake: Option<Mistake>) -> Option<(Result<()>, Hopper)> {
+        let (emulator, compiler) = emulation::parts_with(1, true, mistake)?;
+        let runtime = Runtime::new(emulator, compiler, Some(emulation::cache()));
+        let card = Cuda::new(runtime, Plain, u64::MAX).expect("a stream");
+        assert_eq!(card.runtime().hopper(), Hopper { forward: true, backward: true });
+        Some((prove(&card), card.runtime().hopper()))
+    }
+
+    /// What compute capability 9.0 does by itself stays where it is right, and is left where it is off or refused.
     #[test]
     fn a_machine_is_asked_before_it_is_believed() {
-        const FORWARD: &str = "KERNEL_RESIDENT(attention_forward_hopper";
-        const BACKWARD: &str = "KERNEL_RESIDENT(attention_backward_hopper";
         let late = |word| Some(Mistake { word, text: "products_wait<1>();", number: 0 });
-        for (mistake, forward, backward) in
-            [(None, true, true), (late(FORWARD), false, true), (late(BACKWARD), true, false)]
-        {
-            let Some((emulator, compiler)) = emulation::parts_with(1, true, mistake) else { return };
-            let runtime = Runtime::new(emulator, compiler, Some(emulation::cache()));
-            let card = Cuda::new(runtime, Plain, u64::MAX).expect("a stream");
-            assert_eq!(card.runtime().hopper(), Hopper { forward: true, backward: true });
-            prove(&card).expect("two passes");
-            assert_eq!(card.runtime().hopper(), Hopper { forward, backward });
+        let refused = |word| Some(Mistake { word, text: word, number: 0 });
+        for (mistake, forward, backward) in [
+            (None, true, true),
+            (late(FORWARD), false, true),
+            (late(BACKWARD), true, false),
+            (refused(FORWARD), false, true),
+            (refused(BACKWARD), true, false),
+        ] {
+            let Some((done, hopper)) = proven(mistake) else { return };
+            assert_eq!((done, hopper), (Ok(()), Hopper { forward, backward }), "{mistake:?}");
         }
+    }
+
+    /// Kernels that never end leave a GPU that does nothing more: the error says how to go on without them.
+    #[test]
+    fn what_halts_a_machine_is_named() {
+        let text = "if (lane == 0) barrier_arrive(&signals->pairs_full);";
+        let Some((done, _)) = proven(Some(Mistake { word: BACKWARD, text, number: 0 })) else { return };
+        let error = done.expect_err("threads that wait for ever").to_string();
+        assert!(error.contains("attention_backward_hopper") && error.contains("CONTEXT_RECIPE_HOPPER=off"), "{error}");
     }
 }

@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 
 use libloading::Library;
 
-use super::driver::{Address, Error, Needed, Result, Stream};
-use super::gpu::Gpu;
+use super::driver::{Address, Error, Machine as _, Needed, Result, Stream};
+use super::gpu::{Gpu, Nvidia};
 use super::libraries;
 use super::runtime::{Memory, Queue};
 use super::source::Compiler;
 use crate::linear::Write;
-use crate::linear::cuda::{Number, Places, Product, Products};
+use crate::linear::cuda::{Number, Places, Plain, Product, Products};
 
 const NAMES: (&str, &[&str]) = if cfg!(windows) {
     ("cublasLt64_", &["cublasLt64_13.dll", "cublasLt64_12.dll"])
@@ -37,7 +37,11 @@ const DESC_TRANSA: c_int = 3;
 const DESC_TRANSB: c_int = 4;
 const OP_T: c_int = 1;
 const PREF_WORKSPACE: c_int = 1;
+const PREF_REDUCTION: c_int = 3;
 const PREF_ALIGNMENT: [c_int; 4] = [5, 6, 7, 8];
+/// Partial sums of a product may be added up in f32, and in nothing that is shorter.
+const REDUCTION_F32: u32 = 2;
+const NOT_SUPPORTED: Status = 15;
 
 /// `cublasLtMatmulAlgo_t`.
 type Algorithm = [u64; 8];
@@ -137,14 +141,12 @@ struct Chosen {
     algorithm: Algorithm,
 }
 
-/// cuBLASLt with its handle, its workspace and an algorithm for each shape that was asked for.
+/// cuBLASLt with its handle, its workspace and an algorithm for each shape that was asked for, if it has one.
 pub struct CublasLt {
     functions: Functions,
     handle: Opaque,
-    chosen: Mutex<HashMap<Key, Chosen>>,
+    chosen: Mutex<HashMap<Key, Option<Chosen>>>,
     workspace: Mutex<Option<Memory<Gpu>>>,
-    // Behind the functions, which point into it.
-    _library: Library,
 }
 
 // SAFETY: a handle and what is made of it may be used from any thread (cuBLAS's documentation, "Thread Safety").
@@ -154,7 +156,7 @@ unsafe impl Sync for CublasLt {}
 
 impl std::fmt::Debug for CublasLt {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("CublasLt").field("version", &self.version()).finish_non_exhaustive()
+        out.debug_struct("CublasLt").field("version", &version(&self.functions)).finish_non_exhaustive()
     }
 }
 
@@ -162,59 +164,71 @@ impl CublasLt {
     /// Loads the library for a GPU, whose context becomes current.
     pub fn load(gpu: &Gpu) -> Result<CublasLt> {
         gpu.enter()?;
-        Self::load_from(&libraries::candidates(NAMES))
+        Self::load_from(&libraries::candidates(NAMES), Nvidia.version()?)
     }
 
-    /// Loads the first of some files that is cuBLASLt.
-    pub(crate) fn load_from(candidates: &[PathBuf]) -> Result<CublasLt> {
-        let mut reasons = Vec::new();
+    /// Loads the first of some files that is a cuBLASLt for a driver that knows CUDA `driver`: of the same major version, or an
+    /// earlier one.
+    pub(crate) fn load_from(candidates: &[PathBuf], driver: i32) -> Result<CublasLt> {
+        let (mut reasons, mut newer) = (Vec::new(), None);
         for path in candidates {
-            match Self::open(path) {
-                Ok((library, functions)) => return Self::with(library, functions),
-                Err(error) => reasons.push(libraries::reason(path, &error)),
+            let functions = match Self::open(path) {
+                Ok(functions) => functions,
+                Err(error) => {
+                    reasons.push(libraries::reason(path, &error));
+                    continue;
+                }
+            };
+            let (major, minor, _) = version(&functions);
+            if major <= driver / 1000 {
+                return Self::with(functions);
             }
+            newer = newer.or(Some(major * 1000 + minor * 10));
+        }
+        if let Some(needed) = newer {
+            return Err(Error::OldDriver { found: driver, needed });
         }
         Err(Error::NoLibrary { library: Needed::CublasLt, reason: reasons.join("; ") })
     }
 
-    fn open(path: &Path) -> std::result::Result<(Library, Functions), libloading::Error> {
+    fn open(path: &Path) -> std::result::Result<Functions, libloading::Error> {
         // SAFETY: the library's initialisers and finalisers have no precondition.
         let library = unsafe { Library::new(path) }?;
-        // SAFETY: the symbols have the types of cublasLt.h; the library is kept with them.
+        // SAFETY: the symbols have the types of cublasLt.h; the library stays.
         let functions = unsafe { bind(&library) }?;
-        Ok((library, functions))
+        // It has a CUDA runtime of its own, which is not made to be unloaded.
+        std::mem::forget(library);
+        Ok(functions)
     }
 
-    fn with(library: Library, functions: Functions) -> Result<CublasLt> {
+    fn with(functions: Functions) -> Result<CublasLt> {
         let mut handle = std::ptr::null_mut();
         // SAFETY: a place for a handle.
         let status = unsafe { (functions.create)(&raw mut handle) };
-        let (chosen, workspace) = (Mutex::default(), Mutex::default());
         good(&functions, "cublasLtCreate", status)?;
-        Ok(CublasLt { functions, handle, chosen, workspace, _library: library })
-    }
-
-    /// Its version, as major · 10 000 + minor · 100 + patch.
-    pub fn version(&self) -> usize {
-        // SAFETY: no precondition.
-        unsafe { (self.functions.version)() }
+        Ok(CublasLt { functions, handle, chosen: Mutex::default(), workspace: Mutex::default() })
     }
 
     fn good(&self, call: &'static str, status: Status) -> Result<()> {
         good(&self.functions, call, status)
     }
 
-    /// The descriptions and the algorithm of a product, made unless they are there.
-    fn chosen(&self, key: Key) -> Result<Chosen> {
+    /// The descriptions and the algorithm of a product, made unless they are there; none where the library has no algorithm.
+    fn chosen(&self, key: Key) -> Result<Option<Chosen>> {
         let mut all = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(chosen) = all.get(&key) {
             return Ok(*chosen);
         }
         let mut made = Chosen { desc: std::ptr::null_mut(), layouts: [std::ptr::null_mut(); 3], algorithm: [0; 8] };
         match self.choose(&key, &mut made) {
-            Ok(()) => {
-                all.insert(key, made);
-                Ok(made)
+            Ok(true) => {
+                all.insert(key, Some(made));
+                Ok(Some(made))
+            }
+            Ok(false) => {
+                self.discard(&made);
+                all.insert(key, None);
+                Ok(None)
             }
             Err(error) => {
                 self.discard(&made);
@@ -223,7 +237,8 @@ impl CublasLt {
         }
     }
 
-    fn choose(&self, key: &Key, made: &mut Chosen) -> Result<()> {
+    /// Whether there is an algorithm.
+    fn choose(&self, key: &Key, made: &mut Chosen) -> Result<bool> {
         let functions = &self.functions;
         // SAFETY: a place for a description.
         let status = unsafe { (functions.desc_create)(&raw mut made.desc, COMPUTE_F32, TYPE_F32) };
@@ -246,18 +261,20 @@ impl CublasLt {
             let status = unsafe { (functions.layout_create)(layout, number, a as u64, b as u64, stride as i64) };
             self.good("cublasLtMatrixLayoutCreate", status)?;
         }
-        made.algorithm = self.heuristic(key, made)?;
-        Ok(())
+        let found = self.heuristic(key, made)?;
+        made.algorithm = found.unwrap_or_default();
+        Ok(found.is_some())
     }
 
     /// The algorithm that cuBLASLt thinks fastest.
-    fn heuristic(&self, key: &Key, made: &Chosen) -> Result<Algorithm> {
+    fn heuristic(&self, key: &Key, made: &Chosen) -> Result<Option<Algorithm>> {
         let (functions, mut preference) = (&self.functions, std::ptr::null_mut());
         // SAFETY: a place for a preference.
         self.good("cublasLtMatmulPreferenceCreate", unsafe { (functions.pref_create)(&raw mut preference) })?;
         let call = "cublasLtMatmulPreferenceSetAttribute";
         let [a, b, c] = key.alignments;
         let mut set = self.set(call, functions.pref_set, preference, PREF_WORKSPACE, &WORKSPACE);
+        set = set.and_then(|()| self.set(call, functions.pref_set, preference, PREF_REDUCTION, &REDUCTION_F32));
         for (attribute, alignment) in PREF_ALIGNMENT.into_iter().zip([b, a, c, c]) {
             set = set.and_then(|()| self.set(call, functions.pref_set, preference, attribute, &alignment));
         }
@@ -282,14 +299,13 @@ impl CublasLt {
         });
         // SAFETY: of above, not used again.
         unsafe { (functions.pref_destroy)(preference) };
-        self.good("cublasLtMatmulAlgoGetHeuristic", status?)?;
-        self.good("cublasLtMatmulAlgoGetHeuristic", found.state)?;
-        let none = || format!("no algorithm for {:?}", key.sizes);
-        if count == 0 {
-            Err(Error::Call { call: "cublasLtMatmulAlgoGetHeuristic", reason: none() })
-        } else {
-            Ok(found.algorithm)
+        let status = status?;
+        if status == NOT_SUPPORTED || status == 0 && count == 0 {
+            return Ok(None);
         }
+        self.good("cublasLtMatmulAlgoGetHeuristic", status)?;
+        self.good("cublasLtMatmulAlgoGetHeuristic", found.state)?;
+        Ok(Some(found.algorithm))
     }
 
     fn set<T>(&self, call: &'static str, set: SetAttribute, of: Opaque, attribute: c_int, value: &T) -> Result<()> {
@@ -351,26 +367,41 @@ impl<C: Compiler> Products<Gpu, C> for CublasLt {
         if product.rows == 0 || product.columns == 0 {
             return Ok(());
         }
+        if product.inner == 0 {
+            return Plain.multiply(queue, product);
+        }
+        queue.runtime().driver().enter()?;
         let places = product.places();
-        let chosen = self.chosen(Key::new(product, &places))?;
+        let Some(chosen) = self.chosen(Key::new(product, &places))? else { return Plain.multiply(queue, product) };
         let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
         let memory = match workspace.take() {
             Some(memory) => memory,
             None => queue.runtime().memory(WORKSPACE)?,
         };
         let workspace = workspace.insert(memory).address();
-        queue.runtime().driver().enter()?;
         self.matmul(queue.stream(), &chosen, places, (product.scale, product.write), workspace)
+    }
+
+    fn describe(&self) -> String {
+        let (major, minor, patch) = version(&self.functions);
+        format!("cuBLASLt {major}.{minor}.{patch}")
     }
 }
 
 impl Drop for CublasLt {
     fn drop(&mut self) {
         let chosen = std::mem::take(&mut *self.chosen.lock().unwrap_or_else(PoisonError::into_inner));
-        chosen.values().for_each(|chosen| self.discard(chosen));
+        chosen.values().flatten().for_each(|chosen| self.discard(chosen));
         // SAFETY: of `with`, not used again.
         unsafe { (self.functions.destroy)(self.handle) };
     }
+}
+
+/// Major, minor and patch version.
+fn version(functions: &Functions) -> (i32, i32, i32) {
+    // SAFETY: no precondition.
+    let number = unsafe { (functions.version)() } as i32;
+    (number / 10_000, number / 100 % 100, number % 100)
 }
 
 fn good(functions: &Functions, call: &'static str, status: Status) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The narrow door to a GPU: what the layer above asks of a driver, and nothing more.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Where something lies in the device's memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -166,6 +167,11 @@ pub enum Error {
         /// What the driver says.
         reason: String,
     },
+    /// Kernels that only compute capability 9.0 runs, which left the GPU in a state that nothing goes on from.
+    Hopper {
+        /// What happened.
+        reason: String,
+    },
     /// A file or a process that the machine refused.
     System {
         /// What was tried.
@@ -203,6 +209,10 @@ impl fmt::Display for Error {
             Self::Load { what, reason } => write!(out, "{what} could not be loaded: {reason}"),
             Self::Launch { kernel, reason } => write!(out, "the kernel {kernel} could not be started: {reason}"),
             Self::Call { call, reason } => write!(out, "{call} failed: {reason}"),
+            Self::Hopper { reason } => write!(
+                out,
+                "the kernels for compute capability 9.0 do not work on this GPU: {reason}; set CONTEXT_RECIPE_HOPPER=off to go on with those for 8.0"
+            ),
             Self::System { what, reason } => write!(out, "{what}: {reason}"),
         }
     }
@@ -312,4 +322,9 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn forget(&self, event: Event) -> Result<()>;
     /// Waits for all work of a stream.
     fn synchronize(&self, stream: Stream) -> Result<()>;
+    /// The same for work that may never end: a GPU that is not done after `most` is given up, and every later call fails.
+    fn synchronize_within(&self, stream: Stream, most: Duration) -> Result<()> {
+        let _ = most;
+        self.synchronize(stream)
+    }
 }

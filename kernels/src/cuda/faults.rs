@@ -216,7 +216,10 @@ fn step(driver: &Fake) -> crate::device::Result<()> {
         inv_freq: &[1.0; 8],
         attention_factor: 1.0,
     };
-    assert_eq!(gpu.describe()?, "Fake, compute capability 9.0, a driver for CUDA 13.1");
+    assert_eq!(
+        gpu.describe()?,
+        "Fake, compute capability 9.0, a driver for CUDA 13.1, products by a plain kernel, attention by wgmma"
+    );
     let batch = gpu.batch(&inputs)?;
     let mut table = Weight::Dense(gpu.upload_master(&[1.0; 64])?);
     let frozen = Weight::Quantized(gpu.quantize(&[1.0; 256], Format::Nf4)?);
@@ -379,7 +382,7 @@ fn this_machine_answers() {
     let error = Nvrtc::load_from(&nowhere, Architecture::Sm80, 13_000).expect_err("no library");
     assert!(matches!(error, Error::NoLibrary { library: Needed::Nvrtc, .. }), "{error}");
     let nowhere = [PathBuf::from("/nowhere/libcublasLt.so.13"), PathBuf::from("/nowhere/libcublasLt.so.12")];
-    let error = super::cublas::CublasLt::load_from(&nowhere).expect_err("no library").to_string();
+    let error = super::cublas::CublasLt::load_from(&nowhere, 13_000).expect_err("no library").to_string();
     assert!(error.starts_with("cuBLASLt is not on this machine: "), "{error}");
     assert!(nowhere.iter().all(|path| error.contains(&*path.to_string_lossy())), "{error}");
     let _ = usable(&super::gpu::Nvidia, 12_000).map_err(|error| error.to_string());

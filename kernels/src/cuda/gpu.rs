@@ -1,6 +1,8 @@
 //! The NVIDIA driver as a [`Driver`], loaded when it is first asked for.
 
 use std::ffi::{CString, c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use cudarc::driver::DriverError;
 use cudarc::driver::result::{self, ctx, device, event, function, memcpy_dtod_async, module, primary_ctx, stream};
@@ -58,6 +60,8 @@ fn capability_of(device: CUdevice) -> Result<(i32, i32)> {
 pub struct Gpu {
     device: CUdevice,
     context: CUcontext,
+    /// Whether it was given up; whatever is asked of it then may wait for ever.
+    lost: AtomicBool,
 }
 
 // SAFETY: the driver's functions may be called from any thread once the context is current there, which `enter` sees to.
@@ -71,7 +75,7 @@ impl Gpu {
         let device = done("cuDeviceGet", device::get(ordinal))?;
         // SAFETY: a device that the driver named.
         let context = done("cuDevicePrimaryCtxRetain", unsafe { primary_ctx::retain(device) })?;
-        Ok(Gpu { device, context })
+        Ok(Gpu { device, context, lost: AtomicBool::new(false) })
     }
 
     /// Its name.
@@ -88,6 +92,9 @@ impl Gpu {
 
     /// Makes its context that of this thread, as libraries beside the driver want it too.
     pub(super) fn enter(&self) -> Result<()> {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(Error::Call { call: "the GPU", reason: "it was given up".to_owned() });
+        }
         // SAFETY: the context is alive as long as `self`.
         done("cuCtxSetCurrent", unsafe { ctx::set_current(self.context) })
     }
@@ -95,6 +102,9 @@ impl Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
+        if *self.lost.get_mut() {
+            return;
+        }
         // SAFETY: retained once in `new`. A failure means that the device is lost, and the context with it.
         let _ = unsafe { primary_ctx::release(self.device) };
     }
@@ -320,6 +330,27 @@ impl Driver for Gpu {
         self.enter()?;
         // SAFETY: a stream of `stream`, or the default one.
         done("cuStreamSynchronize", unsafe { stream::synchronize(raw(stream)) })
+    }
+
+    fn synchronize_within(&self, stream: Stream, most: Duration) -> Result<()> {
+        let (event, start) = (self.record(stream)?, Instant::now());
+        loop {
+            // SAFETY: an event of `record`.
+            match unsafe { event::query(event.0 as CUevent) } {
+                Err(DriverError(CUresult::CUDA_ERROR_NOT_READY)) if start.elapsed() < most => {
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+                Err(DriverError(CUresult::CUDA_ERROR_NOT_READY)) => {
+                    self.lost.store(true, Ordering::Relaxed);
+                    let reason = format!("they have not ended after {} seconds", most.as_secs());
+                    return Err(Error::Call { call: "waiting for kernels", reason });
+                }
+                ended => {
+                    self.forget(event)?;
+                    return done("cuEventQuery", ended);
+                }
+            }
+        }
     }
 }
 

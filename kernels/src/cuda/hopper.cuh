@@ -40,7 +40,7 @@ DEVICE void barrier_wait(Barrier* barrier, u32 parity) {
 // ---- tiles by the copy engine
 
 // `CUtensorMap` of a tensor [rows, heads, columns] of bf16, boxes of 64 columns of one head, swizzled by 128 bytes.
-struct alignas(64) TensorMap {
+struct alignas(128) TensorMap {
     u64 words[16];
 };
 

@@ -1,5 +1,5 @@
-//! Where NVIDIA's libraries lie: a toolkit that the environment names, a Python environment's `nvidia` packages, what the
-//! system's loader knows, the usual place.
+//! Where NVIDIA's libraries lie: a toolkit that the environment names, the `nvidia` packages of a Python environment or of the
+//! Python that `python3` is, what the system's loader knows, the usual place.
 
 use std::env;
 use std::error::Error as _;
@@ -8,16 +8,29 @@ use std::path::{Path, PathBuf};
 /// Where a library may be: its file's name before the version, and the names that the system's loader is asked for.
 pub(super) fn candidates((name, known): (&str, &[&str])) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for root in ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(env::var_os).map(PathBuf::from) {
+    for root in named(&["CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX"]) {
         found.extend(["lib64", "lib", "bin"].iter().flat_map(|lib| versions(&root.join(lib), name)));
     }
-    for root in ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(env::var_os).map(PathBuf::from) {
-        let pythons = children(&root.join("lib")).into_iter().map(|python| python.join("site-packages/nvidia"));
-        found.extend(pythons.flat_map(|nvidia| children(&nvidia)).flat_map(|part| versions(&part.join("lib"), name)));
+    for root in named(&["VIRTUAL_ENV", "CONDA_PREFIX"]).chain(python()) {
+        let packages = |python: PathBuf| ["site-packages", "dist-packages"].map(|all| python.join(all).join("nvidia"));
+        let parts = children(&root.join("lib")).into_iter().flat_map(packages).flat_map(|nvidia| children(&nvidia));
+        found.extend(parts.flat_map(|part| versions(&part.join("lib"), name)));
     }
     found.extend(known.iter().map(PathBuf::from));
     found.extend(versions(Path::new("/usr/local/cuda/lib64"), name));
     found
+}
+
+/// Folders that variables of the environment name.
+fn named<'a>(variables: &'a [&str]) -> impl Iterator<Item = PathBuf> + 'a {
+    variables.iter().filter_map(env::var_os).map(PathBuf::from)
+}
+
+/// The folder of the environment of the first `python3` on the search path, whose `bin` that lies in.
+fn python() -> Option<PathBuf> {
+    let folders = env::var_os("PATH")?;
+    let bin = env::split_paths(&folders).find(|folder| folder.join("python3").is_file())?;
+    Some(bin.parent()?.to_owned())
 }
 
 /// The versions of a library in a folder, the newest first.

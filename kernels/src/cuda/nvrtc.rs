@@ -48,6 +48,16 @@ impl Architecture {
         }
     }
 
+    /// The first NVRTC that knows all instructions that are used there.
+    fn since(self) -> (i32, i32) {
+        match self {
+            Self::Sm80 | Self::Sm86 | Self::Sm89 => (12, 0),
+            // Sums of four numbers in global memory ("red", .v4.f32): PTX ISA 8.1.
+            Self::Sm90a => (12, 1),
+            Self::Sm100 | Self::Sm120 => (12, 8),
+        }
+    }
+
     /// As the compiler spells it.
     pub fn name(self) -> &'static str {
         match self {
@@ -90,8 +100,6 @@ pub struct Nvrtc {
     functions: Functions,
     version: (i32, i32),
     architecture: Architecture,
-    // Behind the functions, which point into them.
-    _libraries: Libraries,
 }
 
 impl std::fmt::Debug for Nvrtc {
@@ -100,22 +108,18 @@ impl std::fmt::Debug for Nvrtc {
     }
 }
 
-/// NVRTC and the library of built-in functions beside it, which it asks the loader for by name when it compiles: opened here,
-/// the loader knows it wherever it lies.
-struct Libraries {
-    nvrtc: Library,
-    _builtins: Vec<Library>,
-}
-
-impl Libraries {
-    fn open(path: &Path) -> std::result::Result<Libraries, libloading::Error> {
-        let beside = path.parent().map(|dir| libraries::versions(dir, "libnvrtc-builtins.so")).unwrap_or_default();
-        // SAFETY: the initialisers and finalisers of these libraries have no precondition.
-        let open = |path: &PathBuf| unsafe { Library::new(path) }.ok();
-        let builtins = beside.iter().filter_map(open).collect();
-        // SAFETY: as above.
-        Ok(Libraries { nvrtc: unsafe { Library::new(path) }?, _builtins: builtins })
-    }
+/// NVRTC's functions. It asks the loader by name for the library of built-in functions beside it when it compiles: opened here, the
+/// loader knows it wherever it lies. Both stay.
+fn open(path: &Path) -> std::result::Result<Functions, libloading::Error> {
+    let beside = path.parent().map(|dir| libraries::versions(dir, "libnvrtc-builtins.so")).unwrap_or_default();
+    // SAFETY: the initialisers and finalisers of these libraries have no precondition.
+    let open = |path: &Path| unsafe { Library::new(path) };
+    beside.iter().filter_map(|path| open(path).ok()).for_each(std::mem::forget);
+    let library = open(path)?;
+    // SAFETY: the symbols have the types of nvrtc.h, unchanged since CUDA 11.1; the library stays.
+    let functions = unsafe { bind(&library) }?;
+    std::mem::forget(library);
+    Ok(functions)
 }
 
 /// A cubin and what the compiler said about it.
@@ -142,18 +146,23 @@ impl Nvrtc {
     pub(crate) fn load_from(candidates: &[PathBuf], architecture: Architecture, driver: i32) -> Result<Nvrtc> {
         let (mut reasons, mut newer) = (Vec::new(), None);
         for path in candidates {
-            let nvrtc = match Libraries::open(path) {
-                Ok(libraries) => Self::bind(libraries, architecture)?,
+            let nvrtc = match open(path) {
+                Ok(functions) => Self::with(functions, architecture)?,
                 Err(error) => {
                     reasons.push(libraries::reason(path, &error));
                     continue;
                 }
             };
             let (major, minor) = nvrtc.version;
-            if major <= driver / 1000 {
+            if nvrtc.version < architecture.since() {
+                let (name, (since, least)) = (architecture.name(), architecture.since());
+                let path = path.display();
+                reasons.push(format!("{path}: NVRTC {major}.{minor}, and {name} takes {since}.{least} or later"));
+            } else if major <= driver / 1000 {
                 return Ok(nvrtc);
+            } else {
+                newer = newer.or(Some(major * 1000 + minor * 10));
             }
-            newer = newer.or(Some(major * 1000 + minor * 10));
         }
         if let Some(needed) = newer {
             return Err(Error::OldDriver { found: driver, needed });
@@ -161,14 +170,11 @@ impl Nvrtc {
         Err(Error::NoLibrary { library: Needed::Nvrtc, reason: reasons.join("; ") })
     }
 
-    fn bind(libraries: Libraries, architecture: Architecture) -> Result<Nvrtc> {
-        // SAFETY: the symbols have the types of nvrtc.h, unchanged since CUDA 11.1; the library outlives them.
-        let functions = unsafe { bind(&libraries.nvrtc) }
-            .map_err(|error| Error::NoLibrary { library: Needed::Nvrtc, reason: error.to_string() })?;
+    fn with(functions: Functions, architecture: Architecture) -> Result<Nvrtc> {
         let mut version = (0, 0);
         // SAFETY: two places for two numbers.
         let code = unsafe { (functions.version)(&raw mut version.0, &raw mut version.1) };
-        let nvrtc = Nvrtc { functions, version, architecture, _libraries: libraries };
+        let nvrtc = Nvrtc { functions, version, architecture };
         nvrtc.good("nvrtcVersion", code)?;
         Ok(nvrtc)
     }
@@ -259,6 +265,11 @@ impl Drop for Running<'_> {
         // SAFETY: a live program, not used again.
         unsafe { (self.nvrtc.functions.destroy)(&raw mut self.handle) };
     }
+}
+
+/// The major version in an [`Nvrtc`]'s identity.
+pub(super) fn major_of(identity: &str) -> Option<i32> {
+    identity.strip_prefix("NVRTC ")?.split('.').next()?.parse().ok()
 }
 
 fn refused(source: &Source, log: String) -> Error {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::{
     Attention, Device, Distance, Error, Format, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Result, Rows,
@@ -14,7 +15,7 @@ use crate::adamw::eight_bit;
 use crate::attention::cuda::{self as attend, Passes, Visible};
 use crate::cuda::copy;
 use crate::cuda::driver::{Driver, Error as DriverError, Result as Driven, Size, Stream};
-use crate::cuda::runtime::{Memory, Queue, Region, Runtime, together};
+use crate::cuda::runtime::{Hopper, Memory, Queue, Region, Runtime, together};
 use crate::cuda::source::Compiler;
 use crate::embedding::cuda::{Embedding, Occurrences};
 use crate::linear::Write;
@@ -104,6 +105,17 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
     /// What is below.
     pub fn runtime(&self) -> &Runtime<D, C> {
         &self.shared.runtime
+    }
+
+    /// Waits for what is queued, which may never end: a GPU that is not done after `most` is given up.
+    pub(crate) fn finish_within(&self, most: Duration) -> Result<()> {
+        self.op(|queue| self.driver().synchronize_within(queue.stream(), most));
+        self.check()
+    }
+
+    /// Goes on after an op that failed.
+    pub(crate) fn forgive(&self) {
+        *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn queue(&self) -> Queue<'_, D, C> {
@@ -270,7 +282,14 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Device for Cuda<D, C, P> {
     type Away = CudaAway<D>;
 
     fn describe(&self) -> Result<String> {
-        self.driver().describe().map_err(|error| self.said(error))
+        let gpu = self.driver().describe().map_err(|error| self.said(error))?;
+        let attention = match self.runtime().hopper() {
+            Hopper { forward: true, backward: true } => "wgmma",
+            Hopper { forward: true, backward: false } => "wgmma, its gradients by mma.sync",
+            Hopper { forward: false, backward: true } => "mma.sync, its gradients by wgmma",
+            Hopper { forward: false, backward: false } => "mma.sync",
+        };
+        Ok(format!("{gpu}, {}, attention by {attention}", self.shared.products.describe()))
     }
 
     fn check(&self) -> Result<()> {

@@ -155,6 +155,8 @@ impl<'a> Product<'a> {
 pub trait Products<D: Driver, C: Compiler>: Send + Sync {
     /// Queues a product.
     fn multiply(&self, queue: Queue<'_, D, C>, product: &Product<'_>) -> Result<()>;
+    /// What computes them, since roundings depend on it.
+    fn describe(&self) -> String;
 }
 
 /// The kernel beside this file.
@@ -194,6 +196,10 @@ impl<D: Driver, C: Compiler> Products<D, C> for Plain {
         let grid = [blocks((product.rows * product.columns) as u64, THREADS), 1, 1];
         // SAFETY: the matrices are as long as `places` has found them to be.
         unsafe { queue.launch(&kernel(product.number), grid, &params) }
+    }
+
+    fn describe(&self) -> String {
+        "products by a plain kernel".to_owned()
     }
 }
 

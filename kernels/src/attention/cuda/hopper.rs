@@ -22,9 +22,9 @@ const SHARED_BY_BLOCKS: usize = if cfg!(test) { 40 << 10 } else { 32 << 20 };
 /// Tiles begin at a multiple of this, which is what a swizzle repeats after.
 const ALIGNMENT: usize = 1024;
 
-/// Key/value heads at a time, of each of which many blocks read so many bytes.
-fn section(bytes: usize) -> usize {
-    (SHARED_BY_BLOCKS / bytes.max(1)).max(1)
+/// Of `kv_heads` so many at a time, of each of which many blocks read `bytes`.
+fn section(bytes: usize, kv_heads: usize) -> usize {
+    (SHARED_BY_BLOCKS / bytes.max(1)).clamp(1, kv_heads.max(1))
 }
 
 params! {
@@ -84,7 +84,7 @@ impl Attention {
             queries: queries as u32,
             heads: heads as u32,
             group: (heads / kv_heads) as u32,
-            section: (section(2 * of_keys / kv_heads) * heads / kv_heads) as u32,
+            section: (section(2 * of_keys / kv_heads, kv_heads) * heads / kv_heads) as u32,
             scale,
             scale_log2: scale * std::f32::consts::LOG2_E,
             rest: [0; 14],
@@ -114,9 +114,10 @@ impl Attention {
             map(v, keys, kv_heads, tiling.keys)?,
             map(dout, queries, heads, tiling.queries)?,
         ];
-        let section = section(2 * 2 * queries * heads / kv_heads * self.head_dim) as u32;
+        let some = gradients.some as usize;
+        let section = section(2 * 2 * queries * heads / kv_heads * self.head_dim, some) as u32;
         let params = Backward { gradients: Gradients { section, ..gradients }, rest: [0; 6], tensors };
-        let grid = [(keys.div_ceil(tiling.keys) * gradients.some as usize) as u32, 1, 1];
+        let grid = [(keys.div_ceil(tiling.keys) * some) as u32, 1, 1];
         // SAFETY: the tensors have the sizes of the shape that the lists were made for, the sums those of `some` heads.
         unsafe { queue.launch(&self.hopper_backward(), grid, &params) }
     }

@@ -1,5 +1,7 @@
 //! What the suite runs on: an emulation, or the machine's GPU.
 
+use std::time::Duration;
+
 use crate::cuda::driver::{
     Address, Driver, Event, Function, Geometry, Module, Pinned, Result, Size, Stream, Tensor, TensorMap,
 };
@@ -30,18 +32,23 @@ pub(super) fn emulated(seed: u64, hopper: bool, mistake: Option<Mistake>) -> Opt
     Some(Runtime::new(Machine::Emulated(emulator), Images::Emulated(compiler), cache))
 }
 
-/// The GPU, where the environment asks for it; compiled kernels are kept in the folder that `CONTEXT_RECIPE_KERNELS` names.
+/// The GPU, where the environment asks for it, with the kernels of compute capability 9.0 where it has that and `hopper` says so.
+/// Compiled kernels are kept in the folder that `CONTEXT_RECIPE_KERNELS` names, or in one of the system's for what is temporary.
 #[cfg(feature = "cuda")]
-pub(super) fn card() -> Option<Runtime<Machine, Images>> {
+pub(super) fn card(hopper: bool) -> Option<Runtime<Machine, Images>> {
+    use crate::cuda::runtime::Hopper;
     use crate::cuda::{cache::Cache, card};
     std::env::var_os("KERNELS_ON_GPU")?;
     let folder = std::env::var_os("CONTEXT_RECIPE_KERNELS").map(std::path::PathBuf::from);
-    let (gpu, images) = card::parts(folder.as_deref()).expect("a GPU, and a compiler for it");
-    Some(Runtime::new(Machine::Card(gpu), Images::Card(images), folder.map(Cache::new)))
+    let folder = folder.unwrap_or_else(|| std::env::temp_dir().join("context-recipe-kernels"));
+    let (gpu, images) = card::parts(Some(&folder)).expect("a GPU, and a compiler for it");
+    let runtime = Runtime::new(Machine::Card(gpu), Images::Card(images), Some(Cache::new(folder)));
+    runtime.use_hopper(Hopper { forward: hopper, backward: hopper });
+    Some(runtime)
 }
 
 #[cfg(not(feature = "cuda"))]
-pub(super) fn card() -> Option<Runtime<Machine, Images>> {
+pub(super) fn card(_hopper: bool) -> Option<Runtime<Machine, Images>> {
     None
 }
 
@@ -104,5 +111,6 @@ impl Driver for Machine {
         fn wait(&self, stream: Stream, event: Event) -> Result<()>;
         fn forget(&self, event: Event) -> Result<()>;
         fn synchronize(&self, stream: Stream) -> Result<()>;
+        fn synchronize_within(&self, stream: Stream, most: Duration) -> Result<()>;
     }
 }

@@ -22,9 +22,9 @@ use crate::cuda::emulation::Mistake;
 use crate::cuda::runtime::{Memory, Queue, Runtime};
 use machine::{Images, Machine};
 
-/// Runs a case under two orders of threads, or on the GPU.
+/// Runs a case under two orders of threads, or on the GPU with the kernels that every one runs.
 pub(super) fn emulate(case: impl Fn(&Gpu)) {
-    if let Some(runtime) = machine::card() {
+    if let Some(runtime) = machine::card(false) {
         return case(&Gpu { runtime });
     }
     for seed in [1, 1 << 32] {
@@ -35,7 +35,7 @@ pub(super) fn emulate(case: impl Fn(&Gpu)) {
 
 /// The same as of compute capability 9.0; a GPU that has less goes without.
 pub(super) fn emulate_hopper(case: impl Fn(&Gpu)) {
-    if let Some(runtime) = machine::card() {
+    if let Some(runtime) = machine::card(true) {
         return case(&Gpu { runtime });
     }
     for seed in [1, 2, 1 << 32] {

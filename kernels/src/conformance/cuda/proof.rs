@@ -1,4 +1,5 @@
-//! The compiler's proof: every kernel, for every specialisation of the shipped recipes, becomes a cubin within its budget.
+//! The compiler's proof: every kernel, for every specialisation of the shipped recipes, becomes a cubin within its budget. What is
+//! compiled for compute capability 8.0 is the text that 8.6 and 8.9 compile too.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,6 +9,9 @@ use crate::cuda::Kernel;
 use crate::cuda::nvrtc::{Architecture, Nvrtc};
 use crate::cuda::shipped;
 use crate::cuda::source::Source;
+
+/// Bytes that a thread may spill on what runs kernels that were tuned for others.
+const MOST_SPILLED: u32 = 128;
 
 /// What `ptxas -v` says of one kernel.
 #[derive(Debug, Default)]
@@ -39,7 +43,7 @@ fn taken(log: &str, entry: &str) -> Taken {
 fn every_kernel_compiles_within_its_budget() {
     let kernels = shipped::kernels();
     let sources: HashSet<&Source> = kernels.iter().map(|kernel| &kernel.source).collect();
-    for architecture in [Architecture::Sm80, Architecture::Sm90a] {
+    for architecture in [Architecture::Sm80, Architecture::Sm90a, Architecture::Sm100, Architecture::Sm120] {
         let nvrtc = match Nvrtc::load(architecture) {
             Ok(nvrtc) => nvrtc,
             Err(error) => {
@@ -77,8 +81,10 @@ fn within_budget(kernel: &Kernel, log: &str, architecture: Architecture) {
     );
     // Where it cannot tell when registers of a product are free, the compiler lets each wait for the last (C7510 to C7519).
     assert!(!log.contains("serialized"), "the products of {entry} wait for each other: {log}");
+    assert!(!log.contains("setmaxnreg"), "warpgroups of {entry} hand no registers on: {log}");
     assert!(taken.registers > 0, "no account of {entry} in {log}");
-    assert!(taken.spilled == 0 && taken.stack == 0, "{entry} spills: {taken:?}");
+    let tuned = [Architecture::Sm80, Architecture::Sm90a].contains(&architecture);
+    assert!(taken.spilled + taken.stack <= if tuned { 0 } else { MOST_SPILLED }, "{entry} spills: {taken:?}");
     // Where warpgroups hand registers on (setmaxnreg), what one asks for has to be there from the start: all of them.
     assert!(!hopper || taken.registers == registers, "{entry} begins with {} registers", taken.registers);
     assert!(taken.registers <= registers, "{entry} takes {} registers, its budget is {registers}", taken.registers);

@@ -26,7 +26,7 @@ static inline void barrier_wait(Barrier* barrier, u32 parity) {
     emulated_barrier_wait(barrier, parity);
 }
 
-struct alignas(64) TensorMap {
+struct alignas(128) TensorMap {
     u64 words[16];
 };
 
