@@ -1,11 +1,12 @@
 //! Whole training steps of Llama-2 7B with few of its layers: what a full layer takes, what a hybrid's streaming layer takes, and
 //! what a step holds.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use context_recipe::data::{Batch, Rng};
 use context_recipe::engine::{Device, Engine, Mode};
-use context_recipe::hub::{Tensor, Weights};
+use context_recipe::hub::{self, Tensor, Tensors};
 use context_recipe::plan::{self, Adapt, Llama, Parameter, Pattern, Plan, Recipe, Stage, StagePlan, presets};
 use context_recipe::train::{self, Place, Sequences};
 
@@ -114,27 +115,38 @@ fn plan(tokens: usize, layers: &[Pattern]) -> Result<Plan, String> {
     Ok(Plan { layers: layers.to_vec().into(), ..plan })
 }
 
-/// Noise of the right size, drawn fast: what a step takes does not depend on it.
-fn weights(plan: &Plan) -> Weights {
-    let parameters = plan.parameters().into_iter().filter(|parameter| !parameter.name.contains(".lora_"));
-    let mut state = 1_u32;
-    let tensors = parameters.map(|Parameter { name, shape, .. }| {
+/// Noise of the right size, drawn when it is asked for: what a step takes does not depend on it.
+struct Noise(Vec<Parameter>);
+
+impl Noise {
+    fn of(plan: &Plan) -> Noise {
+        Noise(plan.parameters().into_iter().filter(|parameter| !parameter.name.contains(".lora_")).collect())
+    }
+}
+
+impl Tensors for Noise {
+    fn names(&self) -> Vec<String> {
+        self.0.iter().map(|parameter| parameter.name.clone()).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Result<Option<Cow<'_, Tensor>>, hub::Error> {
+        let Some(Parameter { shape, .. }) = self.0.iter().find(|parameter| parameter.name == name) else {
+            return Ok(None);
+        };
+        let mut state = 1_u32;
         let mut draw = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             0.04 * (state as f32 / u32::MAX as f32 - 0.5)
         };
         let data = (0..shape.iter().product()).map(|_| draw()).collect();
-        (name, Tensor { shape, data })
-    });
-    tensors.collect()
+        Ok(Some(Cow::Owned(Tensor { shape: shape.clone(), data })))
+    }
 }
 
 /// Seconds of the second step; the first compiles kernels and fills memory.
 fn step<D: Device>(open: &dyn Fn() -> Result<D, String>, plan: &Plan) -> Result<f64, String> {
     let words = |error: &dyn std::error::Error| error.to_string();
-    let weights = weights(plan);
-    let mut engine = Engine::new(open()?, plan, &weights, 0, Mode::Train).map_err(|error| words(&error))?;
-    drop(weights);
+    let mut engine = Engine::new(open()?, plan, &Noise::of(plan), 0, Mode::Train).map_err(|error| words(&error))?;
     let mut seconds = 0.0;
     for number in 0..2 {
         let (start, place) = (Instant::now(), Place { step: number, ..Place::default() });
