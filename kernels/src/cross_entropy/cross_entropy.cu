@@ -11,7 +11,8 @@ struct Rows {
     const i32* targets;
     float* nll;
     u32* predictions;
-    u64 rows;
+    // Columns that stand for a token; the others fill a row up to VOCAB.
+    u64 tokens;
     float grad_scale;
     // 0 where no gradient is asked for
     u32 gradients;
@@ -77,7 +78,7 @@ KERNEL(cross_entropy, Rows, THREADS) {
     const i32 target = p.targets[blockIdx.x];
     const float lse = all.largest + log2_fast(all.sum) * LN_2;
     if (threadIdx.x == 0) {
-        p.predictions[blockIdx.x] = all.column < VOCAB ? all.column : 0;
+        p.predictions[blockIdx.x] = all.column < p.tokens ? all.column : 0;
         p.nll[blockIdx.x] = target == IGNORED ? 0.0f : lse - logits[target];
     }
     if (!p.gradients) return;

@@ -18,7 +18,7 @@ params! {
         targets: Address,
         nll: Address,
         predictions: Address,
-        rows: u64,
+        tokens: u64,
         grad_scale: f32,
         gradients: u32,
     }
@@ -34,12 +34,12 @@ pub struct Scores<'a> {
 }
 
 impl CrossEntropy {
-    /// Scores a chunk of logits, f32 `[rows, V]`, against `targets` i32 `[rows]`, each [`super::IGNORED`] or below V. With a
-    /// `grad_scale` the logits become the gradient of `grad_scale · Σ nll`: bf16 rows of V numbers, `2 V` from one to the next.
+    /// Scores a chunk of logits, f32 `[rows, V]`, against `targets` i32 `[rows]`, each [`super::IGNORED`] or below V. The first
+    /// `tokens` columns may be predicted; the others fill V up, with what is below all that these may hold. With a `grad_scale` the logits become the gradient of `grad_scale · Σ nll`: bf16 rows of V numbers, `2 V` from one to the next.
     pub fn rows<D: Driver, C: Compiler>(
         &self,
         queue: Queue<'_, D, C>,
-        rows: usize,
+        (rows, tokens): (usize, usize),
         logits: Region<'_>,
         targets: Region<'_>,
         scores: Scores<'_>,
@@ -50,7 +50,7 @@ impl CrossEntropy {
             targets: targets.need("targets", 4 * rows),
             nll: scores.nll.need("nll", 4 * rows),
             predictions: scores.predictions.need("predictions", 4 * rows),
-            rows: rows as u64,
+            tokens: tokens as u64,
             grad_scale: grad_scale.unwrap_or(0.0),
             gradients: grad_scale.is_some().into(),
         };

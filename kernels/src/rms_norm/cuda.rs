@@ -5,8 +5,15 @@ use crate::cuda::runtime::{Queue, Region};
 use crate::cuda::source::{Compiler, Source};
 use crate::cuda::{Budget, Kernel, params};
 
-/// Rows of a block of the backward pass.
+/// Fewest rows of a block of the backward pass.
 const ROWS: usize = 16;
+/// Most blocks of it: what one thread a column adds up afterwards, one after the other.
+const SUMS: usize = 2048;
+
+/// Rows of a block of the backward pass.
+fn block_rows(rows: usize) -> usize {
+    rows.div_ceil(SUMS).max(ROWS)
+}
 
 /// The kernels for rows of one width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +41,8 @@ params! {
         partial: Address,
         eps: f32,
         rows: u32,
+        block_rows: u32,
+        unused: u32,
     }
 }
 
@@ -62,7 +71,7 @@ impl RmsNorm {
 
     /// Bytes of the partial sums over `rows` rows.
     pub fn partial_bytes(&self, rows: usize) -> u64 {
-        (rows.div_ceil(ROWS) * self.hidden * size_of::<f32>()) as u64
+        (rows.div_ceil(block_rows(rows)) * self.hidden * size_of::<f32>()) as u64
     }
 
     /// `y` bf16 `[rows, C]` from `x` bf16 `[rows, C]` and `weight` bf16 `[C]`.
@@ -95,8 +104,10 @@ impl RmsNorm {
         let (x, weight, dy) = (x.need("x", all), weight.need("weight", 2 * self.hidden), dy.need("dy", all));
         let sums = |d: Dweight<'_>| d.partial.need("partial", self.partial_bytes(rows) as usize);
         let partial = dweight.map_or(Address::NULL, sums);
-        let params = Backward { x, weight, dy, dx: dx.need("dx", all), partial, eps, rows: rows as u32 };
-        let blocks = rows.div_ceil(ROWS);
+        let (dx, block_rows) = (dx.need("dx", all), block_rows(rows));
+        let blocks = rows.div_ceil(block_rows);
+        let (rows, block_rows) = (rows as u32, block_rows as u32);
+        let params = Backward { x, weight, dy, dx, partial, eps, rows, block_rows, unused: 0 };
         // SAFETY: the regions are as long as the kernel's rows, the partial sums as its blocks.
         unsafe { queue.launch(&self.kernel("rms_norm_backward"), [blocks as u32, 1, 1], &params)? };
         let Some(dweight) = dweight else { return Ok(()) };
@@ -114,7 +125,7 @@ impl RmsNorm {
     fn kernel(&self, entry: &'static str) -> Kernel {
         assert!(self.hidden > 0 && self.hidden.is_multiple_of(8), "kernels: rows of {} on a GPU", self.hidden);
         let threads = self.threads();
-        let constants = vec![("HIDDEN", self.hidden as i64), ("THREADS", threads as i64), ("ROWS", ROWS as i64)];
+        let constants = vec![("HIDDEN", self.hidden as i64), ("THREADS", threads as i64)];
         let source = Source { file: "rms_norm.cu", texts: vec![include_str!("rms_norm.cu")], constants };
         // One f32 a warp and sum.
         let shared = (2 * threads / 32 * size_of::<f32>()) as u32;

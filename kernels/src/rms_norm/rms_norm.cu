@@ -2,7 +2,6 @@
 //
 // HIDDEN   C, a multiple of 8
 // THREADS  of a block
-// ROWS     rows of a block of the backward pass: as many make one partial sum of dweight
 
 constexpr u32 VECTORS = (HIDDEN / 8 + THREADS - 1) / THREADS;
 
@@ -78,6 +77,9 @@ struct Backward {
     float* partial;
     float eps;
     u32 rows;
+    // Of a block: as many make one partial sum of dweight.
+    u32 block_rows;
+    u32 unused;
 };
 
 // dx += inv · (dy · w) − x · inv³ · Σ(dy · w · x) ÷ C; dweight's partial sum of these rows is Σ dy · x · inv.
@@ -85,8 +87,8 @@ KERNEL(rms_norm_backward, Backward, THREADS) {
     SHARED(scratch);
     Row weight, dweight = {};
     load_row(weight, p.weight);
-    const u64 end = smaller(p.rows, ((u64)blockIdx.x + 1) * ROWS);
-    for (u64 row = (u64)blockIdx.x * ROWS; row < end; row++) {
+    const u64 end = smaller(p.rows, ((u64)blockIdx.x + 1) * p.block_rows);
+    for (u64 row = (u64)blockIdx.x * p.block_rows; row < end; row++) {
         const u64 at = row * HIDDEN;
         Row x, dy, weighted;
         load_row(x, p.x + at);

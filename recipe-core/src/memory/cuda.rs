@@ -7,10 +7,11 @@ use crate::terms::{Device, Target};
 
 /// What a query's row in a list of visible keys takes, and its share of the runs of tiles.
 const ROW: usize = 33;
-/// Rows of a norm whose gradients are added up together.
+/// Fewest rows of a norm whose gradients are added up together, and most such sums.
 const NORM_ROWS: usize = 16;
-/// Rows of a tile of queries whose gradients attention adds up.
-const QUERY_ROWS: usize = 64;
+const NORM_SUMS: usize = 2048;
+/// Attention's gradients have room for a multiple of as many queries.
+const QUERY_ROWS: usize = 128;
 /// What these sums may take, where one key/value head's take no more.
 const QUERY_SUMS: u64 = 512 << 20;
 
@@ -56,23 +57,24 @@ impl Plan {
             return 0;
         }
         let model = &self.model;
-        let norm = |rows: usize, width: usize| product(&[rows.div_ceil(NORM_ROWS), width]);
+        let norm =
+            |rows: usize, width: usize| product(&[rows.div_ceil(rows.div_ceil(NORM_SUMS).max(NORM_ROWS)), width]);
         let norms = match stage.learns == Learns::Weights && self.adapt.trains_norms() {
             true if model.qk_norm => norm(tokens, model.hidden).max(norm(times(tokens, model.heads), model.head_dim)),
             true => norm(tokens, model.hidden),
             false => 0,
         };
-        let attention = product(&[2, tokens, model.heads]).saturating_mul(F32).saturating_add(self.query_sums(tokens));
+        let rows = tokens.div_ceil(QUERY_ROWS).saturating_mul(QUERY_ROWS);
+        let attention = product(&[2, rows, model.heads]).saturating_mul(F32).saturating_add(self.query_sums(rows));
         norms.saturating_mul(F32).max(attention)
     }
 
     /// dQ in f32, of as many key/value heads as are worked on together; none where it is added up in one order.
-    fn query_sums(&self, tokens: usize) -> u64 {
+    fn query_sums(&self, rows: usize) -> u64 {
         let model = &self.model;
         if self.device.repeats() || model.kv_heads == 0 {
             return 0;
         }
-        let rows = tokens.div_ceil(QUERY_ROWS).saturating_mul(QUERY_ROWS);
         let head = product(&[rows, model.heads / model.kv_heads, model.head_dim]).saturating_mul(F32);
         head.saturating_mul((QUERY_SUMS / head.max(1)).clamp(1, model.kv_heads as u64))
     }

@@ -270,6 +270,7 @@ KERNEL_RESIDENT(attention_backward, Backward, THREADS, BLOCKS) {
         // P and dS are here for all.
         __syncthreads();
         if (threadIdx.x == 0) queue->turns[turn] = queue->heads.next(p);
+        __syncwarp();
         add_to_keys(dv, p_tile, warp_key, dout_tile, key_step);
         // All are done with dout.
         __syncthreads();

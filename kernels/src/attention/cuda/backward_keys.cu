@@ -100,6 +100,7 @@ KERNEL_RESIDENT(attention_backward_keys, Backward, THREADS, BLOCKS) {
             __syncthreads();
             turn ^= 1;
             if (threadIdx.x == 0) walk->tiles[turn] = walk->next();
+            __syncwarp();
             const u32 bits = tile.masked() ? *visible : ~0u;
             float c[1][QUERY_ACCUMULATORS][4];
             scores(c, k_tile, warp_row, q_tile);

@@ -84,6 +84,7 @@ KERNEL_RESIDENT(attention_backward_queries, Backward, THREADS, BLOCKS) {
         __syncthreads();
         turn ^= 1;
         if (threadIdx.x == 0) walk->tiles[turn] = walk->next();
+        __syncwarp();
         float ds[1][KEY_ACCUMULATORS][4], dp[1][KEY_ACCUMULATORS][4];
         scores(ds, q_tile, warp_row, k_tile);
         scores(dp, dout_tile, warp_row, v_tile);

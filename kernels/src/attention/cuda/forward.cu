@@ -169,6 +169,7 @@ KERNEL_RESIDENT(attention_forward, Forward, THREADS, BLOCKS) {
         __syncthreads();
         turn ^= 1;
         if (threadIdx.x == 0) walk->tiles[turn] = walk->next();
+        __syncwarp();
         copy_tile<KEYS>(v_tile, p.v + ((u64)tile.at * key_stride + key_column), key_stride, tile.rows());
         copy_commit();
         float s[ROW_TILES][KEY_ACCUMULATORS][4];

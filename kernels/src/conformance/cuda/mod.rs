@@ -22,10 +22,11 @@ use crate::cuda::emulation::Mistake;
 use crate::cuda::runtime::{Memory, Queue, Runtime};
 use machine::{Images, Machine};
 
-/// Runs a case under two orders of threads, or on the GPU with the kernels that every one runs.
+/// Runs a case under two orders of threads, or twice on the GPU with the kernels that every one runs.
 pub(super) fn emulate(case: impl Fn(&Gpu)) {
     if let Some(runtime) = machine::card(false) {
-        return case(&Gpu { runtime });
+        let gpu = Gpu { runtime };
+        return (0..2).for_each(|_| case(&gpu));
     }
     for seed in [1, 1 << 32] {
         let Some(runtime) = machine::emulated(seed, false, None) else { return };

@@ -1,6 +1,6 @@
 //! Elementwise and row-wise kernels.
 
-use super::{Random, close, emulate, normal, rounded};
+use super::{Random, close, close_sum, emulate, normal, rounded};
 use crate::conformance::cast;
 use crate::linear::Write;
 use crate::{adamw, bias, cross_entropy, dropout, embedding, gate, nf4, rms_norm, rope, swiglu};
@@ -8,7 +8,8 @@ use crate::{adamw, bias, cross_entropy, dropout, embedding, gate, nf4, rms_norm,
 #[test]
 fn rms_norm() {
     const EPS: f32 = 1e-5;
-    for (rows, hidden) in [(1, 8), (3, 128), (33, 264), (40, 2304)] {
+    // Of the last, blocks of the backward pass take 17 rows.
+    for (rows, hidden) in [(1, 8), (3, 128), (33, 264), (40, 2304), (33_000, 8)] {
         let mut random = Random::new(rows as u64);
         let (x, weight, dy) =
             (normal(&mut random, rows * hidden), normal(&mut random, hidden), normal(&mut random, rows * hidden));
@@ -245,10 +246,11 @@ fn cross_entropy() {
             let scores = cross_entropy::cuda::Scores { nll: nll.all(), predictions: predictions.all() };
             let op = cross_entropy::cuda::CrossEntropy { vocab };
             let untouched = gpu.read_f32(&chunk);
-            op.rows(gpu.queue(), rows, chunk.all(), wanted.all(), scores, None).expect("scores");
+            op.rows(gpu.queue(), (rows, vocab), chunk.all(), wanted.all(), scores, None).expect("scores");
             assert_eq!(gpu.read_f32(&chunk), untouched, "without gradients the logits stay");
-            close("nll", &gpu.read_f32(&nll), &plain.nll, &exact.nll, 2.0);
-            op.rows(gpu.queue(), rows, chunk.all(), wanted.all(), scores, Some(0.25)).expect("gradients");
+            // A difference of the sum's logarithm and a logit.
+            close_sum("nll", &gpu.read_f32(&nll), &plain.nll, &exact.nll, 2.0, 4.0);
+            op.rows(gpu.queue(), (rows, vocab), chunk.all(), wanted.all(), scores, Some(0.25)).expect("gradients");
             let words =
                 gpu.read(&predictions).as_chunks::<4>().0.iter().map(|&w| u32::from_le_bytes(w)).collect::<Vec<_>>();
             assert_eq!(words, plain.predictions);
@@ -257,6 +259,23 @@ fn cross_entropy() {
             close("dlogits", &gradient, &rounded(&scaled), &scaled_exact, 3.0);
         });
     }
+}
+
+/// Rows that hold nothing: what fills them up is larger than all logits, and no token.
+#[test]
+fn no_token_beyond_the_vocabulary() {
+    let (vocab, tokens) = (16, 13);
+    let row = |logit: f32| (0..vocab).map(move |column| if column < tokens { logit } else { -1.7e38 });
+    let logits: Vec<f32> = row(f32::NEG_INFINITY).chain(row(f32::NAN)).chain(row(1.0)).collect();
+    emulate(|gpu| {
+        let (chunk, wanted) = (gpu.f32(&logits), gpu.u32(&[0; 3]));
+        let (nll, predictions) = (gpu.room(12), gpu.room(12));
+        let scores = cross_entropy::cuda::Scores { nll: nll.all(), predictions: predictions.all() };
+        let op = cross_entropy::cuda::CrossEntropy { vocab };
+        op.rows(gpu.queue(), (3, tokens), chunk.all(), wanted.all(), scores, None).expect("scores");
+        assert_eq!(gpu.read(&predictions), [0; 12]);
+        assert!((gpu.read_f32(&nll)[2] - 13f32.ln()).abs() < 1e-5);
+    });
 }
 
 /// Every range gives the weights that the CPU unpacks, rounded.

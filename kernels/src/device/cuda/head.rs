@@ -72,7 +72,7 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Chunks<'_, '_, D, C, P> {
         };
         self.device.shared.products.multiply(self.queue, &product)?;
         let (targets, scale) = (self.batch.targets(from), self.grads.is_some().then_some(grad_scale));
-        kernels::CrossEntropy { vocab: self.width }.rows(self.queue, rows, logits, targets, scores, scale)
+        kernels::CrossEntropy { vocab: self.width }.rows(self.queue, (rows, vocab), logits, targets, scores, scale)
     }
 
     /// The rows of the logits' gradients are bf16, at the places of the logits.
