@@ -206,7 +206,7 @@ fn words(
     let third = if paid { "At equal FLOPs it has caught up." } else { "At equal FLOPs it is still behind." };
     format!(
         "{first} {second} (Last quarter {} and {}; {} at equal FLOPs.) {third} The long steps take {} less work; the \
-         whole training took {} instead of {}, since the steps at home are the same for all. ",
+         whole training took {} of core time instead of {}, since the steps at home are the same for all.",
         loss(rows[0]),
         loss(rows[1]),
         loss(rows[2]),
