@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use super::{
     Attention, Device, Distance, Error, Format, GateGrads, Grads, Head, HeadGrads, Linear, Partial, Result, Rows,
@@ -108,12 +107,14 @@ impl<D: Driver, C: Compiler, P: Products<D, C>> Cuda<D, C, P> {
     }
 
     /// Waits for what is queued, which may never end: a GPU that is not done after `most` is given up.
-    pub(crate) fn finish_within(&self, most: Duration) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    pub(crate) fn finish_within(&self, most: std::time::Duration) -> Result<()> {
         self.op(|queue| self.driver().synchronize_within(queue.stream(), most));
         self.check()
     }
 
     /// Goes on after an op that failed.
+    #[cfg(feature = "cuda")]
     pub(crate) fn forgive(&self) {
         *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
