@@ -186,7 +186,8 @@ fn emulated() -> Result<[(String, emulation::Device); 3], String> {
 
 fn fill(dir: &Path, architectures: &[Architecture]) -> Result<(), String> {
     let mut sources = shipped::sources();
-    sources.extend(check::sources()?.into_iter().filter(|source| !shipped::sources().contains(source)));
+    let others: Vec<_> = check::sources()?.into_iter().filter(|source| !sources.contains(source)).collect();
+    sources.extend(others);
     for architecture in architectures {
         let count = card::fill(dir, *architecture, &sources).map_err(|error| error.to_string())?;
         println!("{}: {count} files of kernels for {}", dir.display(), architecture.name());

@@ -35,7 +35,8 @@ pub struct Scores<'a> {
 
 impl CrossEntropy {
     /// Scores a chunk of logits, f32 `[rows, V]`, against `targets` i32 `[rows]`, each [`super::IGNORED`] or below V. The first
-    /// `tokens` columns may be predicted; the others fill V up, with what is below all that these may hold. With a `grad_scale` the logits become the gradient of `grad_scale · Σ nll`: bf16 rows of V numbers, `2 V` from one to the next.
+    /// `tokens` columns may be predicted; the others fill V up, with what is below all that these may hold. With a `grad_scale`
+    /// the logits become the gradient of `grad_scale · Σ nll`: bf16 rows of V numbers, `2 V` from one to the next.
     pub fn rows<D: Driver, C: Compiler>(
         &self,
         queue: Queue<'_, D, C>,

@@ -82,14 +82,19 @@ pub fn open(cache: Option<&Path>, limit: u64) -> Result<Card> {
     if std::env::var_os("CONTEXT_RECIPE_HOPPER").is_some_and(|wanted| wanted == "off") {
         card.runtime().use_hopper(Hopper::default());
     }
-    if card.runtime().hopper() != Hopper::default()
-        && let Err(error) = prove(&card)
-    {
-        // What lies on a GPU that was given up cannot be given back; it goes with the process.
-        std::mem::forget(card);
-        return Err(error);
+    if card.runtime().hopper() == Hopper::default() {
+        return Ok(card);
     }
-    Ok(card)
+    match prove(&card) {
+        Ok(()) => Ok(card),
+        Err(error) => {
+            if matches!(error, Error::Hopper { .. }) {
+                // What lies on a GPU that was given up cannot be given back; it goes with the process.
+                std::mem::forget(card);
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Goes on with the kernels that every GPU runs where those that only compute capability 9.0 runs give something else or cannot be

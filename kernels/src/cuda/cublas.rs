@@ -170,25 +170,12 @@ impl CublasLt {
     /// Loads the first of some files that is a cuBLASLt for a driver that knows CUDA `driver`: of the same major version, or an
     /// earlier one.
     pub(crate) fn load_from(candidates: &[PathBuf], driver: i32) -> Result<CublasLt> {
-        let (mut reasons, mut newer) = (Vec::new(), None);
-        for path in candidates {
-            let functions = match Self::open(path) {
-                Ok(functions) => functions,
-                Err(error) => {
-                    reasons.push(libraries::reason(path, &error));
-                    continue;
-                }
-            };
+        let functions = libraries::first(candidates, Needed::CublasLt, driver, |path| {
+            let functions = Self::open(path).map_err(|error| libraries::reason(path, &error))?;
             let (major, minor, _) = version(&functions);
-            if major <= driver / 1000 {
-                return Self::with(functions);
-            }
-            newer = newer.or(Some(major * 1000 + minor * 10));
-        }
-        if let Some(needed) = newer {
-            return Err(Error::OldDriver { found: driver, needed });
-        }
-        Err(Error::NoLibrary { library: Needed::CublasLt, reason: reasons.join("; ") })
+            Ok((functions, (major, minor)))
+        })?;
+        Self::with(functions)
     }
 
     fn open(path: &Path) -> std::result::Result<Functions, libloading::Error> {

@@ -273,8 +273,9 @@ pub struct Size {
     pub block_memory: u32,
 }
 
-/// One GPU. Nothing is to be done for no bytes. Work is queued on streams and may fail later than it was asked for; copies to and from the host have happened
-/// when their call returns, after all that was queued on their stream before; those of pinned memory are queued like any other work.
+/// One GPU. Nothing is to be done for no bytes. Work is queued on streams and may fail later than it was asked for; copies to and
+/// from the host have happened when their call returns, after all that was queued on their stream before; those of pinned memory are
+/// queued like any other work.
 pub trait Driver: fmt::Debug + Send + Sync {
     /// Which GPU it is, and what else its roundings may depend on.
     fn describe(&self) -> Result<String>;

@@ -144,30 +144,16 @@ impl Nvrtc {
 
     /// Loads the first of some files that is such an NVRTC.
     pub(crate) fn load_from(candidates: &[PathBuf], architecture: Architecture, driver: i32) -> Result<Nvrtc> {
-        let (mut reasons, mut newer) = (Vec::new(), None);
-        for path in candidates {
-            let nvrtc = match open(path) {
-                Ok(functions) => Self::with(functions, architecture)?,
-                Err(error) => {
-                    reasons.push(libraries::reason(path, &error));
-                    continue;
-                }
-            };
-            let (major, minor) = nvrtc.version;
+        libraries::first(candidates, Needed::Nvrtc, driver, |path| {
+            let functions = open(path).map_err(|error| libraries::reason(path, &error))?;
+            let nvrtc = Self::with(functions, architecture).map_err(|error| format!("{}: {error}", path.display()))?;
+            let ((major, minor), (since, least)) = (nvrtc.version, architecture.since());
             if nvrtc.version < architecture.since() {
-                let (name, (since, least)) = (architecture.name(), architecture.since());
-                let path = path.display();
-                reasons.push(format!("{path}: NVRTC {major}.{minor}, and {name} takes {since}.{least} or later"));
-            } else if major <= driver / 1000 {
-                return Ok(nvrtc);
-            } else {
-                newer = newer.or(Some(major * 1000 + minor * 10));
+                let (path, name) = (path.display(), architecture.name());
+                return Err(format!("{path}: NVRTC {major}.{minor}, and {name} takes {since}.{least} or later"));
             }
-        }
-        if let Some(needed) = newer {
-            return Err(Error::OldDriver { found: driver, needed });
-        }
-        Err(Error::NoLibrary { library: Needed::Nvrtc, reason: reasons.join("; ") })
+            Ok((nvrtc, (major, minor)))
+        })
     }
 
     fn with(functions: Functions, architecture: Architecture) -> Result<Nvrtc> {
