@@ -1,11 +1,15 @@
 //! The output head and its loss, a chunk of rows at a time: logits in f32, their gradients in the same memory.
 
+use super::Cuda;
 use super::buffer::{CudaBatch, CudaBuffer, decode};
 use super::scratch::{Held, Use};
-use super::{Cuda, Factor, Head, HeadGrads, Number, Product, Products, Queue, Region, Scores, Write};
 use crate::cross_entropy::cuda as kernels;
 use crate::cuda::driver::{Driver, Result};
+use crate::cuda::runtime::{Queue, Region};
 use crate::cuda::source::Compiler;
+use crate::device::{Head, HeadGrads, Scores};
+use crate::linear::Write;
+use crate::linear::cuda::{Factor, Number, Product, Products};
 
 /// What every byte of a logit is that stands for no token: −1.7·10³⁸, which no other can be below.
 const NO_TOKEN: u8 = 0xfe;
